@@ -1,0 +1,83 @@
+"""Every error that vsumdata raises on purpose.
+
+VsumdataError
+├── UsageError            wrong command line, root or configuration: exit code 2
+│   └── ManifestError     a manifest or a list that it names is wrong; says file, line and key
+├── SchemaError           a row or a file does not have the columns of its table
+├── SkipVideo             permanent and normal: this video has no such thing       → `skipped: <reason>`
+├── FailVideo             permanent and bad: the input is there but cannot be used → `failed: <reason>`
+├── RetryVideo            transient: worth another attempt later                   → `retry: <reason>`
+└── ThrottledError        nobody's fault: the host asks everybody to slow down; no attempt is counted
+"""
+
+from __future__ import annotations
+
+
+class VsumdataError(Exception):
+    """What a person sees of it is one line that names the remedy."""
+
+
+class UsageError(VsumdataError):
+    """The command, the root or the configuration is wrong; nothing was done."""
+
+
+class ManifestError(UsageError):
+    """A manifest or one of the lists it names is wrong."""
+
+
+class SchemaError(VsumdataError):
+    """A row or a file does not have the columns of its table."""
+
+
+class VideoError(VsumdataError):
+    """One video's outcome, raised by a stage's function.
+
+    `reason` is from `vsumdata.manifests.tables.REASONS`; `detail` is free text for a person.
+    """
+
+    outcome = "failed"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class SkipVideo(VideoError):
+    """Permanent and normal: there is nothing to do for this video."""
+
+    outcome = "skipped"
+
+
+class FailVideo(VideoError):
+    """Permanent and bad: the input exists and cannot be used."""
+
+
+class RetryVideo(VideoError):
+    """Transient: another attempt is worth it once `after_s` seconds have passed."""
+
+    outcome = "retry"
+
+    def __init__(self, reason: str, after_s: float = 300.0, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.args = (reason, after_s, detail)
+        self.after_s = after_s
+
+
+class ThrottledError(VsumdataError):
+    """A host asks to slow down (bot wall, rate limit, 429): pause everybody, count nothing.
+
+    `host` says which host; `after_s` is its own Retry-After where it gave one.
+    """
+
+    def __init__(self, host: str, detail: str = "", after_s: float | None = None) -> None:
+        super().__init__(host, detail, after_s)
+        self.host = host
+        self.detail = detail
+        self.after_s = after_s
+
+    def __str__(self) -> str:
+        return f"{self.host} asks to slow down: {self.detail}"

@@ -4,6 +4,8 @@ VsumdataError
 ├── UsageError            wrong command line, root or configuration: exit code 2
 │   └── ManifestError     a manifest or a list that it names is wrong; says file, line and key
 ├── SchemaError           a row or a file does not have the columns of its table
+├── StorageError          the root takes or gives no data (disk full, permissions, broken part): stops the run
+├── ClusterError          Ray or a worker could not do its work: stops the run
 ├── SkipVideo             permanent and normal: this video has no such thing       → `skipped: <reason>`
 ├── FailVideo             permanent and bad: the input is there but cannot be used → `failed: <reason>`
 ├── RetryVideo            transient: worth another attempt later                   → `retry: <reason>`
@@ -27,6 +29,14 @@ class ManifestError(UsageError):
 
 class SchemaError(VsumdataError):
     """A row or a file does not have the columns of its table."""
+
+
+class StorageError(VsumdataError):
+    """The root takes or gives no data; nobody's video is at fault, so the run stops."""
+
+
+class ClusterError(VsumdataError):
+    """Ray could not be started, or a worker could not start its work."""
 
 
 class VideoError(VsumdataError):

@@ -12,7 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 
@@ -27,14 +31,20 @@ class Context:
     transport: Mapping[str, str] = field(default_factory=dict)  # host -> "127.0.0.1:port" (sample, tests)
     device: str = "cpu"  # "cuda" where the worker was given (a share of) a GPU
     threads: int = 1  # CPU threads this worker may use
+    min_views: int | None = None  # a video listed with less than half of it is not fetched
     pace: Callable[[str], Any] | None = None  # pace(host): waits for this host's turn
 
     def media_dir(self, video_id: str) -> Path:
         """A folder for this video's downloads: kept under the root with `crawl.keep_media`, else scratch."""
         keep = self.crawl.get("keep_media") and "://" not in self.root
-        folder = Path(self.root if keep else self.scratch) / "media" / video_id
+        folder = Path(self.root if keep else self.scratch) / "media" / safe_name(video_id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def safe_name(video_id: str) -> str:
+    """A file name for any video_id; the prefix keeps `..` and `.hidden` harmless."""
+    return f"v-{quote(video_id, safe='')}"
 
 
 Function = Callable[[Row], Row]
@@ -47,7 +57,9 @@ class Stage:
     `load(options, context)` runs once per worker (load the model there) and returns the row function.
     `fetch(options, context)`, where given, returns a function that adds keys to the row (a downloaded file,
     say); it runs ahead on CPU actors, so that a GPU never waits for the network. Paths that it puts under
-    the row's `cleanup` key are removed once the row's outcome is committed.
+    the row's `cleanup` key are removed once the row's outcome is committed. `payload` gives the columns of a
+    table that `vsumdata.manifests.tables` does not know. Options whose name ends in `location` say where a
+    thing is, not what it is, and do not count in the fingerprint.
     """
 
     name: str
@@ -60,3 +72,8 @@ class Stage:
     gpus: float = 0
     batch: int = 1  # rows per block and per part file; a worker commits at the latest after 30 s
     workers: int | None = None  # None: as many as the cluster's CPUs or GPUs carry
+    payload: pa.Schema | None = None
+
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """The tables it reads, without the manifest's own record."""
+        return {table: columns for table, columns in self.reads.items() if table != "source"}

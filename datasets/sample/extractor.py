@@ -1,0 +1,72 @@
+"""How yt-dlp reads the sample's site. This is all that is special about crawling the embedded corpus."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.utils import ExtractorError, OnDemandPagedList
+
+from vsumdata.datasets.sample.site import HOST, PAGE_SIZE
+
+
+class SampleSiteIE(InfoExtractor):
+    """What both kinds of page share; it fits no URL itself."""
+
+    _VALID_URL = False
+
+    def _ask(self, path: str, item_id: str, **query: Any) -> dict[str, Any]:
+        url = f"https://{HOST}/api/{path}"
+        answer = self._download_json(url, item_id, query=query, expected_status=404)
+        if reason := answer.get("unavailable"):
+            raise ExtractorError(reason, expected=True, video_id=item_id)
+        return answer
+
+
+class SampleVideoIE(SampleSiteIE):
+    IE_NAME = "sample"
+    _VALID_URL = rf"https://{HOST}/watch\?v=(?P<id>[\w-]{{11}})"
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        video_id = self._match_id(url)
+        video = self._ask(f"videos/{video_id}", video_id)
+        media = {
+            **video.pop("format"),
+            "format_id": "18",
+            "url": f"https://{HOST}/media/{video_id}.mp4",
+            "ext": "mp4",
+            "vcodec": "avc1.64000d",
+            "acodec": "mp4a.40.2",
+        }
+        return {**video, "formats": [media]}
+
+
+class SampleChannelIE(SampleSiteIE):
+    IE_NAME = "sample:channel"
+    _VALID_URL = rf"https://{HOST}/@(?P<id>\w+)(?:/(?P<tab>\w+))?/?$"
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        name, tab = self._match_valid_url(url).group("id", "tab")
+        if tab not in (None, "videos"):
+            raise ExtractorError(f"This channel does not have a {tab} tab", expected=True, video_id=name)
+        first = self._ask(f"channels/{name}", name, page=0)
+        entries = OnDemandPagedList(functools.partial(self._entries, name, first), PAGE_SIZE)
+        about = {"channel": first["name"], "channel_id": first["id"]}
+        return self.playlist_result(entries, first["id"], f"{first['name']} - Videos", **about)
+
+    def _entries(self, name: str, first: dict[str, Any], page: int) -> Iterator[dict[str, Any]]:
+        listing = self._ask(f"channels/{name}", name, page=page) if page else first
+        for entry in listing["entries"]:
+            yield self.url_result(
+                f"https://{HOST}/watch?v={entry['id']}",
+                ie=SampleVideoIE,
+                video_id=entry["id"],
+                video_title=entry["title"],
+                duration=entry["duration"],
+                view_count=entry["view_count"],
+            )
+
+
+EXTRACTORS: tuple[type[InfoExtractor], ...] = (SampleVideoIE, SampleChannelIE)

@@ -1,0 +1,74 @@
+"""The videos of a root that the store wrote: read one by one, in the order of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+from vsumdata.datasets.video import Video
+from vsumdata.manifests import tables
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.errors import UsageError
+
+READ_AT_ONCE = 16  # videos that iterating holds
+COLUMNS = [name for name, _ in tables.features(1, 1)]  # Video has a field for each
+
+
+class Shards(Sequence[Video]):
+    """Videos that are read when they are asked for; only the index (id and part file) is held.
+
+    It can be pickled, so it serves a DataLoader with workers. Iterating reads several videos of a part at a
+    time and is faster than indexing in a row.
+    """
+
+    def __init__(self, root: str, table: str, fingerprint: str, index: Sequence[tuple[str, str]]) -> None:
+        self.root, self.table, self.fingerprint = root, table, fingerprint
+        self.index = tuple(index)  # (video_id, part), sorted
+
+    @property
+    def video_ids(self) -> list[str]:
+        return [video_id for video_id, _ in self.index]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @overload
+    def __getitem__(self, at: int) -> Video: ...
+    @overload
+    def __getitem__(self, at: slice) -> Shards: ...
+    def __getitem__(self, at: int | slice) -> Video | Shards:
+        if isinstance(at, slice):
+            return Shards(self.root, self.table, self.fingerprint, self.index[at])
+        return self.read([self.index[at]])[0]
+
+    def __iter__(self) -> Iterator[Video]:
+        for first in range(0, len(self), READ_AT_ONCE):
+            yield from self.read(self.index[first : first + READ_AT_ONCE])
+
+    def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
+        """The videos of some entries of `index`, in their order."""
+        found = Store(self.root).read(self.table, self.fingerprint, dict(entries), COLUMNS)
+        return [
+            Video(video_id=video_id, **{name: found[video_id][name] for name in COLUMNS})
+            for video_id, _ in entries
+        ]
+
+
+def open_shards(root: str | Path, table: str = "features", split: str | None = None) -> Shards:
+    """Open the videos that the last run on `root` left `done`, or those of one `split` only.
+
+    `root` is a local folder or a pyarrow.fs URL. Raises UsageError where it is no root or has no such table.
+    """
+    store = Store(root)
+    fingerprints = store.tables()
+    if table not in fingerprints:
+        raise UsageError(f"{root} has no table {table!r}; it has {', '.join(sorted(fingerprints)) or 'none'}")
+    latest = store.latest(table, fingerprints[table], columns=["split"])
+    rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome", "split")), strict=True)
+    index = [
+        (video_id, part)
+        for video_id, part, outcome, its_split in rows
+        if outcome == tables.DONE and split in (None, its_split)
+    ]
+    return Shards(store.root, table, fingerprints[table], sorted(index))

@@ -1,0 +1,207 @@
+"""One video's arrays for training, and a padded batch of them.
+
+Letters: B videos, T frames, D components of a frame's feature, M sentences, P steps, S components of a text's
+feature, C shots, U users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+# The shape of each array; a letter is one size throughout the video, a number is that number.
+SHAPES = {
+    "frame_time_s": ("T",),
+    "frame_feature": ("T", "D"),
+    "replay_score": ("T",),
+    "shot_start": ("C",),
+    "shot_stop": ("C",),
+    "sentence_feature": ("M", "S"),
+    "step_feature": ("P", "S"),
+    "description_feature": ("S",),
+    "global_feature": ("S",),
+    "user_score": ("U", "T"),
+    "user_summary": ("U", "n_frames"),
+    "change_points": (None, 2),
+    "picks": ("T",),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Video:
+    """The payload of a `features` row under the same names, and what benchmarks add.
+
+    `sentence` holds {start_s, end_s, text}, `step` {section, headline, text}, `replay_bins` {start_s, end_s,
+    value}. Shots are half-open and count frames of T; `change_points` are closed and count the original
+    frames, of which there are `n_frames`; `picks` says which of those the T frames are. What a data set does
+    not have is None. A wrong shape raises ValueError.
+    """
+
+    video_id: str
+    frame_time_s: np.ndarray  # [T]
+    frame_feature: np.ndarray  # [T,D]
+    title: str | None = None
+    source: str | None = None
+    url: str | None = None
+    article_url: str | None = None
+    license: str | None = None
+    duration_s: float | None = None
+    task: str | None = None
+    split: str | None = None
+    replay_score: np.ndarray | None = None  # [T]
+    replay_bins: Sequence[Mapping[str, float]] | None = None
+    shot_start: np.ndarray | None = None  # [C]
+    shot_stop: np.ndarray | None = None  # [C]
+    sentence: Sequence[Mapping[str, Any]] = ()
+    sentence_feature: np.ndarray | None = None  # [M,S]
+    step: Sequence[Mapping[str, Any]] = ()
+    step_feature: np.ndarray | None = None  # [P,S]
+    description: str | None = None
+    description_feature: np.ndarray | None = None  # [S]
+    global_text: str | None = None
+    global_feature: np.ndarray | None = None  # [S]
+    user_score: np.ndarray | None = None  # [U,T]
+    user_summary: np.ndarray | None = None  # [U,n_frames]
+    change_points: np.ndarray | None = None  # [C,2]
+    picks: np.ndarray | None = None  # [T]
+    n_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes: dict[str, int] = {} if self.n_frames is None else {"n_frames": self.n_frames}
+        for name, shape in SHAPES.items():
+            if getattr(self, name) is not None:
+                self._check(name, shape, sizes)
+        for name in ("sentence", "step"):
+            feature, count = getattr(self, f"{name}_feature"), len(getattr(self, name))
+            if feature is not None and len(feature) != count:
+                raise ValueError(
+                    f"{self.video_id}: {name}_feature is {list(feature.shape)}; expected {count} rows"
+                )
+        self._check_shots()
+
+    def _check(self, name: str, shape: tuple[str | int | None, ...], sizes: dict[str, int]) -> None:
+        """Check one array, and note in `sizes` what its letters stand for."""
+        value = getattr(self, name)
+        if not isinstance(value, np.ndarray):
+            raise ValueError(f"{self.video_id}: {name} is {type(value).__name__}; expected a numpy array")
+        expected = [sizes.get(size, size) if isinstance(size, str) else size for size in shape]
+        wrong = [
+            want
+            for want, got in zip(expected, value.shape, strict=False)
+            if isinstance(want, int) and want != got
+        ]
+        if value.ndim != len(shape) or wrong:
+            wanted = ", ".join("any" if size is None else str(size) for size in expected)
+            raise ValueError(f"{self.video_id}: {name} is {list(value.shape)}; expected [{wanted}]")
+        for size, got in zip(shape, value.shape, strict=True):
+            if isinstance(size, str):
+                sizes[size] = got
+
+    def _check_shots(self) -> None:
+        start, stop, total = self.shot_start, self.shot_stop, len(self.frame_time_s)
+        if (start is None) != (stop is None):
+            raise ValueError(f"{self.video_id}: shot_start and shot_stop come together")
+        if start is None or stop is None or not len(start):
+            return
+        if start[0] != 0 or stop[-1] != total or (start[1:] != stop[:-1]).any() or (start >= stop).any():
+            shots = list(zip(start.tolist(), stop.tolist(), strict=True))
+            raise ValueError(f"{self.video_id}: shots {shots} do not cut frames 0 to {total} without a gap")
+
+    @property
+    def sentence_span(self) -> np.ndarray:
+        """Start and end of each sentence in seconds: float32 [M,2]."""
+        spans = [(sentence["start_s"], sentence["end_s"]) for sentence in self.sentence]
+        return np.array(spans, np.float32).reshape(-1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Videos padded with zeros to the longest; a mask is true where there is something.
+
+    A field is None when no video of the batch has it. A video without a replay score, in a batch where others
+    have one, is false throughout `replay_mask`.
+    """
+
+    video_id: tuple[str, ...]
+    frame_feature: torch.Tensor  # float32 [B,T,D]
+    frame_time_s: torch.Tensor  # float32 [B,T]
+    frame_mask: torch.Tensor  # bool [B,T]
+    replay_score: torch.Tensor | None  # float32 [B,T]
+    replay_mask: torch.Tensor | None  # bool [B,T]
+    sentence_feature: torch.Tensor | None  # float32 [B,M,S]
+    sentence_span: torch.Tensor | None  # float32 [B,M,2], seconds
+    sentence_mask: torch.Tensor | None  # bool [B,M]
+    step_feature: torch.Tensor | None  # float32 [B,P,S]
+    step_mask: torch.Tensor | None  # bool [B,P]
+    description_feature: torch.Tensor | None  # float32 [B,S]
+    description_mask: torch.Tensor | None  # bool [B]
+    global_feature: torch.Tensor | None  # float32 [B,S]
+    global_mask: torch.Tensor | None  # bool [B]
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch with its tensors on `device`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: v.to(device) if hasattr(v, "to") else v for name, v in values.items()}
+        return Batch(**moved)
+
+
+def collate(videos: Sequence[Video]) -> Batch:
+    """Pad `videos` into one batch, for a DataLoader's `collate_fn`; D and S must agree (ValueError)."""
+    import torch
+
+    if not videos:
+        raise ValueError("a batch needs at least one video")
+    columns: dict[str, Any] = {}
+    for name in ("frame_feature", "frame_time_s", "replay_score", "sentence_feature", "step_feature"):
+        columns[name], columns[mask_name(name)] = pad([getattr(video, name) for video in videos], name)
+    for name in ("description_feature", "global_feature"):
+        columns[name], columns[mask_name(name)] = stack([getattr(video, name) for video in videos], name)
+    spans = [None if video.sentence_feature is None else video.sentence_span for video in videos]
+    columns["sentence_span"], _ = pad(spans, "sentence_span")
+    tensors = {name: None if array is None else torch.from_numpy(array) for name, array in columns.items()}
+    return Batch(video_id=tuple(video.video_id for video in videos), **tensors)
+
+
+def mask_name(name: str) -> str:
+    """`frame_mask` of `frame_feature` and `frame_time_s`, `replay_mask` of `replay_score`."""
+    return f"{name.split('_')[0]}_mask"
+
+
+Padded = tuple[np.ndarray | None, np.ndarray | None]
+
+
+def pad(arrays: Sequence[np.ndarray | None], name: str) -> Padded:
+    """Arrays [n, …] as float32 [B, longest n, …], and where there is something: bool [B, longest n]."""
+    present = [array for array in arrays if array is not None]
+    if not present:
+        return None, None
+    shape = (len(arrays), max(map(len, present)), *one_size(present, name, skip=1))
+    padded, mask = np.zeros(shape, np.float32), np.zeros(shape[:2], bool)
+    for i, array in enumerate(arrays):
+        if array is not None:
+            padded[i, : len(array)], mask[i, : len(array)] = array, True
+    return padded, mask
+
+
+def stack(arrays: Sequence[np.ndarray | None], name: str) -> Padded:
+    """Vectors [S] as float32 [B,S], zeros for those that are None, and which are there: bool [B]."""
+    present = [array for array in arrays if array is not None]
+    if not present:
+        return None, None
+    nothing = np.zeros(one_size(present, name, skip=0), np.float32)
+    stacked = np.stack([nothing if array is None else array.astype(np.float32) for array in arrays])
+    return stacked, np.array([array is not None for array in arrays])
+
+
+def one_size(arrays: Sequence[np.ndarray], name: str, skip: int) -> tuple[int, ...]:
+    """The shape that all arrays share after their first `skip` dimensions."""
+    sizes = {array.shape[skip:] for array in arrays}
+    if len(sizes) > 1:
+        raise ValueError(f"{name} differs between the videos of a batch: sizes {sorted(sizes)}")
+    return sizes.pop()

@@ -1,0 +1,243 @@
+"""The pydantic model of a manifest: what to collect and how, validated before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vsumdata.pipeline.errors import ManifestError, UsageError
+
+BUILT_IN = Path(__file__).parent
+Amount = Annotated[float, Field(ge=0)] | Literal["auto"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    channel: str | None = Field(None, description="a channel's handle (@name) or URL")
+    ids: str | None = Field(None, description="JSON Lines of video ids; relative to the manifest")
+    files: str | None = Field(None, description="JSON Lines of one's own videos; relative to the manifest")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Source:
+        if sum(value is not None for value in (self.channel, self.ids, self.files)) != 1:
+            raise ValueError("a source is exactly one of channel, ids, files")
+        return self
+
+
+class Select(Section):
+    min_views: int | None = Field(50_000, ge=0, description="keep only videos with more views than this")
+    require_heatmap: bool = Field(True, description="keep only videos with a most-replayed heatmap")
+    min_duration_s: float | None = Field(20, ge=0)
+    max_duration_s: float | None = Field(3600, gt=0)
+    tabs: list[Literal["videos", "shorts", "streams"]] = Field(["videos"], min_length=1)
+
+
+class Captions(Section):
+    languages: list[Annotated[str, Field(min_length=2)]] = Field(["en"], min_length=1)
+
+
+class Asr(Section):
+    engine: Literal["faster-whisper", "openai-whisper"] = "faster-whisper"
+    model: str = Field("small", min_length=1, description="a size, hub name, path or package:NAME/PATH")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Clip(Section):
+    model: str = Field("ViT-B-32", description="an open_clip architecture")
+    weights: str = Field("openai", description="an open_clip tag, a path or seed:N")
+
+
+class Text(Section):
+    model: str = Field("sentence-transformers/all-mpnet-base-v2", min_length=1)
+
+
+class Split(Section):
+    train: float = Field(0.8, ge=0, le=1)
+    val: float = Field(0.1, ge=0, le=1)
+    test: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Split:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + val + test must be 1, not {total:g}")
+        return self
+
+
+class Features(Section):
+    fps: float = Field(1, gt=0, le=60)
+    sampling: Literal["exact", "keyframes"] = "exact"
+    hwaccel: Literal["none", "cuda"] = "none"
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    clip: Clip = Clip()
+    text: Text = Text()
+    split: Split = Split()
+
+
+class Crawl(Section):
+    seconds_between_requests: float = Field(12, ge=0)
+    keep_media: bool = Field(False, description="keep downloads under ROOT/media and use them again")
+    max_media_mb: float = Field(500, gt=0)
+    yt_dlp: dict[str, Any] = Field({}, description="any option of yt_dlp.YoutubeDL (cookiefile, proxy, …)")
+
+
+class Resource(Section):
+    gpus: Amount = Field("auto", description="per worker; fractions share a GPU; auto: 1 where Ray sees any")
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+
+class Resources(Section):
+    transcripts: Resource = Resource()
+    frames: Resource = Resource()
+    features: Resource = Resource()
+
+
+class Limits(Section):
+    row_timeout_s: float = Field(1800, gt=0, description="a video that takes longer in one stage is stopped")
+    max_attempts: int = Field(5, ge=1)
+
+
+class Manifest(Section):
+    name: str = Field("unnamed", pattern=r"^[\w.-]+$")
+    sources: list[Source] = Field(min_length=1)
+    select: Select = Select()
+    captions: Captions = Captions()
+    asr: Asr = Asr()
+    features: Features = Features()
+    crawl: Crawl = Crawl()
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+
+
+class Loaded(Section):
+    """A validated manifest and the folder that its paths are relative to."""
+
+    manifest: Manifest
+    folder: Path
+    file: str
+
+
+def load(name_or_path: str, overrides: Sequence[str] = ()) -> Loaded:
+    """Read and check a manifest, by built-in name or by path; `overrides` are `a.b=c` settings.
+
+    Raises ManifestError with file, line and key of everything that is wrong.
+    """
+    path = find(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ManifestError(f"{path}:1: a manifest is a mapping with the key `sources`")
+    for override in overrides:
+        apply_override(values, override)
+    values.setdefault("name", path.stem)
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        raise ManifestError("\n".join(explain(error, path, tree, overrides))) from error
+    return Loaded(manifest=manifest, folder=path.resolve().parent, file=str(path))
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a manifest: a path as given, or `NAME.yaml` of this folder."""
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml", ".json"} or path.is_file():
+        if path.is_file():
+            return path
+        raise ManifestError(f"{path}: no such manifest; built in are: {', '.join(built_in())}")
+    if name_or_path in built_in():
+        return BUILT_IN / f"{name_or_path}.yaml"
+    raise ManifestError(
+        f"no manifest named `{name_or_path}`; built in are: {', '.join(built_in())}; a file needs its .yaml"
+    )
+
+
+def built_in() -> list[str]:
+    return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set `a.b=c` in a tree of mappings; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise UsageError(f"--set {override}: write it as section.key=value")
+    for part in parts[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {override}: `{part}` is not a section")
+    try:
+        values[parts[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: the value is not valid YAML") from error
+
+
+def explain(
+    error: ValidationError, path: Path, tree: yaml.Node | None, overrides: Sequence[str] = ()
+) -> list[str]:
+    """One line per mistake: `file:line: key: what is wrong`."""
+    lines = []
+    set_keys = {override.partition("=")[0].strip() for override in overrides}
+    for mistake in error.errors():
+        key = ".".join(str(part) for part in mistake["loc"] if not is_union_label(part))
+        what = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            what = "unknown key" + suggestion(mistake["loc"])
+        where = "--set" if key in set_keys else f"{path}:{line_of(tree, mistake['loc'])}"
+        lines.append(f"{where}: {key or 'manifest'}: {what}")
+    return list(dict.fromkeys(lines))
+
+
+def is_union_label(part: int | str) -> bool:
+    """Pydantic puts the branch of a union (`float`, `literal['auto']`, `constrained-int`) into the location."""
+    return isinstance(part, str) and (
+        part in {"float", "int", "str", "constrained-float", "constrained-int"} or "[" in part
+    )
+
+
+def suggestion(loc: tuple[int | str, ...]) -> str:
+    from difflib import get_close_matches
+
+    model: Any = Manifest
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            model = Source
+        elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[part].annotation
+    names = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    near = get_close_matches(str(loc[-1]), names, n=1)
+    return f"; did you mean `{near[0]}`?" if near else f"; known are: {', '.join(names)}" if names else ""
+
+
+def line_of(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
+    """The line on which the innermost node of `loc` that exists in the file starts."""
+    line = 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def from_stored(values: Mapping[str, Any], folder: str, file: str) -> Loaded:
+    """The manifest that a root remembers in its dataset.json."""
+    return Loaded(manifest=Manifest.model_validate(values), folder=Path(folder), file=file)

@@ -1,0 +1,218 @@
+"""What a manifest's sources list: one `Record` per video, read from JSON Lines or from a channel's listing."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from vsumdata.manifests.manifest import Loaded
+from vsumdata.pipeline.errors import ManifestError
+
+# The fields that name local files; in `upstream` such a file counts with its size and mtime.
+FILE_FIELDS = ("video", "captions", "article")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One listed video. `listed_*` come from a channel's listing, which may leave any of them out."""
+
+    video_id: str
+    source: str  # "channel:@wikihow", "ids:list.jsonl", "files:videos.jsonl"
+    url: str | None = None
+    video: str | None = None  # absolute paths
+    captions: str | None = None
+    article: str | None = None
+    article_url: str | None = None
+    steps: tuple[Mapping[str, Any], ...] | None = None
+    title: str | None = None
+    description: str | None = None
+    view_count: int | None = None
+    heatmap: tuple[Mapping[str, float], ...] | None = None
+    license: str | None = None
+    listed_title: str | None = None
+    listed_view_count: int | None = None
+    listed_duration_s: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Line(BaseModel):
+    video_id: str | None = Field(None, min_length=1, max_length=200)
+    title: str | None = None
+
+    @field_validator("video_id")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and (not value.isprintable() or value != value.strip()):
+            raise ValueError("must be printable, without blanks around it")
+        return value
+
+
+class Bin(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    start_s: float = Field(ge=0, validation_alias=AliasChoices("start_s", "start_time"))
+    end_s: float = Field(ge=0, validation_alias=AliasChoices("end_s", "end_time"))
+    value: float = Field(ge=0, le=1)
+
+
+class FileLine(Line):
+    """A line of a `files` list: one of the user's own videos."""
+
+    model_config = ConfigDict(extra="forbid")
+    video: str = Field(min_length=1)
+    description: str | None = None
+    captions: str | None = None
+    article: str | None = Field(None, description="a URL or a local HTML file")
+    view_count: int | None = Field(None, ge=0)
+    heatmap: list[Bin] | None = None
+    license: str | None = None
+
+
+class StepLine(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    text: str | None = None
+    headline: str | None = None
+    section: str | None = None
+    image_url: str | None = Field(None, validation_alias=AliasChoices("image_url", "img"))
+    clip_url: str | None = Field(None, validation_alias=AliasChoices("clip_url", "vid"))
+
+
+class IdLine(Line):
+    """A line of an `ids` list; published lists carry other keys too, which are let be."""
+
+    model_config = ConfigDict(extra="ignore")
+    video_id: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{11}$", validation_alias=AliasChoices("video_id", "youtube_id")
+    )
+    article_url: str | None = None
+    steps: list[StepLine | str] | None = None
+
+
+def label(source: Any) -> str:
+    """How a source is named in the tables."""
+    kind, value = next((k, v) for k, v in source.model_dump().items() if v is not None)
+    return f"{kind}:{value}"
+
+
+def read_lists(loaded: Loaded) -> tuple[list[Record], list[str]]:
+    """The records of all `ids` and `files` sources in order, and a remark on each that was left out.
+
+    Raises ManifestError naming file, line and key; two files that would share a video_id are an error.
+    """
+    records: dict[str, Record] = {}
+    seen_at: dict[str, str] = {}
+    remarks = []
+    for source in loaded.manifest.sources:
+        if source.channel is not None:
+            continue
+        path = (loaded.folder / str(source.files or source.ids)).resolve()
+        for number, record in read_list(path, label(source), own_files=source.files is not None):
+            where = f"{path}:{number}"
+            if record.video_id not in records:
+                records[record.video_id], seen_at[record.video_id] = record, where
+            elif source.files is not None:
+                raise ManifestError(
+                    f"{where}: video_id `{record.video_id}` is taken by {seen_at[record.video_id]}; "
+                    "give one of them another video_id"
+                )
+            else:
+                remarks.append(f"{where}: {record.video_id} was listed before ({seen_at[record.video_id]})")
+    return list(records.values()), remarks
+
+
+def read_list(path: Path, source: str, *, own_files: bool) -> Iterator[tuple[int, Record]]:
+    """(line number, record) of one JSON Lines file, gzipped or not."""
+    mistakes: list[str] = []
+    for number, text in numbered_lines(path):
+        try:
+            value = json.loads(text)
+            if not isinstance(value, dict):
+                raise ManifestError(f"{path}:{number}: a line is a JSON object")
+            line = (FileLine if own_files else IdLine).model_validate(value)
+        except json.JSONDecodeError as error:
+            mistakes.append(f"{path}:{number}: not valid JSON: {error.msg} at column {error.colno}")
+        except ValidationError as error:
+            mistakes += [
+                f"{path}:{number}: {'.'.join(map(str, wrong['loc']))}: "
+                + ("unknown key" if wrong["type"] == "extra_forbidden" else wrong["msg"])
+                for wrong in error.errors()
+            ]
+        else:
+            if not mistakes:
+                yield (
+                    number,
+                    file_record(line, path, source)
+                    if isinstance(line, FileLine)
+                    else id_record(line, source),
+                )
+    if mistakes:
+        raise ManifestError("\n".join(mistakes[:20]))
+
+
+def numbered_lines(path: Path) -> Iterable[tuple[int, str]]:
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8") as file
+        ):
+            yield from ((number, text) for number, text in enumerate(file, 1) if text.strip())
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 text at byte {error.start}") from error
+
+
+def file_record(line: FileLine, path: Path, source: str) -> Record:
+    article_is_url = bool(line.article and line.article.startswith(("https://", "http://")))
+    return Record(
+        video_id=line.video_id or Path(line.video).stem,
+        source=source,
+        video=str(path.parent / line.video),
+        captions=str(path.parent / line.captions) if line.captions else None,
+        article=str(path.parent / line.article) if line.article and not article_is_url else None,
+        article_url=line.article if article_is_url else None,
+        title=line.title,
+        description=line.description,
+        view_count=line.view_count,
+        heatmap=tuple(bin.model_dump() for bin in line.heatmap) if line.heatmap is not None else None,
+        license=line.license,
+    )
+
+
+def id_record(line: Line, source: str) -> Record:
+    assert isinstance(line, IdLine)
+    steps = None
+    if line.steps is not None:
+        steps = tuple({"text": step} if isinstance(step, str) else step.model_dump() for step in line.steps)
+    return Record(
+        video_id=line.video_id,
+        source=source,
+        url=f"https://www.youtube.com/watch?v={line.video_id}",
+        article_url=line.article_url,
+        steps=steps,
+        title=line.title,
+    )
+
+
+def fields_hash(record: Mapping[str, Any], fields: tuple[str, ...]) -> str:
+    """Hash of some fields of a record's dict; a named local file counts with its size and mtime."""
+    values: list[Any] = []
+    for name in fields:
+        values.append(record.get(name))
+        if name in FILE_FIELDS and record.get(name):
+            try:
+                stat = Path(record[name]).stat()
+                values.append((stat.st_size, stat.st_mtime_ns))
+            except OSError as error:
+                values.append(type(error).__name__)
+    text = json.dumps(values, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

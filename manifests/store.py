@@ -1,0 +1,264 @@
+"""The store: `<root>/<table>/<fingerprint>/part-*.parquet`, one row per video, the part file is the commit.
+
+Readers take for each video the latest row (highest attempt, then `done`, then `committed_at`), so doing the
+same work twice is harmless. Writers hold a `flock` on their temporary file and rename it into place; cleaning
+removes only temporaries that it can lock. Readers list again when a file has gone (compaction).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from vsumdata.manifests import rows, tables
+from vsumdata.pipeline.errors import StorageError, UsageError
+
+TEMPORARY = ".tmp"
+LATEST = ("video_id", "outcome", "reason", "attempt", "committed_at", "retry_after")
+Answer = TypeVar("Answer")
+
+
+class Store:
+    """One root. `local` is its folder, or None on an object store."""
+
+    def __init__(self, root: str | Path) -> None:
+        text = os.path.expanduser(str(root))
+        if "://" in text and not text.startswith("file://"):
+            try:
+                self.fs, self.base = pafs.FileSystem.from_uri(text)
+            except (pa.ArrowException, OSError) as error:
+                raise UsageError(f"--root {text}: {error}") from error
+            self.root, self.local = text, None
+        else:
+            self.local = Path(text.removeprefix("file://")).resolve()
+            self.fs, self.base, self.root = pafs.LocalFileSystem(), str(self.local), str(self.local)
+
+    def folder(self, table: str, fingerprint: str) -> str:
+        return f"{self.base}/{table}/{fingerprint}"
+
+    # Writing
+
+    def write(self, table: str, fingerprint: str, content: pa.Table) -> str:
+        """Commit one part; returns its name. Raises StorageError when the root takes no more."""
+        name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
+        path = f"{self.folder(table, fingerprint)}/{name}"
+        buffer = io.BytesIO()
+        pq.write_table(content, buffer, compression="zstd", row_group_size=rows_per_group(content))
+        self.put(path, buffer.getbuffer())
+        return name
+
+    def put(self, path: str, data: bytes | memoryview) -> None:
+        """Write a whole file that appears at once or not at all."""
+        try:
+            if self.local is None:
+                with self.fs.open_output_stream(path) as stream:
+                    stream.write(data)
+            else:
+                put_local(Path(path), data)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write to {path}: {error.strerror or error}; what is committed is kept, "
+                "make room (or fix the permissions) and run the same command again"
+            ) from error
+
+    # Reading
+
+    def parts(self, table: str, fingerprint: str) -> list[pafs.FileInfo]:
+        """The committed parts, oldest first."""
+        selector = pafs.FileSelector(self.folder(table, fingerprint), allow_not_found=True)
+        found = [i for i in self.fs.get_file_info(selector) if i.base_name.startswith("part-")]
+        return sorted((i for i in found if i.extension == "parquet"), key=lambda info: info.base_name)
+
+    def scan(self, table: str, fingerprint: str, columns: Mapping[str, pc.Expression]) -> pa.Table | None:
+        """All rows of some columns or expressions, with `part` (file name); None where there is no part."""
+
+        def read() -> pa.Table | None:
+            files = [info.path for info in self.parts(table, fingerprint)]
+            if not files:
+                return None
+            # Opened by name, not by folder: the folder may change while we read.
+            data = pads.dataset(files, filesystem=self.fs, format="parquet")
+            found = data.scanner(
+                columns={**columns, "part": pc.field("__filename")}, batch_size=8192
+            ).to_table()
+            names = pc.replace_substring_regex(
+                found["part"].combine_chunks().dictionary_encode().dictionary, r".*/", ""
+            )
+            indices = found["part"].combine_chunks().dictionary_encode().indices
+            at = found.column_names.index("part")
+            return found.set_column(at, "part", pa.DictionaryArray.from_arrays(indices, names))
+
+        try:
+            return relisting(read)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StorageError(
+                f"a part of table `{table}` cannot be read ({str(error).splitlines()[0]}); "
+                f"`vsumdata verify --root {self.root}` names it; delete it and its videos are made again"
+            ) from error
+
+    def latest(
+        self, table: str, fingerprint: str, columns: Sequence[str] = (), **expressions: pc.Expression
+    ) -> pa.Table:
+        """The latest row of each video: `LATEST`, more columns or expressions as asked for, and `part`."""
+        wanted = {name: pc.field(name) for name in (*LATEST, *columns)} | expressions
+        found = self.scan(table, fingerprint, wanted)
+        if found is None:
+            head = dict(tables.HEAD)
+            return pa.table({name: pa.array([], head.get(name, pa.string())) for name in (*wanted, "part")})
+        return keep_latest(found)
+
+    def read(
+        self, table: str, fingerprint: str, parts: Mapping[str, str], columns: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """Some columns of some videos' latest rows, `parts` (video_id -> part) as `latest` gave them."""
+
+        def read() -> dict[str, dict[str, Any]]:
+            found: dict[str, dict[str, Any]] = {}
+            where = parts if not state["moved"] else self.locate(table, fingerprint, parts)
+            state["moved"] = True  # for the next try
+            for part in sorted(set(where.values())):
+                ids = [video_id for video_id, at in where.items() if at == part]
+                path = f"{self.folder(table, fingerprint)}/{part}"
+                content = pq.read_table(
+                    path,
+                    filesystem=self.fs,
+                    columns=list(dict.fromkeys(["video_id", *LATEST, *columns])),
+                    filters=[("video_id", "in", ids)],
+                    partitioning=None,
+                )
+                found |= {row["video_id"]: row for row in rows.to_rows(keep_latest(content))}
+            return found
+
+        state = {"moved": False}
+        return relisting(read)
+
+    def locate(self, table: str, fingerprint: str, video_ids: Iterable[str]) -> dict[str, str]:
+        """The part that holds each video's latest row."""
+        found = self.latest(table, fingerprint)
+        return {
+            v: p
+            for v, p in zip(*(found[c].to_pylist() for c in ("video_id", "part")), strict=True)
+            if v in set(video_ids)
+        }
+
+    # What the root says of itself
+
+    def read_json(self, name: str) -> Any | None:
+        """A JSON file at the top of the root, or None."""
+        try:
+            with self.fs.open_input_stream(f"{self.base}/{name}") as stream:
+                return json.loads(stream.read())
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{self.root}/{name} cannot be read: {error}") from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        text = json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
+        self.put(f"{self.base}/{name}", text.encode())
+
+    def dataset(self) -> dict[str, Any]:
+        """`dataset.json`, the last run's own account; raises UsageError where the root is none of ours."""
+        value = self.read_json("dataset.json")
+        if not isinstance(value, dict) or "manifest" not in value:
+            raise UsageError(
+                f"{self.root}: no vsumdata root (no dataset.json); `vsumdata run --root {self.root}` makes one"
+            )
+        return value
+
+    def tables(self) -> dict[str, str]:
+        """Table -> fingerprint of the last run."""
+        return {name: entry["fingerprint"] for name, entry in self.dataset()["tables"].items()}
+
+    @contextlib.contextmanager
+    def lock(self, name: str = ".lock", *, wait: bool = True) -> Iterator[bool]:
+        """An exclusive lock on the root (local roots only); yields whether it was taken."""
+        if self.local is None:
+            yield True
+            return
+        self.local.mkdir(parents=True, exist_ok=True)
+        with (self.local / name).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+
+def put_local(path: Path, data: bytes | memoryview) -> None:
+    """Temporary name under a lock, flush, rename, sync the folder; nothing is left behind on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
+        with temporary.open("xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink == 0:
+                continue  # a cleaner was faster than our lock
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.rename(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return
+
+
+def keep_latest(found: pa.Table) -> pa.Table:
+    """One row per video: the highest attempt, then `done` before others, then the last committed."""
+    if len(pc.unique(found["video_id"])) == len(found):
+        return found
+    order = pa.table(
+        {
+            "video_id": found["video_id"],
+            "attempt": found["attempt"],
+            "done": pc.cast(pc.equal(found["outcome"], tables.DONE), pa.int8()),
+            "committed_at": found["committed_at"],
+            "at": pa.array(range(len(found)), pa.int64()),
+        }
+    ).sort_by(
+        [
+            ("video_id", "ascending"),
+            ("attempt", "descending"),
+            ("done", "descending"),
+            ("committed_at", "descending"),
+        ]
+    )
+    ids = order["video_id"].combine_chunks()
+    first = pc.not_equal(ids[1:], ids[:-1])
+    keep = order["at"].filter(pa.chunked_array([pa.array([True]), first]))
+    return found.take(keep)
+
+
+def relisting(read: Callable[[], Answer], attempts: int = 5) -> Answer:
+    """Call `read` again when a file has gone between listing and reading (compaction renames)."""
+    for _ in range(attempts - 1):
+        with contextlib.suppress(FileNotFoundError):
+            return read()
+    return read()
+
+
+def rows_per_group(content: pa.Table, target_bytes: int = 16 << 20) -> int:
+    """Row groups of some 16 MB: one video can be read from a large shard without reading the shard."""
+    return max(1, int(len(content) * target_bytes / max(1, content.nbytes)))

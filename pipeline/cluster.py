@@ -1,0 +1,160 @@
+"""Ray: start it, size the worker pools, run one stage's blocks through them.
+
+The rules that keep Ray Data from hanging on two cores are in DESIGN: no `repartition`, errors are values,
+pools that leave a CPU for every operator, no progress guard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from vsumdata.pipeline.errors import ClusterError, StorageError, UsageError
+from vsumdata.pipeline.plan import Task
+from vsumdata.pipeline.worker import FetchWorker, Job, StageWorker, pack
+
+FETCH_CPUS = 0.25
+FETCH_WORKERS = 2
+LOGGERS = ("ray", "ray.data")
+
+
+@contextlib.contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Ray, started or connected to on entry and shut down on exit; one that runs already is used and left."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    local: dict[str, Any] = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
+    try:
+        # Ray puts the driver's current folder first on every worker's path: ours would shadow packages.
+        with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+            ray.init(
+                address=address or "local",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **({} if address else local),
+            )
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise ClusterError(f"Ray did not start: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many workers a stage gets, and what each of them holds."""
+
+    workers: int
+    cpus: float
+    gpus: float
+    threads: int
+
+
+def pool(stage: Any, has_fetch: bool, num_tasks: int, resources: dict[str, float]) -> Pool:
+    """Size a stage's pool by what the cluster has; raises UsageError where it asks for more GPUs than there are."""
+    cpus_free = resources.get("CPU", 1.0) - (FETCH_CPUS * FETCH_WORKERS if has_fetch else 0)
+    gpus_there = resources.get("GPU", 0.0)
+    gpus = float(stage.gpus)
+    if gpus < 0:  # auto
+        gpus = 1.0 if gpus_there >= 1 else 0.0
+    wanted = stage.workers
+    if gpus * (wanted or 1) > gpus_there:
+        raise UsageError(
+            f"resources.{stage.name}: {wanted or 1} worker(s) with {gpus:g} GPU(s) each, but this cluster has "
+            f"{gpus_there:g}; use `--set resources.{stage.name}.gpus=auto` or another --address"
+        )
+    cpus = min(stage.cpus, max(cpus_free, 0.1))
+    by_cpu = max(1, int(cpus_free // cpus))
+    workers = wanted or (min(by_cpu, int(gpus_there // gpus)) if gpus else by_cpu)
+    if workers * cpus > cpus_free:  # asked for more than there is: share, never hang
+        cpus = cpus_free / workers
+    workers = max(1, min(workers, num_tasks))
+    return Pool(workers, cpus, gpus, threads=max(1, int(cpus_free // workers)))
+
+
+def run_blocks(job: Job, tasks: Sequence[Task]) -> Iterator[pa.Table]:
+    """Do the tasks on Ray; yields the outcomes of each block as it is committed.
+
+    Raises StorageError or ClusterError; asserts that as many outcomes came out as videos went in.
+    """
+    import ray
+
+    stage, has_fetch = job.stage, job.stage.fetch is not None
+    size = pool(stage, has_fetch, len(tasks), ray.cluster_resources())
+    job = replace(job, gpus=size.gpus, context=replace(job.context, threads=size.threads))
+    rows_per_block = max(1, min(stage.batch, -(-len(tasks) // size.workers)))
+    blocks = [pack(list(tasks[at : at + rows_per_block])) for at in range(0, len(tasks), rows_per_block)]
+    quiet_ray_data()
+    data = ray.data.from_arrow(blocks)
+    if has_fetch:
+        data = data.map_batches(
+            FetchWorker,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=min(FETCH_WORKERS, len(blocks))),
+            num_cpus=FETCH_CPUS,
+            fn_constructor_args=(job,),
+        )
+    data = data.map_batches(
+        StageWorker,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=min(size.workers, len(blocks))),
+        num_cpus=size.cpus,
+        num_gpus=size.gpus or None,
+        fn_constructor_args=(job,),
+    )
+    returned = 0
+    try:
+        for outcomes in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            returned += len(outcomes)
+            yield outcomes
+    except ray.exceptions.RayError as error:
+        raise cause(error) from error
+    if returned != len(tasks):
+        raise ClusterError(f"{stage.name}: {len(tasks)} videos went in, {returned} outcomes came out")
+
+
+def quiet_ray_data() -> None:
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.verbose_progress = False
+    # A crawl that waits for a closed host makes no progress for hours, and that is right.
+    context.execution_no_progress_timeout_s = -1
+    context.max_errored_blocks = 0
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def cause(error: BaseException) -> StorageError | ClusterError | UsageError:
+    """The error behind Ray's wrapping, as one of ours."""
+    import ray
+
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, StorageError | UsageError):
+            return inner
+        wrapped = getattr(inner, "cause", None)
+        inner = wrapped if isinstance(wrapped, BaseException) else inner.__cause__
+    if isinstance(error, ray.exceptions.RayTaskError):
+        for kind in (StorageError, UsageError):
+            if kind.__name__ in str(error):
+                return kind(str(error).strip().splitlines()[-1].partition(f"{kind.__name__}: ")[2])
+    return ClusterError(f"a worker could not do its work: {str(error).strip().splitlines()[-1]}")

@@ -1,0 +1,178 @@
+"""The recipe: the ordered list of stages. READ THIS FIRST.
+
+videos ──> articles ─────────┐
+   ├─────> transcripts ──────┤
+   └─────> frames ───────────┴──> features
+
+To add a stage: write its row function (`vsumdata.pipeline.stage`), give its table a schema
+(`vsumdata.manifests.tables`) and put it into the list below.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vsumdata.manifests.manifest import Loaded, Manifest
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.pipeline.stage import Stage
+from vsumdata.stages import articles, features, frames, media, transcripts, videos
+from vsumdata.stages.models import Model, resolve_asr, resolve_clip, resolve_text
+
+GROUPS = {"crawl": ("videos", "articles"), "asr": ("transcripts",), "features": ("frames", "features")}
+OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
+OWN_FACTS = ("view_count", "heatmap", "license")
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the manifest's model names mean, resolved before any work."""
+
+    asr: Model
+    clip: Model
+    text: Model
+
+
+def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
+    """The stages in order, by the table that each writes."""
+    stages = [
+        Stage(
+            name="videos",
+            reads={"source": OWN_RECORD + OWN_FACTS},
+            load=videos.load,
+            options={"languages": manifest.captions.languages},
+            batch=8,
+        ),
+        Stage(
+            name="articles",
+            reads={"source": ("article", "article_url", "steps", "title"), "videos": ("article_url",)},
+            load=articles.load,
+            batch=8,
+        ),
+        Stage(
+            name="transcripts",
+            reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
+            load=transcripts.load,
+            fetch=media.fetch_sound,
+            options={
+                "languages": manifest.captions.languages,
+                "engine": manifest.asr.engine,
+                "model": manifest.asr.model,
+                "identity": models.asr.identity,
+                "location": models.asr.location,
+            },
+            batch=4,
+            **resources(manifest, "transcripts"),
+        ),
+        Stage(
+            name="frames",
+            reads={"source": ("video",), "videos": ("url", "duration_s")},
+            load=frames.load,
+            fetch=media.fetch_picture,
+            options={
+                "fps": manifest.features.fps,
+                "sampling": manifest.features.sampling,
+                "hwaccel": manifest.features.hwaccel,
+                "precision": manifest.features.precision,
+                "clip_model": manifest.features.clip.model,
+                "clip_weights": manifest.features.clip.weights,
+                "clip_identity": models.clip.identity,
+                "clip_location": models.clip.location,
+                "frame_dim": models.clip.dim,
+            },
+            **resources(manifest, "frames"),
+        ),
+        Stage(
+            name="features",
+            reads={
+                "videos": (
+                    "title",
+                    "source",
+                    "url",
+                    "license",
+                    "description",
+                    "duration_s",
+                    "heatmap",
+                    "article_url",
+                ),
+                "articles": ("url", "title", "license", "step"),
+                "transcripts": ("sentence",),
+                "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop"),
+            },
+            load=features.load,
+            options={
+                "text_model": manifest.features.text.model,
+                "text_identity": models.text.identity,
+                "text_location": models.text.location,
+                "text_dim": models.text.dim,
+                "frame_dim": models.clip.dim,
+                "split": manifest.features.split.model_dump(),
+            },
+            batch=16,
+            **resources(manifest, "features"),
+        ),
+    ]
+    return {stage.name: stage for stage in stages}
+
+
+def resources(manifest: Manifest, name: str) -> dict[str, float | int | None]:
+    """The manifest's request for workers as fields of a Stage; `gpus: auto` is -1 there."""
+    asked = getattr(manifest.resources, name)
+    automatic = 0 if name == "transcripts" and manifest.asr.device == "cpu" else -1
+    return {
+        "gpus": automatic if asked.gpus == "auto" else float(asked.gpus),
+        "workers": None if asked.workers == "auto" else asked.workers,
+    }
+
+
+def resolve_models(loaded: Loaded, store: Store | None = None) -> Models:
+    """Find the manifest's models without loading any; raises UsageError with the remedy.
+
+    What a hub name resolved to is remembered in the root's `models.json`, so that a later run (without
+    network, say) means the same model.
+    """
+    manifest, known = loaded.manifest, (store.read_json("models.json") if store else None) or {}
+    found = Models(
+        asr=remembered(
+            known,
+            f"asr {manifest.asr.engine} {manifest.asr.model}",
+            lambda: resolve_asr(manifest.asr.engine, manifest.asr.model, loaded.folder),
+        ),
+        clip=remembered(
+            known,
+            f"clip {manifest.features.clip.model} {manifest.features.clip.weights}",
+            lambda: resolve_clip(manifest.features.clip.model, manifest.features.clip.weights, loaded.folder),
+        ),
+        text=remembered(
+            known,
+            f"text {manifest.features.text.model}",
+            lambda: resolve_text(manifest.features.text.model, loaded.folder),
+        ),
+    )
+    return found
+
+
+def remembered(known: dict[str, dict[str, object]], key: str, resolve: Callable[[], Model]) -> Model:
+    """Resolve a model, or take what it resolved to before where it cannot be had now."""
+    try:
+        return resolve()
+    except UsageError:
+        if key in known:
+            return Model(**known[key])  # type: ignore[arg-type]
+        raise
+
+
+def parse_stages(text: str) -> list[str]:
+    """`crawl,asr,features` (groups) or single tables, as tables in the recipe's order."""
+    order = [table for tables in GROUPS.values() for table in tables]
+    wanted: set[str] = set()
+    for word in (part.strip() for part in text.split(",")):
+        if word not in GROUPS and word not in order:
+            known = [*GROUPS, *(table for table in order if table not in GROUPS)]
+            near = difflib.get_close_matches(word, known, n=1)
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            raise UsageError(f"--stage: no stage `{word}`; {hint}known are: {', '.join(known)}")
+        wanted.update(GROUPS.get(word, (word,)))
+    return [table for table in order if table in wanted]

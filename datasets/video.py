@@ -80,9 +80,7 @@ class Video:
         for name in ("sentence", "step"):
             feature, count = getattr(self, f"{name}_feature"), len(getattr(self, name))
             if feature is not None and len(feature) != count:
-                raise ValueError(
-                    f"{self.video_id}: {name}_feature is {list(feature.shape)}; expected {count} rows"
-                )
+                raise ValueError(f"{self.video_id}: {name}_feature is {list(feature.shape)}; expected {count} rows")
         self._check_shots()
 
     def _check(self, name: str, shape: tuple[str | int | None, ...], sizes: dict[str, int]) -> None:
@@ -92,9 +90,7 @@ class Video:
             raise ValueError(f"{self.video_id}: {name} is {type(value).__name__}; expected a numpy array")
         expected = [sizes.get(size, size) if isinstance(size, str) else size for size in shape]
         wrong = [
-            want
-            for want, got in zip(expected, value.shape, strict=False)
-            if isinstance(want, int) and want != got
+            want for want, got in zip(expected, value.shape, strict=False) if isinstance(want, int) and want != got
         ]
         if value.ndim != len(shape) or wrong:
             wanted = ", ".join("any" if size is None else str(size) for size in expected)
@@ -157,14 +153,16 @@ def collate(videos: Sequence[Video]) -> Batch:
 
     if not videos:
         raise ValueError("a batch needs at least one video")
-    columns: dict[str, Any] = {}
+    columns: dict[str, np.ndarray | None] = {}
     for name in ("frame_feature", "frame_time_s", "replay_score", "sentence_feature", "step_feature"):
         columns[name], columns[mask_name(name)] = pad([getattr(video, name) for video in videos], name)
     for name in ("description_feature", "global_feature"):
         columns[name], columns[mask_name(name)] = stack([getattr(video, name) for video in videos], name)
     spans = [None if video.sentence_feature is None else video.sentence_span for video in videos]
     columns["sentence_span"], _ = pad(spans, "sentence_span")
-    tensors = {name: None if array is None else torch.from_numpy(array) for name, array in columns.items()}
+    tensors: dict[str, Any] = {
+        name: None if array is None else torch.from_numpy(array) for name, array in columns.items()
+    }
     return Batch(video_id=tuple(video.video_id for video in videos), **tensors)
 
 

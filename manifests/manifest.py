@@ -186,9 +186,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: the value is not valid YAML") from error
 
 
-def explain(
-    error: ValidationError, path: Path, tree: yaml.Node | None, overrides: Sequence[str] = ()
-) -> list[str]:
+def explain(error: ValidationError, path: Path, tree: yaml.Node | None, overrides: Sequence[str] = ()) -> list[str]:
     """One line per mistake: `file:line: key: what is wrong`."""
     lines = []
     set_keys = {override.partition("=")[0].strip() for override in overrides}

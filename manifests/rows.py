@@ -44,12 +44,8 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         offsets = np.cumsum([0] + [len(array) for array in arrays], dtype=np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), vectors, type=kind, mask=null_mask(values))
     if pa.types.is_fixed_size_list(kind):
-        flat = np.concatenate(
-            [as_vectors(None if v is None else [v], kind.list_size, fill=1) for v in values]
-        ).ravel()
-        return pa.FixedSizeListArray.from_arrays(
-            pa.array(flat, pa.float16()), type=kind, mask=null_mask(values)
-        )
+        flat = np.concatenate([as_vectors(None if v is None else [v], kind.list_size, fill=1) for v in values]).ravel()
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float16()), type=kind, mask=null_mask(values))
     if pa.types.is_map(kind):
         return pa.array([None if v is None else sorted(v.items()) for v in values], kind)
     return pa.array(values, kind)
@@ -85,8 +81,7 @@ def to_values(column: pa.Array, kind: pa.DataType) -> list[Any]:
     if pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type):
         dim = kind.value_type.list_size
         return [
-            None if not scalar.is_valid else numpy_of(scalar.values.flatten()).reshape(-1, dim)
-            for scalar in column
+            None if not scalar.is_valid else numpy_of(scalar.values.flatten()).reshape(-1, dim) for scalar in column
         ]
     if is_numeric_list(kind):
         return [numpy_of(scalar.values) if scalar.is_valid else None for scalar in column]

@@ -89,9 +89,7 @@ class IdLine(Line):
     """A line of an `ids` list; published lists carry other keys too, which are let be."""
 
     model_config = ConfigDict(extra="ignore")
-    video_id: str = Field(
-        pattern=r"^[A-Za-z0-9_-]{11}$", validation_alias=AliasChoices("video_id", "youtube_id")
-    )
+    video_id: str = Field(pattern=r"^[A-Za-z0-9_-]{11}$", validation_alias=AliasChoices("video_id", "youtube_id"))
     article_url: str | None = None
     steps: list[StepLine | str] | None = None
 
@@ -149,9 +147,7 @@ def read_list(path: Path, source: str, *, own_files: bool) -> Iterator[tuple[int
             if not mistakes:
                 yield (
                     number,
-                    file_record(line, path, source)
-                    if isinstance(line, FileLine)
-                    else id_record(line, source),
+                    file_record(line, path, source) if isinstance(line, FileLine) else id_record(line, source),
                 )
     if mistakes:
         raise ManifestError("\n".join(mistakes[:20]))
@@ -159,11 +155,7 @@ def read_list(path: Path, source: str, *, own_files: bool) -> Iterator[tuple[int
 
 def numbered_lines(path: Path) -> Iterable[tuple[int, str]]:
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as file
-        ):
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             yield from ((number, text) for number, text in enumerate(file, 1) if text.strip())
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from error

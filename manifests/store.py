@@ -15,9 +15,11 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -28,6 +30,8 @@ from vsumdata.manifests import rows, tables
 from vsumdata.pipeline.errors import StorageError, UsageError
 
 TEMPORARY = ".tmp"
+READERS = 8  # parts that are opened at once
+OURS = frozenset({"dataset.json", "models.json", "pace.json", "listings", "logs", "media", "cache", "tmp", ".lock"})
 LATEST = ("video_id", "outcome", "reason", "attempt", "committed_at", "retry_after")
 Answer = TypeVar("Answer")
 
@@ -57,7 +61,13 @@ class Store:
         name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
         path = f"{self.folder(table, fingerprint)}/{name}"
         buffer = io.BytesIO()
-        pq.write_table(content, buffer, compression="zstd", row_group_size=rows_per_group(content))
+        pq.write_table(
+            content,
+            buffer,
+            compression="zstd",
+            row_group_size=rows_per_group(content),
+            write_page_checksum=True,
+        )
         self.put(path, buffer.getbuffer())
         return name
 
@@ -92,15 +102,8 @@ class Store:
                 return None
             # Opened by name, not by folder: the folder may change while we read.
             data = pads.dataset(files, filesystem=self.fs, format="parquet")
-            found = data.scanner(
-                columns={**columns, "part": pc.field("__filename")}, batch_size=8192
-            ).to_table()
-            names = pc.replace_substring_regex(
-                found["part"].combine_chunks().dictionary_encode().dictionary, r".*/", ""
-            )
-            indices = found["part"].combine_chunks().dictionary_encode().indices
-            at = found.column_names.index("part")
-            return found.set_column(at, "part", pa.DictionaryArray.from_arrays(indices, names))
+            with ThreadPoolExecutor(READERS) as pool:
+                return pa.concat_tables(pool.map(lambda piece: read_piece(piece, columns), data.get_fragments()))
 
         try:
             return relisting(read)
@@ -171,6 +174,22 @@ class Store:
         text = json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
         self.put(f"{self.base}/{name}", text.encode())
 
+    def claim(self) -> None:
+        """Make sure that the root is ours or new; raises UsageError on somebody else's folder."""
+        if self.local is None or (self.local / "dataset.json").exists():
+            return
+        try:
+            foreign = [path.name for path in self.local.iterdir() if path.name not in OURS]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UsageError(f"--root {self.root}: {error.strerror}") from error
+        if foreign:
+            raise UsageError(
+                f"--root {self.root}: is no vsumdata root and not empty (it has `{sorted(foreign)[0]}`): "
+                "give a new or an empty folder"
+            )
+
     def dataset(self) -> dict[str, Any]:
         """`dataset.json`, the last run's own account; raises UsageError where the root is none of ours."""
         value = self.read_json("dataset.json")
@@ -198,6 +217,15 @@ class Store:
                 yield False
             else:
                 yield True
+
+
+def read_piece(fragment: pads.Fragment, columns: Mapping[str, pc.Expression]) -> pa.Table:
+    """Some columns of one part, and its name as `part`."""
+    content = fragment.scanner(columns=dict(columns), use_threads=False).to_table()
+    name = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(len(content), np.int32)), pa.array([fragment.path.rpartition("/")[2]])
+    )
+    return content.append_column("part", name)
 
 
 def put_local(path: Path, data: bytes | memoryview) -> None:

@@ -115,9 +115,7 @@ def plan(
         if any(row is None or row.outcome not in tables.SETTLED for row in found.values()):
             result.waiting += 1
             continue
-        task = make_task(
-            stage, record, prior, {table: row for table, row in found.items() if row is not None}
-        )
+        task = make_task(stage, record, prior, {table: row for table, row in found.items() if row is not None})
         unfetched = verdict == "not_fetched" and worth_fetching(record.listed_view_count, select.min_views)
         if prior is None or unfetched or is_pending(prior, task, again, now):
             result.tasks.append(task)
@@ -150,13 +148,9 @@ def is_pending(prior: Seen, task: Task, again: Collection[str], now: datetime) -
 
 def seen(store: Store, stages: Stages, name: str, mapping: str, keys: Sequence[str]) -> dict[str, Seen]:
     """Each video's latest row in a table, with the values that its map column `mapping` has for `keys`."""
-    lookups = {
-        f"mark_{i}": pc.map_lookup(pc.field(mapping), pa.scalar(key), "first") for i, key in enumerate(keys)
-    }
+    lookups = {f"mark_{i}": pc.map_lookup(pc.field(mapping), pa.scalar(key), "first") for i, key in enumerate(keys)}
     found = store.latest(name, fingerprint(stages, name), **lookups)
-    heads = zip(
-        *(found[c].to_pylist() for c in ("outcome", "reason", "attempt", "retry_after", "part")), strict=True
-    )
+    heads = zip(*(found[c].to_pylist() for c in ("outcome", "reason", "attempt", "retry_after", "part")), strict=True)
     marks: Iterator[tuple[Any, ...]] = (
         zip(*(found[c].to_pylist() for c in lookups), strict=True) if lookups else iter([()] * len(found))
     )
@@ -166,9 +160,7 @@ def seen(store: Store, stages: Stages, name: str, mapping: str, keys: Sequence[s
 
 def decisions(store: Store, stages: Stages, select: Select) -> dict[str, str | None]:
     """For every readable video: None to keep it, else why not (`not_fetched`: only its listing was read)."""
-    found = store.latest(
-        "videos", fingerprint(stages, "videos"), DECIDED_BY, heatmap=pc.is_valid(pc.field("heatmap"))
-    )
+    found = store.latest("videos", fingerprint(stages, "videos"), DECIDED_BY, heatmap=pc.is_valid(pc.field("heatmap")))
     found = found.filter(pc.equal(found["outcome"], tables.DONE))
     rows = found.select(["video_id", *DECIDED_BY, "heatmap"]).to_pylist()
     return {r["video_id"]: decide(r, select) if r["fetched"] else "not_fetched" for r in rows}

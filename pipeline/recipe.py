@@ -11,11 +11,11 @@ To add a stage: write its row function (`vsumdata.pipeline.stage`), give its tab
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from vsumdata.manifests.manifest import Loaded, Manifest
-from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.pipeline.stage import Stage
 from vsumdata.stages import articles, features, frames, media, transcripts, videos
@@ -127,41 +127,42 @@ def resources(manifest: Manifest, name: str) -> dict[str, float | int | None]:
     }
 
 
-def resolve_models(loaded: Loaded, store: Store | None = None) -> Models:
+def resolve_models(loaded: Loaded, known: Mapping[str, Any]) -> Models:
     """Find the manifest's models without loading any; raises UsageError with the remedy.
 
-    What a hub name resolved to is remembered in the root's `models.json`, so that a later run (without
-    network, say) means the same model.
+    `known` is the root's `models.json`: what a hub name resolved to before serves where it cannot be had now
+    (without network, say), and means the same model.
     """
-    manifest, known = loaded.manifest, (store.read_json("models.json") if store else None) or {}
-    found = Models(
-        asr=remembered(
-            known,
-            f"asr {manifest.asr.engine} {manifest.asr.model}",
-            lambda: resolve_asr(manifest.asr.engine, manifest.asr.model, loaded.folder),
-        ),
-        clip=remembered(
-            known,
-            f"clip {manifest.features.clip.model} {manifest.features.clip.weights}",
-            lambda: resolve_clip(manifest.features.clip.model, manifest.features.clip.weights, loaded.folder),
-        ),
-        text=remembered(
-            known,
-            f"text {manifest.features.text.model}",
-            lambda: resolve_text(manifest.features.text.model, loaded.folder),
-        ),
-    )
-    return found
+    asr, features = loaded.manifest.asr, loaded.manifest.features
+    resolvers: dict[str, Callable[[], Model]] = {
+        "asr": lambda: resolve_asr(asr.engine, asr.model, loaded.folder),
+        "clip": lambda: resolve_clip(features.clip.model, features.clip.weights, loaded.folder),
+        "text": lambda: resolve_text(features.text.model, loaded.folder),
+    }
+    found = {}
+    for name, key in model_keys(loaded.manifest).items():
+        try:
+            found[name] = resolvers[name]()
+        except UsageError:
+            if key not in known:
+                raise
+            found[name] = Model(**known[key])
+    return Models(**found)
 
 
-def remembered(known: dict[str, dict[str, object]], key: str, resolve: Callable[[], Model]) -> Model:
-    """Resolve a model, or take what it resolved to before where it cannot be had now."""
-    try:
-        return resolve()
-    except UsageError:
-        if key in known:
-            return Model(**known[key])  # type: ignore[arg-type]
-        raise
+def known_models(manifest: Manifest, known: Mapping[str, Any]) -> Models:
+    """The models as the last run resolved them."""
+    return Models(**{name: Model(**known[key]) for name, key in model_keys(manifest).items()})
+
+
+def model_keys(manifest: Manifest) -> dict[str, str]:
+    """How `models.json` names each model."""
+    clip = manifest.features.clip
+    return {
+        "asr": f"asr {manifest.asr.engine} {manifest.asr.model}",
+        "clip": f"clip {clip.model} {clip.weights}",
+        "text": f"text {manifest.features.text.model}",
+    }
 
 
 def parse_stages(text: str) -> list[str]:

@@ -102,9 +102,7 @@ class Worker:
                 raise
             except Exception as error:  # the one broad except: a video's error is its outcome
                 if isinstance(error, OSError) and error.errno in NO_ROOM:
-                    raise StorageError(
-                        f"{self.job.context.root}: {error}; make room and run again"
-                    ) from error
+                    raise StorageError(f"{self.job.context.root}: {error}; make room and run again") from error
                 log.warning("%s: %s", row["video_id"], traceback.format_exc())
                 detail = f"{type(error).__name__}: {error}"
                 return {"outcome": tables.FAILED, "reason": "error", "detail": detail}
@@ -146,9 +144,7 @@ class StageWorker(Worker):
 
     def __call__(self, block: pa.Table) -> pa.Table:
         is_fetched = "row" in block.column_names
-        todo = (
-            [pickle.loads(row) for row in block["row"].to_pylist()] if is_fetched else self.read_rows(block)
-        )
+        todo = [pickle.loads(row) for row in block["row"].to_pylist()] if is_fetched else self.read_rows(block)
         answers: list[Row] = []
         uncommitted: list[Row] = []
         last_commit = time.monotonic()

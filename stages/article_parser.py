@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -21,17 +22,15 @@ from vsumdata.pipeline.errors import FailVideo
 from vsumdata.stages import jsonld
 
 PARSER_VERSION = 1  # counts up whenever the same page may give another article
-MAX_TAGS = 200_000  # a real page has under 10,000; bounds time and memory
+MAX_TAGS, MAX_DEPTH = 60_000, 100  # real pages have up to some 4,000 and 25; bounds time and memory
 WIKIHOW, EHOW, OTHER = "wikihow", "ehow", "other"
 WIKIHOW_LICENSE = "CC BY-NC-SA 3.0"  # of wikiHow's texts; its pages name it only in the terms of use
 
 HOME = {WIKIHOW: "https://www.wikihow.com/", EHOW: "https://www.ehow.com/"}
 
 JUNK = "script, style, noscript, template, sup.reference, .ts_popup, .wh_ad_inner"
-BLOCKS = frozenset(
-    ["br", "p", "div", "ul", "ol", "li", "table", "tr", "td", "th", "dl", "dt", "dd", "blockquote", "pre"]
-    + ["h1", "h2", "h3", "h4", "h5", "h6"]
-)
+LINES = ["br", "p", "div", "ul", "ol", "li", "dl", "dt", "dd", "table", "tr", "td", "th", "blockquote", "pre"]
+BLOCKS = frozenset([*LINES, "h1", "h2", "h3", "h4", "h5", "h6"])
 
 
 class Step(NamedTuple):
@@ -62,7 +61,7 @@ class Layout(NamedTuple):
 def parse_article(html: str, url: str) -> Article:
     """Read a how-to page; `url` resolves its links and tells its site where the page itself does not.
 
-    Raises `FailVideo`: `no_steps` when it is not a how-to page, `too_large` for more than `MAX_TAGS` tags.
+    Raises `FailVideo`: `no_steps` when it is not a how-to page, `too_large` for too many tags.
     """
     soup, linked_data = read(html)
     address = canonical_link(soup) or url
@@ -100,10 +99,19 @@ def read(html: str) -> tuple[BeautifulSoup, list[str]]:
             soup = BeautifulSoup(sound, "lxml")
         except ParserRejectedMarkup as error:
             raise FailVideo("no_steps", str(error)) from error
+    if depth_of(soup) > MAX_DEPTH:
+        raise FailVideo("too_large", f"tags are nested deeper than {MAX_DEPTH}")
     linked_data = [tag.get_text() for tag in soup.select('script[type="application/ld+json"]')]
     for tag in soup.select(JUNK):
         tag.decompose()
     return soup, linked_data
+
+
+def depth_of(soup: BeautifulSoup) -> int:
+    depths = {id(soup): 0}
+    for tag in soup.find_all(True):
+        depths[id(tag)] = depths[id(tag.parent)] + 1
+    return max(depths.values())
 
 
 def canonical_link(soup: BeautifulSoup) -> str | None:
@@ -143,16 +151,11 @@ def title_of(soup: BeautifulSoup, url: str) -> str:
 
 def license_of(soup: BeautifulSoup, site: str) -> str | None:
     """What the page links to as its licence, else what is known of the site's texts."""
-    for link in soup.select(
-        'a[href*="creativecommons.org/licenses/"], link[href*="creativecommons.org/licenses/"]'
-    ):
+    for link in soup.select('a[href*="creativecommons.org/licenses/"], link[href*="creativecommons.org/licenses/"]'):
         match = re.search(r"/licenses/([a-z-]+)/(\d(?:\.\d)?)", attribute_of(link, "href"))
         if match:
             return f"CC {match[1].upper()} {match[2]}"
     return WIKIHOW_LICENSE if site == WIKIHOW else None
-
-
-# ---- text ------------------------------------------------------------------------------------------------
 
 
 def text_of(tag: Tag | None) -> str:
@@ -188,9 +191,6 @@ def image_of(tag: Tag, base: str) -> str | None:
         return None
 
 
-# ---- wikiHow ---------------------------------------------------------------------------------------------
-
-
 def wikihow_steps(soup: BeautifulSoup, base: str) -> list[Step]:
     """Since 2013: `div.section.steps` > `ol.steps_list_2` > `li` > `div.step` with a bold headline."""
     steps = []
@@ -212,11 +212,12 @@ def wikihow_intro(soup: BeautifulSoup) -> str:
 
 def steps_heading(soup: BeautifulSoup) -> Tag | None:
     """The `h2` "Steps" of 2009 and 2011, beside whose words stands a link "edit"."""
-    return next((h2 for h2 in soup.select("h2") if re.fullmatch(r"(\[?edit\]? )?Steps", spaced(h2))), None)
+    return next((h2 for h2 in soup.select("h2") if heading_words(h2) == "Steps"), None)
 
 
-def spaced(tag: Tag) -> str:
-    return re.sub(r"\[ edit \]", "[edit]", " ".join(tag.get_text(" ").split()))
+def heading_words(tag: Tag) -> str:
+    words = islice(tag.stripped_strings, 8)
+    return " ".join(word for word in words if word.lower() not in ("[", "edit", "[edit]", "]"))
 
 
 def plain_steps(soup: BeautifulSoup, base: str) -> list[Step]:
@@ -227,7 +228,7 @@ def plain_steps(soup: BeautifulSoup, base: str) -> list[Step]:
         if tag.name == "h2":
             break
         if tag.name == "h3":
-            name = spaced(tag).removeprefix("[edit] ").removeprefix("edit ")
+            name = heading_words(tag)
         for item in tag.find_all("li", recursive=False) if tag.name == "ol" else ():
             image = image_of(item, base)
             for thumbnail in item.select(".thumb, .mwimg"):
@@ -246,9 +247,6 @@ def plain_intro(soup: BeautifulSoup) -> str:
     heading = steps_heading(soup)
     before = heading.find_all_previous("p") if heading else []
     return " ".join(filter(None, map(text_of, reversed(before))))
-
-
-# ---- eHow ------------------------------------------------------------------------------------------------
 
 
 def ehow_blocks(soup: BeautifulSoup) -> Iterator[Tag]:

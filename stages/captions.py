@@ -121,9 +121,7 @@ def read_cues(text: str, header: bool) -> tuple[list[Cue], bool]:
     cues.sort(key=lambda cue: cue[0])
     rolls = is_rolling(cues)
     shown = unrolled(cues) if rolls else cues
-    return [
-        cue for start_s, end_s, rows in shown if (cue := vtt_cue(start_s, end_s, rows)).text.strip()
-    ], rolls
+    return [cue for start_s, end_s, rows in shown if (cue := vtt_cue(start_s, end_s, rows)).text.strip()], rolls
 
 
 def seconds(hours: str | None, minutes: str, whole: str, fraction: str) -> float:
@@ -166,9 +164,7 @@ def unrolled(cues: Sequence[Rows]) -> Iterator[Rows]:
         texts = [plain(line) for line in lines]
         # A line with word times is new even where the speaker says the same again.
         old = next((i for i, line in enumerate(lines) if WORD_TIME.search(line)), len(lines))
-        repeated = next(
-            n for n in range(min(old, len(screen)), -1, -1) if screen[len(screen) - n :] == texts[:n]
-        )
+        repeated = next(n for n in range(min(old, len(screen)), -1, -1) if screen[len(screen) - n :] == texts[:n])
         if lines[repeated:]:
             yield start_s, end_s, lines[repeated:]
         screen = texts

@@ -30,14 +30,10 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
     """
     encoder = TextEncoder(options["text_location"], context.device, context.threads)
     if encoder.dim != options["text_dim"]:
-        raise SchemaError(
-            f"{options['text_model']} gives {encoder.dim} numbers a text; expected {options['text_dim']}"
-        )
+        raise SchemaError(f"{options['text_model']} gives {encoder.dim} numbers a text; expected {options['text_dim']}")
 
     def join(row: Row) -> Row:
-        video, article, transcript, frames = (
-            row[table] for table in ("videos", "articles", "transcripts", "frames")
-        )
+        video, article, transcript, frames = (row[table] for table in ("videos", "articles", "transcripts", "frames"))
         if frames is None:
             raise SkipVideo("no_frames")
         task = task_of(video, article)
@@ -49,17 +45,13 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
             **frame_columns(frames, video["heatmap"], options["frame_dim"]),
             **text_columns(video, article, transcript, encoder.encode),
         }
-        notes = [
-            f"no {name}" for name, table in (("article", article), ("transcript", transcript)) if not table
-        ]
+        notes = [f"no {name}" for name, table in (("article", article), ("transcript", transcript)) if not table]
         return payload | ({"detail": ", ".join(notes)} if notes else {})
 
     return join
 
 
-def frame_columns(
-    frames: Mapping[str, Any], heatmap: Sequence[Mapping[str, float]] | None, frame_dim: int
-) -> Row:
+def frame_columns(frames: Mapping[str, Any], heatmap: Sequence[Mapping[str, float]] | None, frame_dim: int) -> Row:
     """The columns with one entry per frame or shot."""
     feature = np.asarray(frames["frame_feature"], np.float16)
     if feature.ndim != 2 or feature.shape[1] != frame_dim:

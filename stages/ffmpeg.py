@@ -71,9 +71,7 @@ class Child:
     `complaints` are the first of its own words about errors, known once `finish` has returned.
     """
 
-    def __init__(
-        self, args: list[str], timeout_s: float, on_line: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, args: list[str], timeout_s: float, on_line: Callable[[str], None] | None = None) -> None:
         program = ffmpeg_program()
         # A group of its own: Ctrl-C on the terminal must not look like the end of the file.
         try:
@@ -85,9 +83,7 @@ class Child:
                 process_group=0,
             )
         except OSError as error:
-            raise UsageError(
-                f"{program} cannot be started ({error.strerror}): see `vsumdata doctor`"
-            ) from error
+            raise UsageError(f"{program} cannot be started ({error.strerror}): see `vsumdata doctor`") from error
         assert self.process.stdout is not None
         self.stdout: IO[bytes] = self.process.stdout
         self.complaints: list[str] = []

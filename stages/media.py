@@ -92,11 +92,7 @@ def download(url: str, folder: Path, what: str, context: Context) -> Path:
         except yt_dlp.utils.DownloadCancelled as error:
             raise SkipVideo("too_big", str(error)) from error
         except yt_dlp.utils.YoutubeDLError as error:
-            if (
-                isinstance(cause := root_cause(error), OSError)
-                and cause.errno is not None
-                and not is_network(cause)
-            ):
+            if isinstance(cause := root_cause(error), OSError) and cause.errno is not None and not is_network(cause):
                 raise cause from error
             raise as_ours(error, url) from error
     path = finished(folder, what)

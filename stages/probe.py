@@ -67,9 +67,7 @@ class MediaInfo:
     @property
     def best_audio(self) -> AudioStream | None:
         """The highest rate, of use up to the 16 kHz of speech recognition; then the default, the first."""
-        return max(
-            self.audio, key=lambda s: (min(s.sample_rate, 16_000), s.is_default, -s.index), default=None
-        )
+        return max(self.audio, key=lambda s: (min(s.sample_rate, 16_000), s.is_default, -s.index), default=None)
 
 
 def probe(path: str | Path) -> MediaInfo:
@@ -138,9 +136,7 @@ def _parse(container: str, text: str) -> MediaInfo:
                 has_broken_video = True
         elif last_video is not None and (turn := _ROTATION.match(line)):
             video[last_video] = replace(video[last_video], rotation_deg=float(turn[1]))
-    return MediaInfo(
-        container, duration_s, start_s, tuple(video.values()), tuple(audio.values()), has_broken_video
-    )
+    return MediaInfo(container, duration_s, start_s, tuple(video.values()), tuple(audio.values()), has_broken_video)
 
 
 def _video_stream(index: int, words: str) -> VideoStream | None:

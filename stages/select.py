@@ -30,17 +30,9 @@ def decide(row: Mapping[str, Any], select: Select | Mapping[str, Any]) -> str | 
     if row.get("media_type") == "short" and applies("tabs") and "shorts" not in rules.tabs:
         return "short"
     if duration_s is not None:
-        if (
-            rules.min_duration_s is not None
-            and applies("min_duration_s")
-            and duration_s < rules.min_duration_s
-        ):
+        if rules.min_duration_s is not None and applies("min_duration_s") and duration_s < rules.min_duration_s:
             return "too_short"
-        if (
-            rules.max_duration_s is not None
-            and applies("max_duration_s")
-            and duration_s > rules.max_duration_s
-        ):
+        if rules.max_duration_s is not None and applies("max_duration_s") and duration_s > rules.max_duration_s:
             return "too_long"
     if rules.min_views is not None and applies("min_views"):
         if views is None and not own:

@@ -101,9 +101,7 @@ def _scatters(x_ND: np.ndarray) -> np.ndarray:  # noqa: N803
     return out
 
 
-def _advance(
-    scatter: np.ndarray, row: np.ndarray, done: int, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _advance(scatter: np.ndarray, row: np.ndarray, done: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """From `done` changes to `done + size`.
 
     Returns obj(m) of the new m, the last row, and for each l <= N where the last shot of l frames begins.

@@ -7,7 +7,7 @@ repeat itself, so each window's result is checked, and one that fails is decoded
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -165,7 +165,10 @@ def detect_language(engine: Engine, audio: np.ndarray, windows: Sequence[Window]
 
 def open_engine(name: str, location: str, device: str, threads: int) -> Engine:
     """Load `faster-whisper` or `openai-whisper`; `location` is a model's name or its path."""
-    engines = {"faster-whisper": FasterWhisper, "openai-whisper": OpenAIWhisper}
+    engines: dict[str, Callable[[str, str, int], Engine]] = {
+        "faster-whisper": FasterWhisper,
+        "openai-whisper": OpenAIWhisper,
+    }
     if name not in engines:
         raise ValueError(f"asr.engine is {name!r}; it is one of {', '.join(engines)}")
     return engines[name](location, device, threads)

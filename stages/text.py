@@ -26,7 +26,10 @@ class TextEncoder:
         local = Path(location).exists()
         self.model = SentenceTransformer(location, device=device, local_files_only=local)
         self.device = device
-        self.dim = int(self.model.get_embedding_dimension())
+        dim = self.model.get_embedding_dimension()
+        if dim is None:
+            raise ValueError(f"{location} does not say the size of its embeddings")
+        self.dim = dim
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embed each text: float16 [N,S], unit norm.

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
 
 from vsumdata.datasets.sample.site import HOST as SAMPLE_HOST
 
@@ -33,15 +34,13 @@ class LocalAdapter(HTTPAdapter):
         host, _, port = address.rpartition(":")
         self.host, self.port = host, int(port)
 
-    def get_connection_with_tls_context(
-        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
-    ):
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> HTTPConnectionPool:
         return self.poolmanager.connection_from_host(self.host, self.port, scheme="http")
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         local = request.copy()
         # Set on a copy: requests carries a request's headers on to the next host of a redirect.
-        local.headers.setdefault("Host", urlsplit(request.url).netloc)
+        local.headers.setdefault("Host", urlsplit(str(request.url)).netloc)
         try:
             response = super().send(local, *args, **kwargs | {"proxies": {}})
         except requests.RequestException as error:

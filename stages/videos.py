@@ -16,7 +16,7 @@ from vsumdata.pipeline.errors import FailVideo, RetryVideo, ThrottledError, Vide
 from vsumdata.pipeline.stage import Context, Function, Row
 from vsumdata.stages.articles import find_article_url
 from vsumdata.stages.captions import Track, choose_track
-from vsumdata.stages.decode import probe
+from vsumdata.stages.probe import probe
 from vsumdata.stages.select import is_own_file, worth_fetching
 from vsumdata.stages.youtube import as_ours, classify, extract
 

@@ -79,7 +79,7 @@ def assert_in_order(sentences) -> None:
 
 def test_rolling_vtt_gives_each_word_once_even_where_a_line_is_said_twice():
     sentences = parse_captions(ROLLING, "vtt")
-    assert spoken(sentences) == "cut the onion cut the onion slowly".split()  # noqa: SIM905
+    assert spoken(sentences) == "cut the onion cut the onion slowly".split()
     assert_in_order(sentences)
 
 
@@ -318,6 +318,4 @@ def test_translated_and_foreign_automatic_tracks_are_never_chosen():
     dubbed = {"de-orig": [entry("vtt")], "de": [entry("vtt")], "en": [entry("vtt")]}
     assert choose_track({"automatic_captions": dubbed}, ["en"]) is None
     assert choose_track({"subtitles": {"live_chat": [entry("json3")]}}, ["live_chat", "en"]) is None
-    assert (
-        choose_track({"subtitles": {"en": [{"ext": "vtt"}, None]}, "automatic_captions": []}, ["en"]) is None
-    )
+    assert choose_track({"subtitles": {"en": [{"ext": "vtt"}, None]}, "automatic_captions": []}, ["en"]) is None

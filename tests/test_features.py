@@ -93,9 +93,7 @@ def holder(bins, second):
 )
 def test_replay_score_is_the_value_of_the_bin_that_holds_the_second(lengths, num_frames, random):
     edges = np.concatenate([[0], np.cumsum([length for length, _ in lengths])]).tolist()
-    bins = [
-        {"start_s": edges[i], "end_s": edges[i + 1], "value": value} for i, (_, value) in enumerate(lengths)
-    ]
+    bins = [{"start_s": edges[i], "end_s": edges[i + 1], "value": value} for i, (_, value) in enumerate(lengths)]
     shuffled = random.sample(bins, len(bins))
     score = features.replay_score(num_frames, shuffled)
     assert score.dtype == np.float32
@@ -180,9 +178,7 @@ def test_embeddings_do_not_depend_on_company_or_order(encoder):
     together = encoder.encode(texts).astype(np.float32)
     alone = np.concatenate([encoder.encode([text]) for text in texts[::-1]])[::-1].astype(np.float32)
     np.testing.assert_allclose(together, alone, atol=2e-3)
-    close, far = (
-        encoder.encode(["Squash the garlic.", "The stock market fell."]).astype(np.float32) @ together[0]
-    )
+    close, far = encoder.encode(["Squash the garlic.", "The stock market fell."]).astype(np.float32) @ together[0]
     assert close > far + 0.2
 
 

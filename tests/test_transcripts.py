@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import wave
 from importlib.util import find_spec
@@ -10,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vsumdata.manifests import rows, tables
 from vsumdata.pipeline.errors import FailVideo, SkipVideo
@@ -140,9 +137,7 @@ def test_real_speech_word_for_word():
 @pytest.mark.recorded
 def test_speech_after_a_long_silence_keeps_its_time(tmp_path):
     read = transcripts.read_audio(str(recorded("jfk.flac")), timeout_s=60)
-    audio = np.concatenate(
-        [np.zeros(45 * RATE_HZ, np.float32), read, np.zeros(40 * RATE_HZ, np.float32), read]
-    )
+    audio = np.concatenate([np.zeros(45 * RATE_HZ, np.float32), read, np.zeros(40 * RATE_HZ, np.float32), read])
     found = stage(weights())(row(write_wav(tmp_path / "a.wav", audio)))
     assert words_of(" ".join(s["text"] for s in found["sentence"])).count("ask not what your country") == 2
     starts = [s["start_s"] for s in found["sentence"] if "fellow" in s["text"]]
@@ -155,108 +150,6 @@ def test_a_language_that_was_not_asked_for_is_skipped():
     with pytest.raises(SkipVideo) as skip:
         stage(weights(), languages=["de"])(row(recorded("jfk.flac")))
     assert (skip.value.reason, skip.value.detail) == ("language", "en")
-
-
-@needs_weights
-@pytest.mark.recorded
-def test_the_sequential_way_hears_the_same(tmp_path):
-    audio = transcripts.read_audio(str(recorded("jfk.flac")), timeout_s=60)
-    engine = speech.open_engine("faster-whisper", weights(), "cpu", 2)
-    (window,) = speech.windows_of(speech.speech_spans(audio))
-    (batched,) = engine.recognise(audio, [window], "en")
-    careful = engine.recognise_carefully(audio, window, "en")
-    assert speech.complete(window, batched)
-    texts = [words_of("".join(w.text for s in found for w in s.words)) for found in (batched, careful)]
-    assert texts[0] == texts[1]
-    starts = [found[0].words[0].start_s for found in (batched, careful)]
-    assert starts[0] == pytest.approx(starts[1], abs=0.5)
-
-
-class Forgetful:
-    """The real engine, except that its batched answer loses all but the first words: a known failure."""
-
-    def __init__(self) -> None:
-        self.real = speech.open_engine("faster-whisper", weights(), "cpu", 2)
-
-    def recognise(self, audio, windows, language):
-        first = [
-            speech.replace(s, words=s.words[:3]) for (s,) in self.real.recognise(audio, windows, language)
-        ]
-        return [[segment] for segment in first]
-
-    def __getattr__(self, name):
-        return getattr(self.real, name)
-
-
-@needs_weights
-@pytest.mark.recorded
-def test_speech_that_batched_decoding_dropped_is_decoded_again():
-    audio = transcripts.read_audio(str(recorded("jfk.flac")), timeout_s=60)
-    windows = speech.windows_of(speech.speech_spans(audio))
-    ((words, again),) = speech.transcribe(Forgetful(), audio, windows, "en")
-    assert again
-    assert "ask not what your country can do for you" in words_of("".join(word.text for word in words))
-
-
-# openai-whisper's beam search and its vocabulary file
-@pytest.mark.filterwarnings("ignore:__array_wrap__", "ignore:.*unclosed file.*gpt2.tiktoken")
-@needs_weights
-def test_the_reference_engine_runs_a_checkpoint(tmp_path):
-    """Random weights: what it says means nothing, but it must load, decode and be judged."""
-    torch = pytest.importorskip("torch")
-    from whisper.model import ModelDimensions, Whisper
-
-    torch.manual_seed(0)
-    dims = ModelDimensions(80, 1500, 64, 2, 1, 51864, 448, 64, 2, 1)
-    model = Whisper(dims)
-    torch.save({"dims": vars(dims), "model_state_dict": model.state_dict()}, tmp_path / "tiny.pt")
-    engine = speech.open_engine("openai-whisper", str(tmp_path / "tiny.pt"), "cpu", 2)
-    window = speech.Window(((0.5, 2.5),))
-    audio = np.zeros(3 * RATE_HZ, np.float32)
-    assert speech.detect_language(engine, audio, [window]) == ("en", 1.0)
-    ((words, again),) = speech.transcribe(engine, audio, [window], "en")
-    assert again
-    assert all(0.5 <= word.start_s <= word.end_s for word in words)
-
-
-def test_an_unknown_engine_is_named():
-    with pytest.raises(ValueError, match="'vosk'; it is one of faster-whisper, openai-whisper"):
-        speech.open_engine("vosk", "m", "cpu", 1)
-
-
-SPANS = st.lists(st.tuples(st.floats(0, 40), st.floats(0.1, 28)), max_size=40)
-
-
-@given(SPANS)
-def test_windows_hold_every_span_and_fit_whisper(gaps):
-    spans, at = [], 0.0
-    for pause, length in gaps:
-        spans.append((at + pause, at + pause + length))
-        at = spans[-1][1]
-    windows = speech.windows_of(spans)
-    assert list(itertools.chain.from_iterable(w.speech for w in windows)) == spans
-    assert all(w.end_s - w.start_s <= speech.WINDOW_S + 1e-6 for w in windows)
-
-
-def test_a_full_window_closes_at_its_longest_pause():
-    spans = [(0, 10), (10.2, 18), (20, 24), (24.1, 29), (29.2, 40)]
-    assert [w.speech for w in speech.windows_of(spans)] == [tuple(spans[:2]), tuple(spans[2:])]
-
-
-def test_uncovered_speech():
-    window = speech.Window(((0.0, 10.0), (20.0, 26.0)))
-    words = [Word(0.5, 4, "a"), Word(4, 5, "b"), Word(8, 21, "c")]
-    assert speech.uncovered_s(window, words) == 5
-    assert speech.uncovered_s(window, []) == 10
-
-
-@pytest.mark.parametrize(
-    ("avg_logprob", "no_speech_prob", "compression_ratio", "credible"),
-    [(-0.3, 0.1, 1.5, True), (-0.3, 0.9, 1.5, True), (-1.2, 0.9, 1.5, False), (-0.1, 0.0, 3.0, False)],
-)
-def test_made_up_and_repeated_text_is_not_credible(avg_logprob, no_speech_prob, compression_ratio, credible):
-    segment = speech.Segment((Word(0, 1, "a"),), avg_logprob, no_speech_prob, compression_ratio)
-    assert segment.credible() == credible
 
 
 def test_pieces_become_words_in_order_without_overlap():

@@ -15,7 +15,7 @@ from vsumdata.datasets.sample.site import HOST, PAGE_SIZE
 class SampleSiteIE(InfoExtractor):
     """What both kinds of page share; it fits no URL itself."""
 
-    _VALID_URL = False
+    _VALID_URL: str | bool = False
 
     def _ask(self, path: str, item_id: str, **query: Any) -> dict[str, Any]:
         url = f"https://{HOST}/api/{path}"

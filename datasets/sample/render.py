@@ -144,9 +144,7 @@ def encode(film: Film, size: tuple[int, int], path: Path) -> None:
             sound.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
             sound.writeframes(film.sound.tobytes())
         pictures = f"-f rawvideo -pix_fmt rgb24 -s {size[0]}x{size[1]} -r {FPS} -i -"
-        h264 = (
-            f"-c:v libx264 -preset veryslow -tune animation -crf 30 -g {10 * FPS} -threads 1 -pix_fmt yuv420p"
-        )
+        h264 = f"-c:v libx264 -preset veryslow -tune animation -crf 30 -g {10 * FPS} -threads 1 -pix_fmt yuv420p"
         aac = "-c:a aac -b:a 28k -ar 16000"
         exact = "-fflags +bitexact -flags:v +bitexact -flags:a +bitexact -map_metadata -1"
         settings = f"{h264} {aac} -movflags +faststart {exact}".split()
@@ -202,8 +200,7 @@ def describe_video(video: Record, channel: Record, film: Film | None, size_bytes
     scenes = film.scenes if film else whole
     width, height = video.get("size", SIZE)
     chapters = [
-        {"start_time": s.start_frame / FPS, "end_time": s.stop_frame / FPS, "title": s.step["show"]}
-        for s in scenes
+        {"start_time": s.start_frame / FPS, "end_time": s.stop_frame / FPS, "title": s.step["show"]} for s in scenes
     ]
     return {
         **{key: video[key] for key in ("id", "title", "description")},

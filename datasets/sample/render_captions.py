@@ -91,9 +91,7 @@ def json3(sentences: Sequence[Spoken]) -> str:
         ]
         # A line stays while the next one rolls in below it: the events overlap.
         stays_ms = round(lines[min(number + 1, len(lines) - 1)][-1].end_s * 1000)
-        events.append(
-            {"tStartMs": start_ms, "dDurationMs": stays_ms - start_ms, "wWinId": 1, "segs": segments}
-        )
+        events.append({"tStartMs": start_ms, "dDurationMs": stays_ms - start_ms, "wWinId": 1, "segs": segments})
     return json.dumps({"wireMagic": "pb3", "events": events}, indent=1)
 
 

@@ -19,10 +19,11 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 HOST = "sample.invalid"
@@ -96,7 +97,7 @@ class SampleSite:
         """`127.0.0.1:PORT`"""
         return f"127.0.0.1:{self.server.server_port}"
 
-    def __enter__(self) -> SampleSite:
+    def __enter__(self) -> Self:
         self.thread.start()
         return self
 
@@ -105,7 +106,7 @@ class SampleSite:
         self.server.server_close()
         self.thread.join()
 
-    def answer(self, target: str, headers: Mapping[str, str]) -> Answer:
+    def answer(self, target: str, headers: Message) -> Answer:
         """What the site answers to a GET of `target`, the path with its query."""
         url = urlsplit(target)
         query = parse_qs(url.query)
@@ -129,15 +130,13 @@ class SampleSite:
         start = page * PAGE_SIZE
         return json_answer({**channel, "entries": channel["entries"][start : start + PAGE_SIZE]})
 
-    def file(self, path: Path, headers: Mapping[str, str]) -> Answer:
+    def file(self, path: Path, headers: Message) -> Answer:
         body = path.read_bytes()
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         if headers.get("If-None-Match") == etag:
             return Answer(HTTPStatus.NOT_MODIFIED, b"", {"ETag": etag})
         content_type = CONTENT_TYPES[path.suffix]
-        whole = Answer(
-            HTTPStatus.OK, body, {"Content-Type": content_type, "ETag": etag, "Accept-Ranges": "bytes"}
-        )
+        whole = Answer(HTTPStatus.OK, body, {"Content-Type": content_type, "ETag": etag, "Accept-Ranges": "bytes"})
         if headers.get("If-Range", etag) != etag:
             return whole
         return partial(whole, headers.get("Range"))
@@ -146,7 +145,7 @@ class SampleSite:
 class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
-    def __init__(self, port: int, answer: Callable[[str, Mapping[str, str]], Answer]) -> None:
+    def __init__(self, port: int, answer: Callable[[str, Message], Answer]) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.answer = answer
 

@@ -1,0 +1,97 @@
+"""The videos that a manifest's sources list: lists read anew at each run, channels kept under `<root>/listings`."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import yaml
+
+from vsumdata.manifests.manifest import Loaded, line_of
+from vsumdata.manifests.sources import Record, label, read_lists
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.errors import ClusterError, ManifestError, RetryVideo, SkipVideo, ThrottledError
+from vsumdata.pipeline.stage import Context
+from vsumdata.stages.youtube import list_channel
+
+LISTING_SERVES_S = 24 * 3600.0
+ATTEMPTS = 3
+
+
+def list_records(store: Store, loaded: Loaded, context: Context | None, say: Callable[[str], None]) -> list[Record]:
+    """All records in listing order, each video once; `context` None means: do not use the network.
+
+    Raises ManifestError (a list is wrong, a channel does not exist) or ClusterError (a channel cannot be read).
+    """
+    own, remarks = read_lists(loaded)
+    for remark in remarks:
+        say(remark)
+    by_source: dict[str, list[Record]] = {}
+    for record in own:
+        by_source.setdefault(record.source, []).append(record)
+    found: dict[str, Record] = {}
+    for number, source in enumerate(loaded.manifest.sources):
+        if source.channel is not None:
+            listed = channel_records(store, loaded, number, context, say)
+        else:
+            listed = by_source.get(label(source), [])
+        for record in listed:
+            found.setdefault(record.video_id, record)
+    return list(found.values())
+
+
+def channel_records(
+    store: Store, loaded: Loaded, number: int, context: Context | None, say: Callable[[str], None]
+) -> list[Record]:
+    channel = loaded.manifest.sources[number].channel
+    assert channel is not None
+    tabs = loaded.manifest.select.tabs
+    key = hashlib.blake2b(f"{channel} {sorted(tabs)}".encode(), digest_size=6).hexdigest()
+    name = f"listings/{key}.json"
+    kept = store.read_json(name)
+    fresh = kept is not None and time.time() - kept["listed_at"] < LISTING_SERVES_S
+    if kept is not None and (fresh or context is None):
+        return [Record(**values) for values in kept["records"]]
+    if context is None:
+        return []
+    try:
+        records = list(dict.fromkeys(patiently(channel, list(tabs), context, say)))
+    except SkipVideo as error:
+        raise ManifestError(
+            f"{loaded.file}:{line(loaded, number)}: sources.{number}.channel: {channel} cannot be listed: {error.detail}"
+        ) from error
+    except RetryVideo as error:
+        if kept is None:
+            raise ClusterError(f"{channel} cannot be listed now: {error.detail}; run again later") from error
+        say(f"{channel} cannot be listed now ({error.detail}): the listing of the last run serves")
+        return [Record(**values) for values in kept["records"]]
+    if not records:
+        say(f"{channel}: its listing is empty (an age-restricted channel lists nothing without cookies)")
+    store.write_json(name, {"channel": channel, "listed_at": time.time(), "records": [r.as_dict() for r in records]})
+    return records
+
+
+def patiently(channel: str, tabs: list[str], context: Context, say: Callable[[str], None]) -> Sequence[Record]:
+    """List a channel; wait where the host asks to, try again where the network fails."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return [replace(record) for record in list_channel(channel, tabs, context)]
+        except ThrottledError as error:
+            attempt = 0
+            pause_s = getattr(context.pace, "trip", lambda *_: 60.0)(error.host, error.after_s, error.detail)
+            say(f"{error}: waiting {pause_s:.0f} s (cookies or another address may help)")
+            if context.pace is None:
+                time.sleep(pause_s)
+        except RetryVideo:
+            if attempt >= ATTEMPTS:
+                raise
+            time.sleep(2.0**attempt)
+
+
+def line(loaded: Loaded, number: int) -> int:
+    with open(loaded.file, encoding="utf-8") as file:
+        return line_of(yaml.compose(file, Loader=yaml.SafeLoader), ["sources", number])

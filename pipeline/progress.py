@@ -1,0 +1,69 @@
+"""What a person sees of a running stage: one rich bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vsumdata.manifests.tables import OUTCOMES
+
+PLAIN_LINE_EVERY_S = 15.0
+
+
+class StageProgress:
+    """Counts the outcomes of one stage and shows them; a context manager."""
+
+    def __init__(self, console: Console, table: str, total: int, notice: Callable[[], str]) -> None:
+        self.console, self.table, self.total, self.notice = console, table, total, notice
+        self.counts: Counter[str] = Counter()
+        self.begun = self.shown = time.monotonic()
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> StageProgress:
+        if self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description:<12}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[counts]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[notice]}"),
+                console=self.console,
+                get_time=time.monotonic,
+            )
+            self.bar.start()
+            self.row = self.bar.add_task(self.table, total=self.total, counts="", notice="starting workers")
+        else:
+            self.console.print(f"{self.table}: {self.total} to do", highlight=False)
+        return self
+
+    def add(self, outcomes: pa.Table) -> None:
+        self.counts.update(outcomes["outcome"].to_pylist())
+        if self.bar is not None:
+            self.bar.update(self.row, completed=self.counts.total(), counts=self.text(), notice=self.notice())
+        elif time.monotonic() - self.shown > PLAIN_LINE_EVERY_S:
+            self.shown = time.monotonic()
+            self.console.print(f"{self.table}: {self.text()} {self.notice()}".rstrip(), highlight=False)
+
+    def text(self) -> str:
+        seconds = max(time.monotonic() - self.begun, 1e-3)
+        parts = [f"{self.counts[outcome]} {outcome}" for outcome in OUTCOMES if self.counts[outcome]]
+        rate = self.counts.total() / seconds
+        left = (self.total - self.counts.total()) / rate if rate else 0.0
+        eta = "" if self.bar is not None or not left else f", {left:.0f} s left"
+        return f"{', '.join(parts) or 'nothing yet'} · {rate:.2f}/s{eta}"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.update(self.row, notice="")
+            self.bar.stop()
+        else:
+            self.console.print(f"{self.table}: {self.text()}", highlight=False)

@@ -1,0 +1,109 @@
+"""The `frames` table: a video's frames at a fixed rate, their CLIP features, and its shots."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.pipeline.stage import Context, Function, Row
+from vsumdata.stages.clip import ClipEncoder
+from vsumdata.stages.decode import FrameReader, Wanted, read_frames
+from vsumdata.stages.shots import change_points, shots
+
+CHUNK = 32  # frames handed over at once
+AHEAD = 4  # chunks that may wait: decoding goes on while the model computes
+
+
+def load(options: Mapping[str, Any], context: Context) -> Function:
+    """Load the model; the row's `media` key is the video's local file."""
+    encoder = ClipEncoder(
+        options["clip_model"],
+        options.get("clip_location") or options["clip_weights"],
+        device=context.device,
+        threads=context.threads,
+        precision=options["precision"],
+    )
+    if encoder.dim != options["frame_dim"]:
+        raise UsageError(f"{options['clip_model']} gives {encoder.dim} numbers, not {options['frame_dim']}")
+    change_points(np.eye(3, dtype=np.float32))  # compile now, not during the first video
+    wanted = Wanted(
+        size=encoder.size,
+        fps=float(options["fps"]),
+        sampling=options["sampling"],
+        hwaccel=options["hwaccel"],
+        resize=encoder.resize,
+        threads=context.threads,
+    )
+
+    def describe(row: Row) -> Row:
+        with read_frames(row["media"], wanted) as reader:
+            time_s, feature = _encode(reader, encoder)
+        start, stop = shots(feature)
+        width, height = reader.stream.shown_size
+        payload = {
+            "frame_time_s": time_s,
+            "frame_feature": feature,
+            "shot_start": start,
+            "shot_stop": stop,
+            "width": width,
+            "height": height,
+            "clip_model": options["clip_model"],
+            "clip_weights": options["clip_weights"],
+            "sampling": options["sampling"],
+            "decoder": reader.decoder,
+            "device": encoder.device_name,
+        }
+        return payload | {"detail": reader.note} if reader.note else payload
+
+    return describe
+
+
+def _encode(reader: FrameReader, encoder: ClipEncoder) -> tuple[np.ndarray, np.ndarray]:
+    """Frame times float32 [T] and features float16 [T, D]; a frame that serves several k is encoded once."""
+    time_s: list[float] = []
+    place: list[int] = []  # k -> row among the distinct frames
+    distinct: list[np.ndarray] = []
+    num_distinct, last = 0, None
+    with contextlib.closing(_ahead(_chunks(reader))) as chunks:
+        for chunk in chunks:
+            fresh = []
+            for when_s, frame in chunk:
+                if frame is not last:
+                    fresh.append(frame)
+                    num_distinct, last = num_distinct + 1, frame
+                time_s.append(when_s)
+                place.append(num_distinct - 1)
+            if fresh:
+                distinct.append(encoder.encode(np.stack(fresh)))
+    return np.array(time_s, np.float32), np.concatenate(distinct)[place]
+
+
+def _chunks(frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[list[tuple[float, np.ndarray]]]:
+    chunk: list[tuple[float, np.ndarray]] = []
+    for item in frames:
+        chunk.append(item)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _ahead(items: Iterator[Any]) -> Generator[Any, None, None]:
+    """The same items, made by a thread that runs at most `AHEAD` of them ahead."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, items, end) for _ in range(AHEAD))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(pool.submit(next, items, end))
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,87 @@
+"""Fetched pages on disk: `<root>/cache/web/<hash of the URL>`, one file each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from bs4.dammit import UnicodeDammit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """An HTML page as it came; `url` is where it was found in the end."""
+
+    url: str
+    body: bytes
+    content_type: str
+    retrieved_at: datetime
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @property
+    def text(self) -> str:
+        return decode_html(self.body, self.content_type)
+
+    def validators(self) -> dict[str, str]:
+        """The headers that ask whether the page has changed."""
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in headers.items() if value}
+
+    def seen_again(self) -> Page:
+        return replace(self, retrieved_at=datetime.now(UTC))
+
+
+def decode_html(body: bytes, content_type: str = "") -> str:
+    """Decode by the header's charset, else by the page's own, else by what fits; never fails."""
+    _, found, charset = content_type.lower().partition("charset=")
+    encodings = [charset.split(";")[0].strip("\"' ")] if found else []
+    text = UnicodeDammit(body, known_definite_encodings=encodings, is_html=True).unicode_markup
+    return text if text is not None else body.decode("utf-8", "replace")
+
+
+class WebCache:
+    """Under a local root; a root on an object store has none."""
+
+    def __init__(self, root: str) -> None:
+        self.folder = None if "://" in root else Path(root) / "cache" / "web"
+
+    def path(self, url: str) -> Path | None:
+        name = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
+        return self.folder / name[:2] / name if self.folder else None
+
+    def read(self, url: str) -> Page | None:
+        """The page, or None where there is none or its file is damaged."""
+        path = self.path(url)
+        try:
+            head, _, packed = path.read_bytes().partition(b"\n") if path else (b"", b"", b"")
+            fields = json.loads(head)
+            fields["retrieved_at"] = datetime.fromisoformat(fields["retrieved_at"])
+            size = fields.pop("size_bytes")
+            return Page(**fields, body=pa.decompress(packed, size, codec="zstd", asbytes=True))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, pa.ArrowException):
+            return None
+
+    def write(self, url: str, page: Page) -> None:
+        """Atomic: a reader sees the old file or the new one."""
+        path = self.path(url)
+        if path is None:
+            return
+        fields = asdict(page)
+        body = fields.pop("body")
+        fields |= {"retrieved_at": page.retrieved_at.isoformat(), "size_bytes": len(body)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            try:
+                file.write(json.dumps(fields).encode() + b"\n" + pa.compress(body, codec="zstd", asbytes=True))
+                file.flush()
+                os.replace(file.name, path)
+            except OSError:
+                os.unlink(file.name)
+                raise

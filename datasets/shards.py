@@ -57,7 +57,8 @@ class Shards(Sequence[Video]):
 def open_shards(root: str | Path, table: str = "features", split: str | None = None) -> Shards:
     """Open the videos that the last run on `root` left `done`, or those of one `split` only.
 
-    `root` is a local folder or a pyarrow.fs URL; `table` has the columns of `features`. Raises UsageError where it is no root or has no such table.
+    `root` is a local folder or a pyarrow.fs URL; `table` has the columns of `features`.
+    Raises UsageError where it is no root or has no such table.
     """
     store = Store(root)
     fingerprints = store.tables()

@@ -45,7 +45,7 @@ def payload(num_frames: int, split: str, *, text: bool) -> dict:
 
 def row(video_id: str, content: dict | None, *, attempt: int = 1) -> dict:
     empty = rows.empty_payload(SCHEMA)
-    head = {
+    head: dict = {
         "video_id": video_id,
         "outcome": "done" if content else "failed",
         "reason": None if content else "error",

@@ -167,6 +167,7 @@ class Forgetful:
     def __init__(self, real: speech.Engine) -> None:
         self.real = real
         self.recognise_carefully = real.recognise_carefully
+        self.language_probs = real.language_probs
 
     def recognise(self, audio, windows, language):
         whole = self.real.recognise(audio, windows, language)

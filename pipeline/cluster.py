@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,31 +28,39 @@ LOGGERS = ("ray", "ray.data")
 
 
 @contextlib.contextmanager
-def cluster(address: str | None) -> Iterator[None]:
+def cluster(address: str | None, **options: Any) -> Iterator[None]:
     """Ray, started or connected to on entry and shut down on exit; one that runs already is used and left."""
     import ray
+    from ray._private.ray_logging import global_worker_stdstream_dispatcher
 
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    local: dict[str, Any] = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
-    try:
-        # Ray puts the driver's current folder first on every worker's path: ours would shadow packages.
-        with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
-            ray.init(
-                address=address or "local",
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                **({} if address else local),
-            )
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise ClusterError(f"Ray did not start: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    local: dict[str, Any] = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False} | options
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    # Ray puts the driver's current folder first on every worker's path: ours would shadow packages. The folder
+    # must outlive Ray: MKL ends a process whose current folder is gone.
+    with tempfile.TemporaryDirectory(prefix="vsumdata-", ignore_cleanup_errors=True) as empty:
+        try:
+            with contextlib.chdir(empty):
+                ray.init(
+                    address=address or "local",
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    **({} if address else local),
+                )
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise ClusterError(f"Ray did not start: {error}") from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray installs a handler of its own
+        # A worker that dies is an outcome here; Ray's paragraphs about it go past log_to_driver.
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def models() -> list[Check]:
     checks = []
     for name in built_in():
         try:
-            found = resolve_models(load(name), {})
+            found = resolve_models(load(name), {}, ["features"])
         except UsageError as error:
             checks.append(Check(f"models of {name}", False, str(error), optional=True))
         else:

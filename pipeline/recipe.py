@@ -11,7 +11,7 @@ To add a stage: write its row function (`vsumdata.pipeline.stage`), give its tab
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from vsumdata.stages.models import Model, resolve_asr, resolve_clip, resolve_tex
 GROUPS = {"crawl": ("videos", "articles"), "asr": ("transcripts",), "features": ("frames", "features")}
 OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
 OWN_FACTS = ("view_count", "heatmap", "license")
+NEEDED_BY = {"asr": {"transcripts", "features"}, "clip": {"frames", "features"}, "text": {"features"}}
+# A model that no wanted table needs and that cannot be had now; its tables have a fingerprint of their own.
+UNRESOLVED = {"name": "?", "location": "?", "identity": "unresolved", "dim": 1}
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ def resources(manifest: Manifest, name: str) -> dict[str, float | int | None]:
     }
 
 
-def resolve_models(loaded: Loaded, known: Mapping[str, Any]) -> Models:
-    """Find the manifest's models without loading any; raises UsageError with the remedy.
+def resolve_models(loaded: Loaded, known: Mapping[str, Any], wanted: Collection[str]) -> Models:
+    """Find the models that the wanted tables need, without loading any; raises UsageError with the remedy.
 
     `known` is the root's `models.json`: what a hub name resolved to before serves where it cannot be had now
     (without network, say), and means the same model.
@@ -144,15 +147,15 @@ def resolve_models(loaded: Loaded, known: Mapping[str, Any]) -> Models:
         try:
             found[name] = resolvers[name]()
         except UsageError:
-            if key not in known:
+            if key not in known and not NEEDED_BY[name].isdisjoint(wanted):
                 raise
-            found[name] = Model(**known[key])
+            found[name] = Model(**known.get(key, UNRESOLVED))
     return Models(**found)
 
 
 def known_models(manifest: Manifest, known: Mapping[str, Any]) -> Models:
     """The models as the last run resolved them."""
-    return Models(**{name: Model(**known[key]) for name, key in model_keys(manifest).items()})
+    return Models(**{name: Model(**known.get(key, UNRESOLVED)) for name, key in model_keys(manifest).items()})
 
 
 def model_keys(manifest: Manifest) -> dict[str, str]:

@@ -24,10 +24,9 @@ from vsumdata.pipeline.listing import list_records
 from vsumdata.pipeline.pace import Pace
 from vsumdata.pipeline.plan import Plan, Stages, fingerprint, plan
 from vsumdata.pipeline.progress import StageProgress
-from vsumdata.pipeline.recipe import GROUPS, Models, model_keys, recipe, resolve_models
+from vsumdata.pipeline.recipe import GROUPS, UNRESOLVED, model_keys, recipe, resolve_models
 from vsumdata.pipeline.stage import Context
 from vsumdata.pipeline.worker import Job
-from vsumdata.stages.models import Model
 
 WAIT_FOR_RETRIES_S = 60.0
 MANY_PARTS = 500
@@ -59,16 +58,20 @@ class Run:
         self.store.claim()
         known = self.store.read_json("models.json") or {}
         try:
-            models = resolve_models(self.loaded, known)
+            models = resolve_models(self.loaded, known, self.wanted)
         except UsageError as error:
             if not dry_run:
                 raise
-            self.say(f"a run would fail: {error}")
-            models = Models(*(Model(name="?", location="?", identity="?", dim=1) for _ in range(3)))
+            self.say(f"a run would stop here: {error}")
+            models = resolve_models(self.loaded, known, ())
         self.stages = recipe(manifest, models)
         if dry_run:
             return
-        resolved = {key: asdict(getattr(models, name)) for name, key in model_keys(manifest).items()}
+        resolved = {
+            key: asdict(model)
+            for name, key in model_keys(manifest).items()
+            if (model := getattr(models, name)).identity != UNRESOLVED["identity"]
+        }
         if known | resolved != known:
             self.store.write_json("models.json", known | resolved)
         if manifest.features.clip.weights.startswith("seed:"):

@@ -40,10 +40,7 @@ def open_root(store: Store) -> tuple[Loaded, Stages, list[Record], list[str]]:
     stored = store.dataset()["manifest"]
     loaded = from_stored(stored["settings"], stored["folder"], stored["file"])
     known = store.read_json("models.json") or {}
-    try:
-        stages = recipe(loaded.manifest, known_models(loaded.manifest, known))
-    except KeyError as error:
-        raise UsageError(f"{store.root}/models.json does not know {error}: run `vsumdata run` again") from error
+    stages = recipe(loaded.manifest, known_models(loaded.manifest, known))
     remarks: list[str] = []
     return loaded, stages, list_records(store, loaded, None, remarks.append), remarks
 

@@ -12,6 +12,7 @@ import faulthandler
 import fcntl
 import json
 import logging
+import os
 import pickle
 import shutil
 import time
@@ -26,12 +27,13 @@ import pyarrow as pa
 
 from vsumdata.manifests import rows, tables
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.errors import StorageError, ThrottledError, VideoError
+from vsumdata.pipeline.errors import ClusterError, StorageError, ThrottledError, VideoError
 from vsumdata.pipeline.plan import payload_schema, table_schema
 from vsumdata.pipeline.stage import Context, Function, Row, Stage, safe_name
 
 COMMIT_AFTER_S = 30.0
 DETAIL_LENGTH = 2000
+MAX_LOAD_DEATHS = 3
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 OUTCOME_COLUMNS = ("video_id", "outcome", "reason", "seconds")
 log = logging.getLogger("vsumdata.worker")
@@ -138,7 +140,8 @@ class StageWorker(Worker):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job, "work")
-        self.function = job.stage.load(job.stage.options, self.context)
+        with self.guard.loading():
+            self.function = job.stage.load(job.stage.options, self.context)
         self.schema = table_schema(job.stage)
         self.empty = dict.fromkeys(payload_schema(job.stage).names)
 
@@ -236,6 +239,19 @@ class Guard:
                 marker.unlink(missing_ok=True)
         trace_path.unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Around the loading of a model: raises ClusterError once three workers died on it. Ray would go on for ever."""
+        dead = [path for path in self.folder.glob("load-*") if not is_alive(int(path.name.partition("-")[2]))]
+        if len(dead) >= MAX_LOAD_DEATHS:
+            raise ClusterError(
+                f"{self.folder.name}: {len(dead)} workers died while they loaded their model (not enough memory?)"
+            )
+        marker = self.folder / f"load-{os.getpid()}"
+        marker.touch()
+        yield
+        marker.unlink(missing_ok=True)
+
     def arm(self) -> None:
         if self.trace is not None:
             faulthandler.dump_traceback_later(self.limit_s, exit=True, file=self.trace)
@@ -247,6 +263,14 @@ def died(trace_path: Path, limit_s: float) -> VideoError:
     if "Timeout" in trace:
         return VideoError("timeout", f"took more than limits.row_timeout_s = {limit_s:g} s, twice\n{trace}")
     return VideoError("worker_died", "the worker process died on it, twice")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def remove(path: Path) -> None:

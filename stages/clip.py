@@ -24,8 +24,8 @@ class ClipEncoder:
 
     `weights`: a pretrained tag of open_clip, a checkpoint's path, or `seed:N` for random weights, the same in
     each process. `precision`: `fp32`, `bf16`, `fp16` or `auto`: fp16 on a GPU; on a CPU bf16 where it has
-    instructions for it (AVX512-BF16, AMX), else fp32. `size` is the side of its pictures in pixels, `resize` how they are
-    made (`decode.Wanted`), `dim` the length of a feature.
+    instructions for it (AVX512-BF16, AMX), else fp32. `size` is the side of its pictures in pixels, `resize`
+    how they are made (`decode.Wanted`), `dim` the length of a feature.
 
     Raises UsageError where the weights cannot be had or do not fit.
     """

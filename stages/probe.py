@@ -19,7 +19,7 @@ _STREAM = re.compile(r"^ {2,6}Stream #0:(\d+)\S*: (Video|Audio): (.*)$")
 _SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+) )?")
 _FPS = re.compile(r", ([\d.]+)(k?) fps")
 _RATE = re.compile(r", (\d+) Hz")
-_ROTATION = re.compile(r"^\s+displaymatrix: rotation of (-?[\d.]+) degrees")
+_ROTATION = re.compile(r"^\s+display ?matrix: rotation of (-?[\d.]+) degrees", re.I)
 
 
 @dataclass(frozen=True)

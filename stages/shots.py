@@ -1,9 +1,9 @@
 """Kernel temporal segmentation (KTS): cut a video into shots where its frame features change.
 
 Potapov et al., "Category-specific video summarization" (ECCV 2014), as the field's code runs it (`cpd_auto`
-of CSTA, DSNet and VASNet): linear kernel; m change points cost obj(m)/N + vmax·m/(2N)·(ln(N/m)+1), where obj(m)
-is the smallest sum of the m+1 shots' scatters; the first m of least cost wins, and the earliest change point
-among equals. One dynamic programme serves all m.
+of CSTA, DSNet and VASNet): linear kernel; m change points cost obj(m)/N + vmax·m/(2N)·(ln(N/m)+1), where
+obj(m) is the smallest sum of the m+1 shots' scatters; the first m of least cost wins, and the earliest change
+point among equals. One dynamic programme serves all m.
 """
 
 from __future__ import annotations

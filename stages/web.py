@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,7 +27,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo, ThrottledError
+from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo, ThrottledError, VsumdataError
 from vsumdata.pipeline.stage import Context
 from vsumdata.stages import transport
 from vsumdata.stages.robots import Robots, read_robots
@@ -36,7 +36,6 @@ from vsumdata.stages.web_cache import Page, WebCache
 AGENT = "vsumdata"
 SITES = ("wikihow.com", "ehow.com")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
-REDIRECTS = (301, 302, 303, 307, 308)
 FORBIDDEN_AFTER_S = 3600.0  # a 403 is often a ban of minutes
 ROBOTS_SIZE_BYTES = 500 * 1024  # RFC 9309: what a crawler has to read of it
 ROBOTS_AGE_S = 86_400.0
@@ -91,6 +90,12 @@ def check_public(host: str, address: str) -> None:
         raise FailVideo("not_allowed", f"{host} leads to {ip}, which is not a public address")
 
 
+class Session(requests.Session):
+    def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[requests.Response]:  # type: ignore[override]
+        """None: they are followed by hand. Even unfollowed ones have their whole body read by requests."""
+        yield from ()
+
+
 class Fetcher:
     """Fetches pages of `sites` (with their subdomains) and of the hosts in `context.transport`.
 
@@ -105,7 +110,7 @@ class Fetcher:
         self.robots: dict[str, tuple[float, Robots]] = {}
         proxy = (context.crawl.get("yt_dlp") or {}).get("proxy")
         self.proxies = {"https": str(proxy)} if proxy else {}
-        self.session = requests.Session()
+        self.session = Session()
         self.session.trust_env = False  # no credentials of this machine's user
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.session.headers.update({"User-Agent": user_agent(), "Accept-Encoding": "gzip, deflate"})
@@ -124,7 +129,7 @@ class Fetcher:
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, RetryVideo) and error.after_s <= 300),
             stop=stop_after_attempt(self.limits.attempts),
-            wait=wait_exponential_jitter(initial=self.limits.backoff_s, max=30, jitter=self.limits.backoff_s),
+            wait=wait_exponential_jitter(multiplier=self.limits.backoff_s, max=30, jitter=self.limits.backoff_s),
             reraise=True,
         )
         page = retrying(self.follow, url, cached)
@@ -169,29 +174,25 @@ class Fetcher:
         if left_s <= 0:
             raise RetryVideo("transient", detail=f"{url} took longer than {self.limits.total_s:g} s")
         timeout = (min(self.limits.connect_s, left_s), min(self.limits.read_s, left_s))
+        fixed = {"stream": True, "allow_redirects": False, "proxies": self.proxies}
         try:
-            response = self.session.get(
-                url,
-                headers=headers,
-                timeout=timeout,
-                stream=True,
-                allow_redirects=False,
-                proxies=self.proxies,
-            )
-        except (requests.RequestException, OSError, HTTPError) as error:
+            response = self.session.get(url, headers=headers, timeout=timeout, **fixed)
+        except requests.exceptions.InvalidURL as error:
+            raise FailVideo("not_allowed", f"{url!r} is no address: {error}") from error
+        except (requests.RequestException, HTTPError, OSError) as error:
             raise RetryVideo("transient", detail=f"{url}: {error}") from error
-        location = response.headers.get("Location")
         try:
-            if response.status_code in REDIRECTS and location:
-                response.close()
-                return response, urljoin(url, location)
-            raise_for_status(response, url)
-        except ValueError as error:
-            raise FailVideo("not_allowed", f"{url} leads to {location!r}: {error}") from error
-        except BaseException:
+            target = self.session.get_redirect_target(response)
+            if target is None:
+                raise_for_status(response, url)
+                return response, None
+            response.close()
+            return response, urljoin(url, target)
+        except VsumdataError:
             response.close()
             raise
-        return response, None
+        except ValueError as error:
+            raise FailVideo("not_allowed", f"{url} leads to no address: {error}") from error
 
     def page(self, response: requests.Response, url: str, deadline_s: float) -> Page:
         with response:
@@ -209,7 +210,7 @@ class Fetcher:
         )
 
     def read(self, response: requests.Response, url: str, size_bytes: int, deadline_s: float) -> bytes:
-        """The decompressed body. `read1` returns what is there: `iter_content` would wait for a full piece."""
+        """The decompressed body. `read1` returns what is there; `iter_content` waits for a full piece."""
         stated = response.headers.get("Content-Length", "")
         if stated.isdecimal() and int(stated) > size_bytes:
             raise FailVideo("too_large", f"{url} has {stated} bytes")

@@ -39,11 +39,14 @@ class Page:
 
 
 def decode_html(body: bytes, content_type: str = "") -> str:
-    """Decode by the header's charset, else by the page's own, else by what fits; never fails."""
-    _, found, charset = content_type.lower().partition("charset=")
-    encodings = [charset.split(";")[0].strip("\"' ")] if found else []
-    text = UnicodeDammit(body, known_definite_encodings=encodings, is_html=True).unicode_markup
-    return text if text is not None else body.decode("utf-8", "replace")
+    """Decode as UTF-8 where that fits, else by the header's charset, else by the page's own; never fails."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        _, found, charset = content_type.lower().partition("charset=")
+        encodings = [charset.split(";")[0].strip("\"' ")] if found else []
+        text = UnicodeDammit(body, known_definite_encodings=encodings, is_html=True).unicode_markup
+        return text if text is not None else body.decode("utf-8", "replace")
 
 
 class WebCache:
@@ -65,7 +68,7 @@ class WebCache:
             fields["retrieved_at"] = datetime.fromisoformat(fields["retrieved_at"])
             size = fields.pop("size_bytes")
             return Page(**fields, body=pa.decompress(packed, size, codec="zstd", asbytes=True))
-        except (FileNotFoundError, ValueError, KeyError, TypeError, pa.ArrowException):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, url: str, page: Page) -> None:
@@ -76,10 +79,11 @@ class WebCache:
         fields = asdict(page)
         body = fields.pop("body")
         fields |= {"retrieved_at": page.retrieved_at.isoformat(), "size_bytes": len(body)}
+        content = json.dumps(fields).encode() + b"\n" + pa.compress(body, codec="zstd", asbytes=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
             try:
-                file.write(json.dumps(fields).encode() + b"\n" + pa.compress(body, codec="zstd", asbytes=True))
+                file.write(content)
                 file.flush()
                 os.replace(file.name, path)
             except OSError:

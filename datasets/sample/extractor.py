@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ class SampleSiteIE(InfoExtractor):
 
 class SampleVideoIE(SampleSiteIE):
     IE_NAME = "sample"
-    _VALID_URL = rf"https://{HOST}/watch\?v=(?P<id>[\w-]{{11}})"
+    _VALID_URL = rf"https://{re.escape(HOST)}/watch\?v=(?P<id>[\w-]{{11}})"
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         video_id = self._match_id(url)
@@ -45,7 +46,7 @@ class SampleVideoIE(SampleSiteIE):
 
 class SampleChannelIE(SampleSiteIE):
     IE_NAME = "sample:channel"
-    _VALID_URL = rf"https://{HOST}/@(?P<id>\w+)(?:/(?P<tab>\w+))?/?$"
+    _VALID_URL = rf"https://{re.escape(HOST)}/@(?P<id>\w+)(?:/(?P<tab>\w+))?/?$"
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         name, tab = self._match_valid_url(url).group("id", "tab")

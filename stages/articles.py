@@ -1,0 +1,169 @@
+"""The article that belongs to a video: found in its description, fetched, read into steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pyarrow as pa
+
+from vsumdata.pipeline.errors import FailVideo, SkipVideo
+from vsumdata.pipeline.stage import Context, Function, Row
+from vsumdata.stages.article_parser import (
+    OTHER,
+    PARSER_VERSION,
+    WIKIHOW,
+    WIKIHOW_LICENSE,
+    Article,
+    Step,
+    canonical_url,
+    parse_article,
+    site_of,
+)
+from vsumdata.stages.web import Fetcher, Limits
+from vsumdata.stages.web_cache import decode_html
+
+__all__ = ["Article", "Step", "canonical_url", "find_article_url", "load", "parse_article", "unpack_html"]
+
+LINK = re.compile(r"(?:https?://|(?<![\w.@/-])(?:www\.|m\.)?(?:wikihow|ehow)\.com/)[^\s<>\"“”]+", re.IGNORECASE)
+NAMESPACES = ["special", "category", "user", "user_talk", "user-talk", "talk", "discussion", "image", "file"]
+NAMESPACES += ["video", "wikihow", "help", "template", "forum", "course"]
+NOT_ARTICLES = frozenset(["", "main-page", "index.php", "api.php"])
+EHOW_ARTICLE = re.compile(r"/(?!video)(?:[a-z]+_)?\d+[_/][^/]+/?", re.IGNORECASE)
+BRACKETS = {")": "(", "]": "[", "}": "{"}
+
+
+def find_article_url(description: str, hosts: Sequence[str] = ()) -> str | None:
+    """The first link to a wikiHow or eHow article in a video's description, as https and without its query.
+
+    `hosts` are further article sites, whose articles lie under /wikihow/ and /ehow/. Links of YouTube's own
+    redirection are looked through; those of shorteners are not articles here.
+    """
+    for address in links(description):
+        try:
+            parts = urlsplit(address)
+            host, port = (parts.hostname or "").lower().rstrip("."), parts.port
+        except ValueError:
+            continue
+        host, path = host.removeprefix("m."), parts.path
+        if port not in (None, 80, 443) or not is_article(host, path, hosts):
+            continue
+        return f"https://{'www.' if host in ('wikihow.com', 'ehow.com') else ''}{host}{path.rstrip('/')}"
+    return None
+
+
+def links(text: str) -> Iterator[str]:
+    """Every address in a text, without the punctuation around it."""
+    for match in LINK.finditer(text):
+        address = trimmed(match.group())
+        if not address.lower().startswith("http"):
+            address = f"https://{address}"
+        redirected = re.match(r"https?://(?:www\.)?youtube\.com/redirect\?(.*)", address, re.IGNORECASE)
+        yield parse_qs(redirected[1]).get("q", [""])[0] if redirected else address
+
+
+def trimmed(address: str) -> str:
+    """Without trailing punctuation; a closing bracket stays where the address opens one."""
+    shorter = address.rstrip(".,;:!?'’*_|")
+    last = shorter[-1:]
+    if last in BRACKETS and shorter.count(last) > shorter.count(BRACKETS[last]):
+        return trimmed(shorter[:-1])
+    return shorter
+
+
+def is_article(host: str, path: str, hosts: Sequence[str]) -> bool:
+    if host in hosts:
+        return re.match(r"/(wikihow|ehow)/[^/]", path) is not None
+    if host == "ehow.com" or host.endswith(".ehow.com"):
+        return EHOW_ARTICLE.fullmatch(path) is not None
+    if host != "wikihow.com" and not host.endswith(".wikihow.com"):
+        return False
+    slug = unquote(path).strip("/").lower()
+    namespace, colon, _ = slug.partition(":")  # a title may hold a colon too
+    return slug not in NOT_ARTICLES and "/" not in slug and not (colon and namespace in NAMESPACES)
+
+
+def load(options: Mapping[str, Any], context: Context) -> Function:
+    """A function row → payload of `articles`, from a local file, given steps or the web, in this order.
+
+    It raises `SkipVideo` (no_article, article_gone, robots), `FailVideo` (no_steps, not_allowed, too_large,
+    unreadable), and what `Fetcher.get` raises.
+    """
+    fetcher = Fetcher(context)
+
+    def article_of(row: Row) -> Row:
+        source, video = row.get("source") or {}, row.get("videos") or {}
+        url = source.get("article_url") or video.get("article_url")
+        if source.get("article"):
+            return from_file(Path(source["article"]), url)
+        if source.get("steps"):
+            return from_steps(source["steps"], source.get("title") or video.get("title"), url)
+        if not url:
+            raise SkipVideo("no_article")
+        page = fetcher.get(url)
+        article = parse_article(page.text, page.url)
+        return payload(article, page.url, page.body, page.retrieved_at)
+
+    return article_of
+
+
+def from_file(path: Path, url: str | None) -> Row:
+    """The article of a saved page; its time of retrieval is the file's."""
+    try:
+        changed = path.stat()
+        if changed.st_size > Limits().size_bytes:
+            raise FailVideo("too_large", f"{path} has {changed.st_size} bytes")
+        body = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SkipVideo("article_gone", str(path)) from error
+    except OSError as error:
+        raise FailVideo("unreadable", f"{path}: {error.strerror}") from error
+    html = decode_html(body)
+    address = canonical_url(html) or url
+    article = parse_article(html, address or "")
+    return payload(article, address, body, datetime.fromtimestamp(changed.st_mtime, UTC))
+
+
+def from_steps(given: Sequence[Any], title: str | None, url: str | None) -> Row:
+    """The article of steps that a list gives itself, as texts or as objects; empty ones are reported."""
+    steps = [step for step in map(given_step, given) if step.text]
+    if not steps:
+        raise FailVideo("no_steps", f"none of the {len(given)} given steps has a text")
+    site = site_of(url or "") or OTHER
+    article = Article(title or "", site, "", WIKIHOW_LICENSE if site == WIKIHOW else None, steps)
+    empty = len(given) - len(steps)
+    detail = {"detail": f"{empty} of {len(given)} given steps have no text"} if empty else {}
+    return payload(article, url, None, None) | detail
+
+
+def given_step(given: Any) -> Step:
+    """A step of a list: a text, or an object in our names or in those of the WikiHow Summaries list."""
+    fields = given if isinstance(given, Mapping) else {"text": given}
+    section, headline, text, image, image_as, clip, clip_as = (
+        " ".join(value.split()) if isinstance(value := fields.get(name), str) else ""
+        for name in ("section", "headline", "text", "image_url", "img", "clip_url", "vid")
+    )
+    whole = text if text.startswith(headline) else f"{headline} {text}".strip()
+    return Step(section, headline or text, whole, image or image_as or None, clip or clip_as or None)
+
+
+def payload(article: Article, url: str | None, html: bytes | None, retrieved_at: datetime | None) -> Row:
+    columns = asdict(article)
+    return {
+        "url": url,
+        **{name: columns[name] for name in ("site", "title", "intro", "license")},
+        "step": [step._asdict() for step in article.steps],
+        "html": pa.compress(html, codec="zstd", asbytes=True) if html is not None else None,
+        "retrieved_at": retrieved_at,
+        "parser_version": PARSER_VERSION,
+    }
+
+
+def unpack_html(packed: bytes) -> str:
+    """The page of a row's `html` column, to be parsed again."""
+    return decode_html(pa.CompressedInputStream(pa.BufferReader(packed), "zstd").read())

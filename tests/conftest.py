@@ -1,0 +1,26 @@
+"""One Ray for the whole test session, and where the recordings are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RECORDINGS = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    if not RECORDINGS.is_dir():
+        pytest.skip("the recordings (../shared/data) are not here")
+    return RECORDINGS
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray with two logical GPUs that no program can use: for scheduling tests. Driver runs start their own."""
+    from vsumdata.pipeline.cluster import cluster
+
+    with cluster(None, num_cpus=2, num_gpus=2):
+        yield

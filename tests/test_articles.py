@@ -1,0 +1,145 @@
+import os
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsumdata.datasets.sample.site import SampleSite
+from vsumdata.manifests.tables import payload
+from vsumdata.pipeline.errors import FailVideo, SkipVideo
+from vsumdata.pipeline.stage import Context
+from vsumdata.stages.articles import find_article_url, load, parse_article, unpack_html
+
+PAGE = """<html><head><link rel="canonical" href="http://www.wikihow.com/Boil-Eggs"></head><body>
+<h1>How to Boil Eggs</h1><div class="section steps"><ol class="steps_list_2"><li><div class="step">
+<b class="whb">Add <sup>1</sup>⁄<sub>4</sub> cup of salt.</b> Stir.</div></li></ol></div></body></html>"""
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ("Read http://m.wikihow.com/Boil-Eggs?utm_source=yt#x now", "https://www.wikihow.com/Boil-Eggs"),
+        ("(https://wikihow.com/Boil-Eggs).", "https://www.wikihow.com/Boil-Eggs"),
+        ("see www.wikihow.com/Boil-Eggs, please", "https://www.wikihow.com/Boil-Eggs"),
+        ("https://www.wikihow.com/Cope-(for-Parents)!", "https://www.wikihow.com/Cope-(for-Parents)"),
+        ("https://es.wikihow.com/hervir-huevos", "https://es.wikihow.com/hervir-huevos"),
+        ("https://www.wikihow.com/Play-Halo:-Reach", "https://www.wikihow.com/Play-Halo:-Reach"),
+        (
+            "https://www.wikihow.com/Main-Page https://www.wikihow.com/Category:Food http://wikihow.com "
+            "https://www.wikihow.com/User:Me https://www.wikihow.com/video/x https://www.wikihow.com/Boil-Eggs",
+            "https://www.wikihow.com/Boil-Eggs",
+        ),
+        (
+            "http://www.ehow.com/video_4_x.html http://www.ehow.com/how_2042752_build-terrarium.html?ref=1",
+            "https://www.ehow.com/how_2042752_build-terrarium.html",
+        ),
+        ("https://www.ehow.com/13712189/how-to-fold", "https://www.ehow.com/13712189/how-to-fold"),
+        (
+            "https://www.youtube.com/redirect?event=x&q=https%3A%2F%2Fwww.wikihow.com%2FBoil-Eggs",
+            "https://www.wikihow.com/Boil-Eggs",
+        ),
+        ("https://bit.ly/abc https://www.youtube.com/wikihow", None),
+        ("https://notwikihow.com/Boil-Eggs https://wikihow.com.evil.example/Boil-Eggs", None),
+        ("https://www.wikihow.com:8080/Boil-Eggs https://[/Boil-Eggs", None),
+        ("https://sample.invalid/wikihow/Fold https://sample.invalid/api/x", None),
+        ("", None),
+    ],
+)
+def test_find_article_url(description: str, expected: str | None):
+    assert find_article_url(description) == expected
+
+
+def test_find_article_url_on_further_hosts():
+    text = "https://sample.invalid/api/x https://sample.invalid/ehow/how_1_fold.html?utm_source=a"
+    assert find_article_url(text, ["sample.invalid"]) == "https://sample.invalid/ehow/how_1_fold.html"
+
+
+@given(st.lists(st.sampled_from(["https://", "wikihow.com/", "www.", "[", ":", "@", "%", "X", " "]) | st.text()))
+def test_find_article_url_never_raises(pieces: list[str]):
+    found = find_article_url("".join(pieces), ["sample.invalid"])
+    assert found is None or found.startswith("https://")
+
+
+# ---- the stage ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def article_of(tmp_path):
+    return load({}, Context(root=str(tmp_path / "root"), scratch=str(tmp_path)))
+
+
+def check_columns(row: dict) -> None:
+    schema = payload("articles", {})
+    assert set(row) - {"detail"} == set(schema.names)
+    pa.Table.from_pylist([{name: row[name] for name in schema.names}], schema=schema).validate(full=True)
+
+
+def test_local_file(article_of, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_bytes(PAGE.encode())
+    row = article_of({"video_id": "a", "source": {"article": str(path)}, "videos": {"article_url": None}})
+    check_columns(row)
+    assert (row["url"], row["site"]) == ("https://www.wikihow.com/Boil-Eggs", "wikihow")
+    assert parse_article(unpack_html(row["html"]), row["url"]) == parse_article(PAGE, row["url"])
+
+
+def test_local_file_in_another_encoding(article_of, tmp_path):
+    path = tmp_path / "page.html"
+    page = PAGE.replace("<head>", '<head><meta charset="iso-8859-1">').replace("⁄", "/").replace("Eggs", "Äggs")
+    path.write_bytes(page.encode("iso-8859-1"))
+    assert article_of({"video_id": "a", "source": {"article": str(path)}})["title"] == "How to Boil Äggs"
+
+
+def test_local_files_that_cannot_be_used(article_of, tmp_path):
+    with pytest.raises(SkipVideo, match="article_gone"):
+        article_of({"video_id": "a", "source": {"article": str(tmp_path / "none.html")}})
+    with pytest.raises(FailVideo, match="unreadable"):
+        article_of({"video_id": "a", "source": {"article": str(tmp_path)}})
+    (tmp_path / "a.bin").write_bytes(os.urandom(2000))
+    with pytest.raises(FailVideo, match="no_steps"):
+        article_of({"video_id": "a", "source": {"article": str(tmp_path / "a.bin")}})
+    with (tmp_path / "big.html").open("wb") as file:
+        file.truncate(20_000_000)
+    with pytest.raises(FailVideo, match="too_large"):
+        article_of({"video_id": "a", "source": {"article": str(tmp_path / "big.html")}})
+
+
+def test_given_steps(article_of):
+    given_steps = [
+        {"text": "Mix.", "img": "https://a/1.jpg", "vid": None},
+        {"text": " "},
+        {"headline": "Bake.", "text": "Half an hour."},
+        "Eat.",
+        None,
+    ]
+    source = {"steps": given_steps, "article_url": "https://www.wikihow.com/Bake", "title": "Bake"}
+    row = article_of({"video_id": "a", "source": source, "videos": None})
+    check_columns(row)
+    assert [(step["headline"], step["text"]) for step in row["step"]] == [
+        ("Mix.", "Mix."),
+        ("Bake.", "Bake. Half an hour."),
+        ("Eat.", "Eat."),
+    ]
+    assert row["step"][0]["image_url"] == "https://a/1.jpg"
+    assert (row["title"], row["site"], row["license"]) == ("Bake", "wikihow", "CC BY-NC-SA 3.0")
+    assert row["detail"] == "2 of 5 given steps have no text"
+    with pytest.raises(FailVideo, match="no_steps"):
+        article_of({"video_id": "a", "source": {"steps": [{"text": ""}]}})
+
+
+def test_no_article(article_of):
+    with pytest.raises(SkipVideo, match="no_article"):
+        article_of({"video_id": "a", "source": {}, "videos": {"article_url": None}})
+
+
+def test_article_from_the_web(tmp_path):
+    with SampleSite() as site:
+        context = Context(root=str(tmp_path), scratch=str(tmp_path), transport={"sample.invalid": site.address})
+        url = "https://sample.invalid/wikihow/Make-Pancakes"
+        row = load({}, context)({"video_id": "a", "source": {}, "videos": {"article_url": url}})
+    check_columns(row)
+    assert row["url"] == url
+    assert row["site"] == "wikihow"
+    assert len(row["step"]) >= 3
+    assert row["retrieved_at"].tzinfo is not None

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -31,20 +33,19 @@ LOGGERS = ("ray", "ray.data")
 def cluster(address: str | None, **options: Any) -> Iterator[None]:
     """Ray, started or connected to on entry and shut down on exit; one that runs already is used and left."""
     import ray
-    from ray._private.ray_logging import global_worker_stdstream_dispatcher
-
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver prints what Ray's core remarks
     local: dict[str, Any] = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False} | options
     on_terminate = signal.getsignal(signal.SIGTERM)
     # Ray puts the driver's current folder first on every worker's path: ours would shadow packages. The folder
     # must outlive Ray: MKL ends a process whose current folder is gone.
     with tempfile.TemporaryDirectory(prefix="vsumdata-", ignore_cleanup_errors=True) as empty:
         try:
-            with contextlib.chdir(empty):
+            with contextlib.chdir(empty), no_stderr():
                 ray.init(
                     address=address or "local",
                     logging_level=logging.ERROR,
@@ -55,12 +56,26 @@ def cluster(address: str | None, **options: Any) -> Iterator[None]:
             raise ClusterError(f"Ray did not start: {error}") from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_terminate)  # Ray installs a handler of its own
-        # A worker that dies is an outcome here; Ray's paragraphs about it go past log_to_driver.
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+        # A worker that dies is an outcome here; Ray's paragraphs about it go past log_to_driver, with no switch.
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """Ray's core announces RAY_BACKEND_LOG_LEVEL on the file descriptor itself; its errors come as exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @dataclass(frozen=True)
@@ -154,17 +169,11 @@ def quiet_ray_data() -> None:
 
 
 def cause(error: BaseException) -> StorageError | ClusterError | UsageError:
-    """The error behind Ray's wrapping, as one of ours."""
-    import ray
-
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, StorageError | UsageError):
-            return inner
-        wrapped = getattr(inner, "cause", None)
-        inner = wrapped if isinstance(wrapped, BaseException) else inner.__cause__
-    if isinstance(error, ray.exceptions.RayTaskError):
-        for kind in (StorageError, UsageError):
-            if kind.__name__ in str(error):
-                return kind(str(error).strip().splitlines()[-1].partition(f"{kind.__name__}: ")[2])
-    return ClusterError(f"a worker could not do its work: {str(error).strip().splitlines()[-1]}")
+    """The error behind Ray's wrapping, as one of ours: of what a worker raised only the text gets here."""
+    text = str(error)
+    for kind in (StorageError, UsageError, ClusterError):
+        said = re.findall(rf"^vsumdata\.pipeline\.errors\.{kind.__name__}: (.+)$", text, re.MULTILINE)
+        if said:
+            return kind(said[-1])
+    raised = re.findall(r"^(?!ray\.)[\w.]+(?:Error|Exception|Exit): .+$", text, re.MULTILINE)
+    return ClusterError(f"a worker could not do its work: {(raised or text.strip().splitlines() or ['?'])[-1]}")

@@ -73,7 +73,7 @@ def run(request: Request, console: Console) -> int:
     console.print(tables_table({"tables": {table: summary["tables"][table] for table in wanted}}))
     left = sum(summary["tables"][table]["outcomes"]["pending"] for table in wanted)
     note = f", {left} pending" if left else ", nothing pending"
-    job.say(f"{job.done_now} videos' rows made in {time.monotonic() - begun:.1f} s{note}; root: {store.root}")
+    job.say(f"{job.done_now} rows made in {time.monotonic() - begun:.1f} s{note}; root: {store.root}")
     if request.strict and any(summary["tables"][table]["outcomes"][FAILED] for table in wanted):
         return 1
     return 1 if job.failed_now and not job.done_now else 0

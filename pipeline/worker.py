@@ -66,6 +66,7 @@ class Worker:
         self.guard = Guard(Path(job.context.scratch), f"{job.stage.name}-{role}", job.row_timeout_s)
         device = "cuda" if job.gpus and cuda_works() else "cpu"
         self.context = replace(job.context, device=device, pace=self.paced if job.context.pace else None)
+        log_to(job.context.root, f"{Path(job.context.scratch).name}-{job.stage.name}-{role}-{os.getpid()}")
         # Cleaning another run's scratch folder needs this lock; a worker may outlive its killed driver by seconds.
         self.alive = (Path(job.context.scratch) / "alive").open("a")
         with contextlib.suppress(OSError):
@@ -263,6 +264,17 @@ def died(trace_path: Path, limit_s: float) -> VideoError:
     if "Timeout" in trace:
         return VideoError("timeout", f"took more than limits.row_timeout_s = {limit_s:g} s, twice\n{trace}")
     return VideoError("worker_died", "the worker process died on it, twice")
+
+
+def log_to(root: str, name: str) -> None:
+    """What a worker has to say goes to `<root>/logs`; no file is made where it says nothing."""
+    if "://" in root:
+        return
+    folder = Path(root) / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / f"{name}.log", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.getLogger("vsumdata").addHandler(handler)
 
 
 def is_alive(pid: int) -> bool:

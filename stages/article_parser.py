@@ -165,8 +165,7 @@ def text_of(tag: Tag | None) -> str:
     """
     parts: list[str] = []
     for node in tag.descendants if tag is not None else ():
-        before = node.previous_sibling
-        if {node.name, before.name if before else None} & BLOCKS:
+        if any(isinstance(near, Tag) and near.name in BLOCKS for near in (node, node.previous_sibling)):
             parts.append(" ")
         if type(node) is NavigableString:  # comments and the like are its subclasses
             parts.append(node)

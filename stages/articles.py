@@ -30,7 +30,7 @@ from vsumdata.stages.web_cache import decode_html
 
 __all__ = ["Article", "Step", "canonical_url", "find_article_url", "load", "parse_article", "unpack_html"]
 
-LINK = re.compile(r"(?:https?://|(?<![\w.@/-])(?:www\.|m\.)?(?:wikihow|ehow)\.com/)[^\s<>\"“”]+", re.IGNORECASE)
+LINK = re.compile(r"(?:https?://|(?<![\w.@/-])(?:www\.|m\.)?(?:wikihow|ehow)\.com/)[^\s<>\"“”]{1,2000}", re.IGNORECASE)
 NAMESPACES = ["special", "category", "user", "user_talk", "user-talk", "talk", "discussion", "image", "file"]
 NAMESPACES += ["video", "wikihow", "help", "template", "forum", "course"]
 NOT_ARTICLES = frozenset(["", "main-page", "index.php", "api.php"])
@@ -69,11 +69,12 @@ def links(text: str) -> Iterator[str]:
 
 def trimmed(address: str) -> str:
     """Without trailing punctuation; a closing bracket stays where the address opens one."""
-    shorter = address.rstrip(".,;:!?'’*_|")
-    last = shorter[-1:]
-    if last in BRACKETS and shorter.count(last) > shorter.count(BRACKETS[last]):
-        return trimmed(shorter[:-1])
-    return shorter
+    while True:
+        address = address.rstrip(".,;:!?'’*_|")
+        last = address[-1:]
+        if last not in BRACKETS or address.count(last) <= address.count(BRACKETS[last]):
+            return address
+        address = address[:-1]
 
 
 def is_article(host: str, path: str, hosts: Sequence[str]) -> bool:

@@ -28,7 +28,7 @@ ECHO_S = 0.05  # a rolling track's echo cues last 10 ms
 CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 TIMING_LINE = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}")
 WORD_TIME = re.compile(rf"<{CLOCK}>")
-TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.,]*>|\{\\[^}]*\}")  # WebVTT and SRT tags, {\an8} of SubStation
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.,]*>|\{\\[^{}]*\}")  # WebVTT and SRT tags, {\an8} of SubStation
 BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
 NOT_SPOKEN = re.compile(r"\[[^\[\]]{0,60}\]|[♪♫]|(?<!\S)>{2,3}(?!\S)")  # [Music], notes, a change of speaker
@@ -84,8 +84,8 @@ def read_json3(text: str) -> tuple[list[Cue], bool]:
     cues = []
     for event in events:
         segments = event.get("segs") if isinstance(event, dict) else None
-        start_ms = number(event.get("tStartMs")) if isinstance(segments, list) else None
-        if start_ms is not None:
+        start_ms = number(event.get("tStartMs")) if isinstance(event, dict) else None
+        if isinstance(segments, list) and start_ms is not None:
             duration_ms = number(event.get("dDurationMs")) or 0.0
             cues.append(json3_cue(segments, start_ms, max(0.0, duration_ms)))
     return cues, any(cue.anchors for cue in cues)

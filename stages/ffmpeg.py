@@ -22,8 +22,10 @@ FORMATS = (
 )
 # 16,384 x 8,192: a made-up picture size must not take all memory.
 MAX_PIXELS = 1 << 27
-INPUT = ("-nostdin", "-hide_banner", "-protocol_whitelist", "file", "-format_whitelist", FORMATS)
-INPUT += ("-max_pixels", str(MAX_PIXELS))
+INPUT = (
+    *("-nostdin", "-hide_banner", "-protocol_whitelist", "file", "-format_whitelist", FORMATS),
+    *("-max_pixels", str(MAX_PIXELS)),
+)
 QUIET = ("-nostats", "-loglevel", "repeat+level+info")
 MAX_LINE_BYTES = 1 << 16
 
@@ -137,6 +139,7 @@ class Child:
         self.process.kill()
         self.process.wait()
         self._drain.join()
+        self._timer.join()
         self.stdout.close()
         if self.process.stderr is not None:
             self.process.stderr.close()

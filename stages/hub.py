@@ -143,8 +143,8 @@ def _download(repository: str, revision: str, name: str) -> Path | None:
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        options = {"revision": revision, "etag_timeout": ANSWER_TIMEOUT_S}
-        return Path(huggingface_hub.hf_hub_download(repository, name, **options))  # type: ignore[arg-type]
+        path = huggingface_hub.hf_hub_download(repository, name, revision=revision, etag_timeout=ANSWER_TIMEOUT_S)
+        return Path(path)
     except EntryNotFoundError:
         return None
     except OSError as error:

@@ -123,9 +123,10 @@ def _pretrained_tags(arch: str) -> dict[str, dict[str, str]]:
         return {key.arg: key.value for key in node.keywords if key.arg} if isinstance(node, ast.Call) else {}
 
     models = entries(table["_PRETRAINED"])
-    # open_clip offers the tags of a model under its -quickgelu name too.
-    tags = entries(models.get(arch) or models.get(arch.removesuffix("-quickgelu")))
-    return {tag: _source_of(call) for tag, call in tags.items()}
+    plain = arch.removesuffix("-quickgelu")
+    tags = entries(models.get(plain))
+    # Under a -quickgelu name open_clip offers the tags that were trained so.
+    return {tag: _source_of(call) for tag, call in tags.items() if arch == plain or "quick_gelu" in entries(call)}
 
 
 def _source_of(call: ast.expr) -> dict[str, str]:

@@ -16,7 +16,7 @@ WORDS_PER_SENTENCE_MARK = 40  # fewer marks than one in so many words: the text 
 PAUSE_S, MAX_WORDS = 0.7, 25  # where unpunctuated text is cut
 LONG_PAUSE_S, MAX_PUNCTUATED_WORDS = 4.0, 80  # where even punctuated text is cut inside a sentence
 
-SENTENCE_MARK = re.compile(r"[.?!…]+[\"'”’»)\]]*$")
+MARKS, CLOSING = ".?!…", "\"'”’»)]"
 NEVER_LAST = frozenset(
     ["mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "jr.", "sr.", "vs.", "e.g.", "i.e.", "approx.", "fig."]
 )
@@ -42,7 +42,7 @@ def sentences(words: Sequence[Word]) -> Iterator[Sentence]:
     if not words:
         return
     marks = [ends_sentence(word.text, after.text) for word, after in pairwise(words)]
-    num_marks = sum(marks) + bool(SENTENCE_MARK.search(words[-1].text))
+    num_marks = sum(marks) + bool(final_mark(words[-1].text))
     punctuated = num_marks * WORDS_PER_SENTENCE_MARK >= len(words)
     limits = (LONG_PAUSE_S, MAX_PUNCTUATED_WORDS) if punctuated else (PAUSE_S, MAX_WORDS)
     first = 0
@@ -58,15 +58,21 @@ def ends_sentence(word: str, following: str) -> bool:
 
     Not after www.example.org, 3.5 or Dr.; not after "2 tbsp." or "well..." when a small letter follows.
     """
-    mark = SENTENCE_MARK.search(word)
-    if mark is None:
+    mark = final_mark(word)
+    if not mark:
         return False
-    if set(mark.group()) & set("?!"):
+    if "?" in mark or "!" in mark:
         return True
     if word.lower().lstrip("\"'“‘([") in NEVER_LAST or re.fullmatch(r"\d{1,2}\.", word):
         return False
-    unsure = SELDOM_LAST.search(word) or mark.group().startswith(("..", "…"))
+    unsure = SELDOM_LAST.search(word) or mark.startswith(("..", "…"))
     return not (unsure and following[0].islower())
+
+
+def final_mark(word: str) -> str:
+    """The sentence marks that a word ends with, before closing quotes and brackets."""
+    body = word.rstrip(CLOSING)
+    return body[len(body.rstrip(MARKS)) :]
 
 
 def cut(part: Sequence[Word], pause_s: float, max_words: int) -> Iterator[Sequence[Word]]:

@@ -174,7 +174,7 @@ class Fetcher:
         if left_s <= 0:
             raise RetryVideo("transient", detail=f"{url} took longer than {self.limits.total_s:g} s")
         timeout = (min(self.limits.connect_s, left_s), min(self.limits.read_s, left_s))
-        fixed = {"stream": True, "allow_redirects": False, "proxies": self.proxies}
+        fixed: dict[str, Any] = {"stream": True, "allow_redirects": False, "proxies": self.proxies}
         try:
             response = self.session.get(url, headers=headers, timeout=timeout, **fixed)
         except requests.exceptions.InvalidURL as error:

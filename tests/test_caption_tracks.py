@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def entry(ext: str, query: str = "", **more) -> dict:
 
 
 def test_manual_before_automatic_and_json3_before_vtt():
-    info = {
+    info: dict[str, Any] = {
         "language": "en",
         "subtitles": {
             "live_chat": [entry("json3")],

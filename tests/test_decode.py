@@ -336,13 +336,14 @@ def children() -> set[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for children in /proc")
 def test_stopping_early_leaves_no_process(tmp_path):
+    clip = with_sound(tmp_path)
     before, threads = children(), threading.active_count()
-    reader = read_frames(with_sound(tmp_path), Wanted(size=224, fps=25))
+    reader = read_frames(clip, Wanted(size=224, fps=25))
     next(reader)
     assert children() > before
     reader.close()
     assert children() == before
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert next(reader, None) is None
 
 
@@ -358,9 +359,11 @@ def test_time_limit(tmp_path):
 
 def test_a_decoder_that_is_killed_is_another_try(tmp_path):
     """The kernel's memory killer must not pass as a short video."""
-    with read_frames(with_sound(tmp_path), Wanted(size=224, fps=25)) as reader:
+    clip = with_sound(tmp_path)
+    before = children()
+    with read_frames(clip, Wanted(size=224, fps=25)) as reader:
         next(reader)
-        for pid in children():
+        for pid in children() - before:
             os.kill(int(pid), 9)
         with pytest.raises(RetryVideo, match="ended from outside"):
             list(reader)

@@ -139,7 +139,9 @@ def test_sound_only_is_skipped(tmp_path, stage):
 
 
 def test_what_goes_wrong_while_decoding_reaches_the_stage(tmp_path, stage):
-    clip = clip_of(tmp_path / "clip.mkv", "testsrc=s=64x64:r=1:d=3,setpts=N*200000/TB", "-fps_mode", "passthrough")
+    clip = clip_of(
+        tmp_path / "clip.mkv", "testsrc=s=64x64:r=1:d=3", "-vf", "setpts=N*200000/TB", "-fps_mode", "passthrough"
+    )
     for _ in range(2):  # and the stage goes on to the next video
         with pytest.raises(FailVideo) as caught:
             stage(row(clip))

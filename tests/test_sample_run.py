@@ -1,0 +1,172 @@
+"""`vsumdata run --manifest sample` as a user runs it: whole, again, interrupted, killed, twice at once."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vsumdata.datasets.sample.site import SampleSite
+from vsumdata.datasets.shards import open_shards
+from vsumdata.manifests import tables
+from vsumdata.manifests.store import Store
+
+from tests.sample_kit import assert_same, contents, leftovers, sample_run, start, vsumdata
+
+KILLS = 10
+DONE = {"pancakes_01", "tea-brew_02", "dressing_03", "flattyre_07", "sow-seed_08", "airplane_09", "hang-pic_10"}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The sample's site, outside of the processes that are killed."""
+    with SampleSite() as served:
+        yield served.address
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, site: str) -> Path:
+    """The root of an uninterrupted run."""
+    root = tmp_path_factory.mktemp("finished") / "root"
+    answer = vsumdata(*sample_run(root), site=site)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "random weights" in answer.stdout
+    assert "nothing pending" in answer.stdout
+    return root
+
+
+def outcomes(root: Path, table: str) -> dict[str, str]:
+    return {i: f"{row['outcome']}: {row['reason']}" for i, row in contents(root)[table].items()}
+
+
+def test_every_path_of_the_corpus_has_its_outcome(finished: Path) -> None:
+    videos, transcripts = outcomes(finished, "videos"), contents(finished)["transcripts"]
+    assert videos.pop("private-_06") == "skipped: private"
+    assert set(videos.values()) == {"done: "}
+    assert len(videos) == 11
+    kinds = {video_id: row["kind"] for video_id, row in transcripts.items()}
+    assert kinds == {
+        "pancakes_01": "manual",
+        "hang-pic_10": "manual",
+        "tea-brew_02": "automatic",
+        "flattyre_07": "automatic",
+        "dressing_03": "asr",
+        "sow-seed_08": "asr",
+        "airplane_09": "none",
+        "badhinge_11": None,
+    }
+    assert outcomes(finished, "frames")["badhinge_11"] == "failed: unreadable"
+    assert outcomes(finished, "features")["badhinge_11"] == "skipped: no_frames"
+    sites = {row["site"] for row in contents(finished)["articles"].values()}
+    assert sites == {"wikihow", "ehow", None}
+    assert set(outcomes(finished, "articles").values()) == {"done: ", "skipped: no_article"}
+
+
+def test_training_rows_are_complete(finished: Path) -> None:
+    videos = open_shards(finished)
+    assert {video.video_id for video in videos} == DONE
+    for video in videos:
+        features = video.frame_feature.astype(np.float32)
+        assert np.isfinite(features).all()
+        np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=2e-3)
+        assert video.replay_score is not None
+        assert len(video.replay_score) == len(features)
+        assert video.shot_start[0] == 0
+        assert video.shot_stop[-1] == len(features)
+    store = Store(finished)
+    rows = contents(finished)["features"]
+    assert rows["pancakes_01"]["global_text"] != rows["pancakes_01"]["description"], "the article's steps"
+    assert rows["flattyre_07"]["global_text"] == rows["flattyre_07"]["description"], "no article: the description"
+    expected = [name for name, _ in (*tables.HEAD, *tables.features(1, 1), tables.DIGEST)]
+    assert list(store.dataset()["tables"]["features"]["schema"]) == expected
+
+
+def test_status_inspect_verify(finished: Path) -> None:
+    found = json.loads(vsumdata("status", "--root", str(finished), "--json").stdout)
+    assert set(found) >= {"root", "manifest", "versions", "tables"}
+    videos = found["tables"]["videos"]
+    assert videos["outcomes"] == {"done": 8, "skipped": 4, "retry": 0, "failed": 0, "pending": 0}
+    assert videos["reasons"] == {"skipped: low_views": 2, "skipped: no_heatmap": 1, "skipped: private": 1}
+    assert videos["bytes"] == sum(path.stat().st_size for path in Path(videos["path"]).glob("*.parquet"))
+    assert all(table["outcomes"]["pending"] == 0 for table in found["tables"].values())
+    seen = json.loads(vsumdata("inspect", "toastie__05", "--root", str(finished)).stdout)
+    assert seen["decision"] == "no_heatmap"
+    assert vsumdata("inspect", "nobody", "--root", str(finished)).returncode == 2
+    answer = vsumdata("verify", "--root", str(finished))
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert leftovers(finished) == []
+
+
+def test_a_second_run_does_no_work(finished: Path, site: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
+    answer = vsumdata(*sample_run(finished), site=site)
+    assert answer.returncode == 0
+    assert "0 rows made" in answer.stdout
+    assert "to do" not in answer.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
+
+
+def test_decisions_are_taken_anew_and_nothing_is_fetched_again(finished: Path, site: str) -> None:
+    answer = vsumdata(*sample_run(finished), "--set", "select.min_views=2000000", "--dry-run", site=site)
+    assert answer.returncode == 0
+    table = {line.split()[0]: line.split()[1] for line in answer.stdout.splitlines() if len(line.split()) > 4}
+    assert {table[name] for name in ("videos", "articles", "transcripts", "frames", "features")} == {"0"}
+
+
+def test_retry_does_the_failed_again_once(finished: Path, site: str, tmp_path: Path) -> None:
+    answer = vsumdata(*sample_run(finished), "--retry", "failed", "--stage", "asr", site=site)
+    assert "transcripts: 1 to do" in answer.stdout, answer.stdout + answer.stderr
+    assert answer.returncode == 1, "nothing succeeded"
+
+
+def interrupt(process: subprocess.Popen[str]) -> tuple[float, str]:
+    """Ctrl-C; returns (seconds until it ended, what it said)."""
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return time.monotonic() - begun, err
+
+
+def test_ctrl_c_and_random_kills_change_nothing(finished: Path, site: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    process = start(*sample_run(root), site=site)
+    deadline = time.monotonic() + 120
+    while not list(root.glob("transcripts/*/part-*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    seconds, said = interrupt(process)
+    assert process.returncode == 130
+    assert "run the same command again" in said
+    assert seconds < 10
+    assert leftovers(root) == []
+    chance = random.Random(20261121)
+    for _ in range(KILLS):
+        process = start(*sample_run(root), site=site)
+        time.sleep(chance.uniform(0.3, 18))
+        process.kill()
+        process.communicate()
+    answer = vsumdata(*sample_run(root), site=site)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert_same(contents(finished), contents(root))
+    assert vsumdata("verify", "--root", str(root)).returncode == 0
+    assert leftovers(root) == []
+
+
+def test_two_runs_at_once_do_no_harm(finished: Path, site: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    both = [start(*sample_run(root), site=site) for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == 0, out + err
+    assert_same(contents(finished), contents(root))
+    assert vsumdata("verify", "--root", str(root)).returncode == 0
+    assert leftovers(root) == []
+    assert vsumdata("compact", "--root", str(root)).returncode == 0
+    assert_same(contents(finished), contents(root))

@@ -176,10 +176,12 @@ class Store:
 
     def claim(self) -> None:
         """Make sure that the root is ours or new; raises UsageError on somebody else's folder."""
-        if self.local is None or (self.local / "dataset.json").exists():
+        if self.local is None:
             return
         try:
             foreign = [path.name for path in self.local.iterdir() if path.name not in OURS]
+            if (self.local / "dataset.json").exists():
+                return
         except FileNotFoundError:
             return
         except OSError as error:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,6 +46,7 @@ def scratch_folder(store: Store) -> Iterator[Path]:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            remove_leftovers(store, parent)  # workers of a killed run may have outlived our start
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
@@ -128,12 +129,13 @@ class Verified:
     rows: int = 0
     bytes: int = 0
     superseded: int = 0
-    problems: list[str] | None = None
+    problems: list[str] = field(default_factory=list)
 
 
 def verify(store: Store) -> Verified:
     """Read every page of every part against its checksum, and check columns, outcomes and leftovers."""
-    result, problems = Verified(), []
+    result = Verified()
+    problems = result.problems
     for table, fingerprint in all_tables(store):
         ids: list[str] = []
         for info in store.parts(table, fingerprint):
@@ -151,7 +153,6 @@ def verify(store: Store) -> Verified:
         result.superseded += len(ids) - len(set(ids))
     left = [path for path in temporaries(store) if is_left(path)]
     problems += [f"{path}: left by a killed run (the next run removes it)" for path in left]
-    result.problems = problems
     return result
 
 

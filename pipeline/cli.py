@@ -192,15 +192,17 @@ def guarded(program: Callable[..., Any]) -> int:
     debug = "--debug" in sys.argv  # anywhere on the line
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:
-        return program(standalone_mode=False) or OK
+        code = program(standalone_mode=False) or OK  # typer turns Ctrl-C into 130
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except typer.exceptions.TyperException as error:  # a wrong flag: the usual usage message
         error.show()  # type: ignore[attr-defined]
         return USAGE
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("interrupted: what is committed is kept; run the same command again to go on", style="yellow")
-        return INTERRUPTED
     except (VsumdataError, OSError) as error:
         if debug:
             raise
         err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return USAGE if isinstance(error, UsageError) else FAILED
+    if code == INTERRUPTED:
+        err.print("interrupted: what is committed is kept; run the same command again to go on", style="yellow")
+    return code

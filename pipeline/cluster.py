@@ -33,6 +33,7 @@ LOGGERS = ("ray", "ray.data")
 def cluster(address: str | None, **options: Any) -> Iterator[None]:
     """Ray, started or connected to on entry and shut down on exit; one that runs already is used and left."""
     import ray
+
     if ray.is_initialized():
         yield
         return
@@ -123,7 +124,7 @@ def run_blocks(job: Job, tasks: Sequence[Task]) -> Iterator[pa.Table]:
     rows_per_block = max(1, min(stage.batch, -(-len(tasks) // size.workers)))
     blocks = [pack(list(tasks[at : at + rows_per_block])) for at in range(0, len(tasks), rows_per_block)]
     quiet_ray_data()
-    data = ray.data.from_arrow(blocks)
+    data: ray.data.Dataset = ray.data.from_arrow(blocks)
     if has_fetch:
         data = data.map_batches(
             FetchWorker,

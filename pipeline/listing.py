@@ -60,7 +60,8 @@ def channel_records(
         records = list(dict.fromkeys(patiently(channel, list(tabs), context, say)))
     except SkipVideo as error:
         raise ManifestError(
-            f"{loaded.file}:{line(loaded, number)}: sources.{number}.channel: {channel} cannot be listed: {error.detail}"
+            f"{loaded.file}:{line(loaded, number)}: sources.{number}.channel: "
+            f"{channel} cannot be listed: {error.detail}"
         ) from error
     except RetryVideo as error:
         if kept is None:

@@ -41,10 +41,17 @@ def fingerprint(stages: Stages, name: str, columns: Collection[str] | None = Non
     """Which settings and code made a table (restricted to some columns, where given)."""
     stage = stages[name]
     fields = [(f.name, str(f.type)) for f in payload_schema(stage) if columns is None or f.name in columns]
-    options = {key: value for key, value in stage.options.items() if not key.endswith("location")}
+    options = {key: value for key, value in stage.options.items() if counts(stage, key, columns)}
     reads = {table: fingerprint(stages, table, read) for table, read in sorted(stage.inputs().items())}
     text = json.dumps([name, stage.version, options, fields, reads], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def counts(stage: Stage, option: str, columns: Collection[str] | None) -> bool:
+    """Whether an option may change these columns."""
+    if option.endswith("location"):
+        return False
+    return columns is None or option not in stage.affects or not set(stage.affects[option]).isdisjoint(columns)
 
 
 @dataclass(frozen=True)

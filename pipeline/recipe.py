@@ -46,6 +46,7 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
             reads={"source": OWN_RECORD + OWN_FACTS},
             load=videos.load,
             options={"languages": manifest.captions.languages},
+            affects={"languages": ("caption",)},
             batch=8,
         ),
         Stage(
@@ -111,6 +112,7 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
                 "text_location": models.text.location,
                 "text_dim": models.text.dim,
                 "frame_dim": models.clip.dim,
+                "fps": manifest.features.fps,
                 "split": manifest.features.split.model_dump(),
             },
             batch=16,
@@ -120,7 +122,7 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
     return {stage.name: stage for stage in stages}
 
 
-def resources(manifest: Manifest, name: str) -> dict[str, float | int | None]:
+def resources(manifest: Manifest, name: str) -> dict[str, Any]:
     """The manifest's request for workers as fields of a Stage; `gpus: auto` is -1 there."""
     asked = getattr(manifest.resources, name)
     automatic = 0 if name == "transcripts" and manifest.asr.device == "cpu" else -1

@@ -27,9 +27,11 @@ from vsumdata.pipeline.progress import StageProgress
 from vsumdata.pipeline.recipe import GROUPS, UNRESOLVED, model_keys, recipe, resolve_models
 from vsumdata.pipeline.stage import Context
 from vsumdata.pipeline.worker import Job
+from vsumdata.stages.ffmpeg import ffmpeg_program, ffmpeg_version
 
 WAIT_FOR_RETRIES_S = 60.0
 MANY_PARTS = 500
+USES_FFMPEG = frozenset({"videos", "transcripts", "frames"})
 
 
 @dataclass
@@ -53,11 +55,13 @@ class Run:
         self.console.print(text, highlight=False, markup=False)
 
     def prepare(self, *, dry_run: bool) -> None:
-        """Claim the root, resolve the models, name the stages. Raises before any work where something is wrong."""
+        """Claim the root, find ffmpeg and the models, name the stages; what is wrong raises before any work."""
         manifest = self.loaded.manifest
         self.store.claim()
         known = self.store.read_json("models.json") or {}
         try:
+            if not USES_FFMPEG.isdisjoint(self.wanted):
+                ffmpeg_version(ffmpeg_program())
             models = resolve_models(self.loaded, known, self.wanted)
         except UsageError as error:
             if not dry_run:

@@ -9,6 +9,7 @@ errors of `vsumdata.pipeline.errors`. It can be called without Ray: that is how 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
+MAX_NAME = 200  # file systems take 255 bytes, and others add a suffix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,11 @@ class Context:
 
 
 def safe_name(video_id: str) -> str:
-    """A file name for any video_id; the prefix keeps `..` and `.hidden` harmless."""
-    return f"v-{quote(video_id, safe='')}"
+    """A file name for any video_id; the prefix keeps `..` and `.hidden` harmless, a hash stands for a long end."""
+    name = f"v-{quote(video_id, safe='')}"
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 17]}-{hashlib.blake2b(video_id.encode(), digest_size=8).hexdigest()}"
 
 
 Function = Callable[[Row], Row]
@@ -67,6 +72,7 @@ class Stage:
     load: Callable[[Mapping[str, Any], Context], Function]
     fetch: Callable[[Mapping[str, Any], Context], Function] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    affects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # option -> the only columns it changes
     version: int = 1
     cpus: float = 1
     gpus: float = 0

@@ -10,14 +10,13 @@ import contextlib
 import errno
 import faulthandler
 import fcntl
-import json
 import logging
 import os
 import pickle
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,13 +26,13 @@ import pyarrow as pa
 
 from vsumdata.manifests import rows, tables
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.errors import ClusterError, StorageError, ThrottledError, VideoError
+from vsumdata.pipeline.errors import StorageError, ThrottledError, UsageError, VideoError
+from vsumdata.pipeline.guard import Guard
 from vsumdata.pipeline.plan import payload_schema, table_schema
-from vsumdata.pipeline.stage import Context, Function, Row, Stage, safe_name
+from vsumdata.pipeline.stage import Context, Function, Row, Stage
 
 COMMIT_AFTER_S = 30.0
 DETAIL_LENGTH = 2000
-MAX_LOAD_DEATHS = 3
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 OUTCOME_COLUMNS = ("video_id", "outcome", "reason", "seconds")
 log = logging.getLogger("vsumdata.worker")
@@ -101,8 +100,8 @@ class Worker:
             except VideoError as error:
                 found = {"outcome": error.outcome, "reason": error.reason, "detail": error.detail}
                 return found | {"after_s": getattr(error, "after_s", None)}
-            except StorageError:
-                raise
+            except (StorageError, UsageError):
+                raise  # no video's fault: a full disk, a model or a program that is not there
             except Exception as error:  # the one broad except: a video's error is its outcome
                 if isinstance(error, OSError) and error.errno in NO_ROOM:
                     raise StorageError(f"{self.job.context.root}: {error}; make room and run again") from error
@@ -204,68 +203,6 @@ class StageWorker(Worker):
         return finished
 
 
-class Guard:
-    """Marks the row in progress, so that one that kills or outlasts its worker twice is given up.
-
-    The marker lies in the run's scratch folder only while the row is in progress: a marker per batch would
-    condemn innocent rows. A row over its time limit ends the process (`faulthandler`; never a signal, for Ray
-    calls us off the main thread); the trace it leaves tells `timeout` from `worker_died`.
-    """
-
-    def __init__(self, scratch: Path, name: str, limit_s: float) -> None:
-        self.folder = scratch / "rows" / name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.limit_s = limit_s
-        self.trace: Any = None
-
-    @contextlib.contextmanager
-    def row(self, video_id: str) -> Iterator[None]:
-        """Raises VideoError instead of a third try."""
-        marker = self.folder / safe_name(video_id)
-        trace_path = marker.with_name(marker.name + ".trace")
-        deaths = 0
-        if marker.exists():
-            deaths = json.loads(marker.read_text() or "0") + 1
-            if deaths >= 2:
-                marker.unlink()
-                raise died(trace_path, self.limit_s)
-        marker.write_text(str(deaths))
-        with trace_path.open("a") as self.trace:
-            self.arm()
-            try:
-                yield
-            finally:
-                faulthandler.cancel_dump_traceback_later()
-                self.trace = None
-                marker.unlink(missing_ok=True)
-        trace_path.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Around the loading of a model: raises ClusterError once three workers died on it. Ray would go on for ever."""
-        dead = [path for path in self.folder.glob("load-*") if not is_alive(int(path.name.partition("-")[2]))]
-        if len(dead) >= MAX_LOAD_DEATHS:
-            raise ClusterError(
-                f"{self.folder.name}: {len(dead)} workers died while they loaded their model (not enough memory?)"
-            )
-        marker = self.folder / f"load-{os.getpid()}"
-        marker.touch()
-        yield
-        marker.unlink(missing_ok=True)
-
-    def arm(self) -> None:
-        if self.trace is not None:
-            faulthandler.dump_traceback_later(self.limit_s, exit=True, file=self.trace)
-
-
-def died(trace_path: Path, limit_s: float) -> VideoError:
-    trace = trace_path.read_text() if trace_path.exists() else ""
-    trace_path.unlink(missing_ok=True)
-    if "Timeout" in trace:
-        return VideoError("timeout", f"took more than limits.row_timeout_s = {limit_s:g} s, twice\n{trace}")
-    return VideoError("worker_died", "the worker process died on it, twice")
-
-
 def log_to(root: str, name: str) -> None:
     """What a worker has to say goes to `<root>/logs`; no file is made where it says nothing."""
     if "://" in root:
@@ -275,14 +212,6 @@ def log_to(root: str, name: str) -> None:
     handler = logging.FileHandler(folder / f"{name}.log", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger("vsumdata").addHandler(handler)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def remove(path: Path) -> None:

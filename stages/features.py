@@ -25,7 +25,7 @@ EHOW_NUMBER = re.compile(r"^how[-_]\d+[-_]")
 def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
     """Load the text model of `options["text_location"]`.
 
-    Further options: `text_dim` and `frame_dim`, the sizes that the table declares (SchemaError where the
+    Further options: `fps` of the frames, `text_dim` and `frame_dim`, the sizes that the table declares (SchemaError where the
     data differs), and `split`, the share of each split.
     """
     encoder = TextEncoder(options["text_location"], context.device, context.threads)
@@ -42,7 +42,7 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
             "article_url": video["article_url"] or (article or {}).get("url"),
             "task": task,
             "split": split_of(task, options["split"]),
-            **frame_columns(frames, video["heatmap"], options["frame_dim"]),
+            **frame_columns(frames, video["heatmap"], options["frame_dim"], options.get("fps", 1.0)),
             **text_columns(video, article, transcript, encoder.encode),
         }
         notes = [f"no {name}" for name, table in (("article", article), ("transcript", transcript)) if not table]
@@ -51,7 +51,9 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
     return join
 
 
-def frame_columns(frames: Mapping[str, Any], heatmap: Sequence[Mapping[str, float]] | None, frame_dim: int) -> Row:
+def frame_columns(
+    frames: Mapping[str, Any], heatmap: Sequence[Mapping[str, float]] | None, frame_dim: int, fps: float
+) -> Row:
     """The columns with one entry per frame or shot."""
     feature = np.asarray(frames["frame_feature"], np.float16)
     if feature.ndim != 2 or feature.shape[1] != frame_dim:
@@ -59,7 +61,7 @@ def frame_columns(frames: Mapping[str, Any], heatmap: Sequence[Mapping[str, floa
     return {
         "frame_time_s": np.asarray(frames["frame_time_s"], np.float32),
         "frame_feature": feature,
-        "replay_score": replay_score(len(feature), heatmap),
+        "replay_score": replay_score(len(feature), heatmap, fps),
         "replay_bins": heatmap or None,
         "shot_start": np.asarray(frames["shot_start"], np.int32),
         "shot_stop": np.asarray(frames["shot_stop"], np.int32),
@@ -100,8 +102,8 @@ def step_text(step: Mapping[str, str | None]) -> str:
     return (step["text"] or "").strip() or (step["headline"] or "").strip()
 
 
-def replay_score(num_frames: int, heatmap: Sequence[Mapping[str, float]] | None) -> np.ndarray | None:
-    """The value of the heatmap's bin that holds second k, for k = 0 … T-1: float32 [T].
+def replay_score(num_frames: int, heatmap: Sequence[Mapping[str, float]] | None, fps: float = 1.0) -> np.ndarray | None:
+    """The value of the heatmap's bin that holds the second k / fps, for k = 0 … T-1: float32 [T].
 
     A second before the first bin or past the last one takes the nearest bin's value; one in a gap takes the
     bin before it. None without a heatmap.
@@ -111,7 +113,7 @@ def replay_score(num_frames: int, heatmap: Sequence[Mapping[str, float]] | None)
     bins = sorted(heatmap, key=lambda mark: mark["start_s"])
     start_s = np.array([mark["start_s"] for mark in bins])
     value = np.array([mark["value"] for mark in bins], np.float32)
-    holder = np.searchsorted(start_s, np.arange(num_frames), side="right") - 1
+    holder = np.searchsorted(start_s, np.arange(num_frames) / fps, side="right") - 1
     return value[np.clip(holder, 0, None)]
 
 

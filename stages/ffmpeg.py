@@ -55,8 +55,11 @@ def ffmpeg_program() -> str:
 @functools.lru_cache(maxsize=4)
 def ffmpeg_version(program: str) -> str:
     """The version word of `ffmpeg -version`."""
-    done = subprocess.run([program, "-version"], capture_output=True, text=True, errors="replace", timeout=60)
-    found = re.match(r"ffmpeg version (\S+)", done.stdout)
+    try:
+        done = subprocess.run([program, "-version"], capture_output=True, text=True, errors="replace", timeout=60)
+        found = re.match(r"ffmpeg version (\S+)", done.stdout)
+    except (OSError, subprocess.TimeoutExpired):
+        found = None
     if not found:
         raise UsageError(f"{program} does not answer like ffmpeg: set VSUMDATA_FFMPEG to an ffmpeg program")
     return found[1]

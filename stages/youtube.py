@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from vsumdata.manifests.sources import Record
 from vsumdata.pipeline.errors import RetryVideo, SkipVideo, ThrottledError
 from vsumdata.pipeline.stage import Context
+from vsumdata.stages.ffmpeg import ffmpeg_program
 from vsumdata.stages.transport import open_ytdlp
 
 log = logging.getLogger("vsumdata.yt_dlp")
@@ -90,8 +91,6 @@ def classify(message: str) -> str:
 
 def settings(context: Context, **more: Any) -> dict[str, Any]:
     """The options of yt-dlp: ours, then those of the manifest."""
-    from imageio_ffmpeg import get_ffmpeg_exe
-
     return {
         "quiet": True,
         "noprogress": True,
@@ -104,7 +103,7 @@ def settings(context: Context, **more: Any) -> dict[str, Any]:
         "fragment_retries": 2,
         "extractor_retries": 1,
         "ignore_no_formats_error": True,
-        "ffmpeg_location": get_ffmpeg_exe(),
+        "ffmpeg_location": ffmpeg_program(),
         **more,
         **context.crawl.get("yt_dlp", {}),
     }

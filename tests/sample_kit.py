@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from vsumdata.manifests.store import Store
 
 PROGRAM = [sys.executable, "-c", "from vsumdata.pipeline.cli import main; main()"]
@@ -21,9 +22,7 @@ CHANGES_BY_THE_CLOCK = {
 
 def start(*arguments: str, site: str | None = None) -> subprocess.Popen[str]:
     env = os.environ | {"COLUMNS": "200"} | ({"VSUMDATA_TRANSPORT": f"sample.invalid={site}"} if site else {})
-    return subprocess.Popen(
-        [*PROGRAM, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([*PROGRAM, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def vsumdata(*arguments: str, site: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -56,9 +55,7 @@ def contents(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
 def assert_same(one: Any, other: Any, where: str = "") -> None:
     """Equal ids, outcomes and texts; arrays within 1e-3."""
     if isinstance(one, np.ndarray):
-        np.testing.assert_allclose(
-            one.astype(np.float64), other.astype(np.float64), atol=1e-3, err_msg=where
-        )
+        np.testing.assert_allclose(one.astype(np.float64), other.astype(np.float64), atol=1e-3, err_msg=where)
     elif isinstance(one, dict):
         assert one.keys() == other.keys(), where
         for key in one:
@@ -70,4 +67,5 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 
 def leftovers(root: Path) -> list[Path]:
     """Files of the root that should not be there when no run is under way."""
-    return [path for path in root.rglob("*") if ".tmp" in path.name or path.name in {"tmp", "media"} or ".part" in path.name]
+    strange = {"tmp", "media"}
+    return [p for p in root.rglob("*") if p.name in strange or ".tmp" in p.name or ".part" in p.name]

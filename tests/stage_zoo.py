@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from vsumdata.manifests.sources import Record
 from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo, StorageError
 from vsumdata.pipeline.plan import Task

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from ray.cloudpickle import register_pickle_by_value
+from tests import stage_zoo
+
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.cluster import Pool, pool, run_blocks
 from vsumdata.pipeline.errors import StorageError, UsageError
 from vsumdata.pipeline.stage import Context, Stage
 from vsumdata.pipeline.worker import Job
-
-from tests import stage_zoo
 
 pytestmark = pytest.mark.ray
 register_pickle_by_value(stage_zoo)  # Ray's workers cannot import the tests
@@ -34,9 +34,7 @@ def do(root: Path, stage: Stage, *video_ids: str, limit_s: float = 60, attempt: 
             max_attempts=5,
         )
         outcomes = [
-            row
-            for block in run_blocks(job, stage_zoo.tasks(*video_ids, attempt=attempt))
-            for row in block.to_pylist()
+            row for block in run_blocks(job, stage_zoo.tasks(*video_ids, attempt=attempt)) for row in block.to_pylist()
         ]
         assert not list(scratch.rglob("file")), "what `cleanup` names is removed after the commit"
     assert Counter(row["video_id"] for row in outcomes) == Counter(video_ids)

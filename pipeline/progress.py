@@ -9,11 +9,25 @@ from types import TracebackType
 
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from vsumdata.manifests.tables import OUTCOMES
 
 PLAIN_LINE_EVERY_S = 15.0
+
+
+class NoticeColumn(ProgressColumn):
+    """What holds everybody up (an open breaker), asked once a second."""
+
+    max_refresh = 1.0
+
+    def __init__(self, notice: Callable[[], str]) -> None:
+        super().__init__()
+        self.notice = notice
+
+    def render(self, task: Task) -> Text:
+        return Text(self.notice(), style="yellow")
 
 
 class StageProgress:
@@ -33,12 +47,12 @@ class StageProgress:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[counts]}"),
                 TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[notice]}"),
+                NoticeColumn(self.notice),
                 console=self.console,
                 get_time=time.monotonic,
             )
             self.bar.start()
-            self.row = self.bar.add_task(self.table, total=self.total, counts="", notice="starting workers")
+            self.row = self.bar.add_task(self.table, total=self.total, counts="starting workers")
         else:
             self.console.print(f"{self.table}: {self.total} to do", highlight=False)
         return self
@@ -46,7 +60,7 @@ class StageProgress:
     def add(self, outcomes: pa.Table) -> None:
         self.counts.update(outcomes["outcome"].to_pylist())
         if self.bar is not None:
-            self.bar.update(self.row, completed=self.counts.total(), counts=self.text(), notice=self.notice())
+            self.bar.update(self.row, completed=self.counts.total(), counts=self.text())
         elif time.monotonic() - self.shown > PLAIN_LINE_EVERY_S:
             self.shown = time.monotonic()
             self.console.print(f"{self.table}: {self.text()} {self.notice()}".rstrip(), highlight=False)
@@ -63,7 +77,6 @@ class StageProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.bar is not None:
-            self.bar.update(self.row, notice="")
             self.bar.stop()
         else:
             self.console.print(f"{self.table}: {self.text()}", highlight=False)

@@ -153,7 +153,7 @@ class StageWorker(Worker):
         last_commit = time.monotonic()
         for row in todo:
             begun = time.monotonic()
-            answer = row.get("fetch_outcome") or self.attempt(self.function, row)
+            answer = row.get("fetch_outcome") or self.attempt(self.work, row)
             seconds = time.monotonic() - begun + row.get("fetched_in_s", 0.0)
             uncommitted.append(self.finished(row, answer, seconds))
             if time.monotonic() - last_commit > COMMIT_AFTER_S:
@@ -164,6 +164,12 @@ class StageWorker(Worker):
             for path in row.get("cleanup", ()):
                 remove(Path(path))
         return pa.table({name: [answer[name] for answer in answers] for name in OUTCOME_COLUMNS})
+
+    def work(self, row: Row) -> Row:
+        """The stage's function; what `fetch` brought is brought again where it is gone (another machine, a restart)."""
+        if self.job.stage.fetch is not None and not all(Path(path).exists() for path in row.get("cleanup", ())):
+            row |= self.job.stage.fetch(self.job.stage.options, self.context)(row)
+        return self.function(row)
 
     def finished(self, row: Row, answer: Row, seconds: float) -> Row:
         """The row of the table: the payload where the outcome is `done`, else nulls."""

@@ -283,3 +283,14 @@ def test_a_second_run_leaves_bad_input_alone(done: Done) -> None:
     manifest = done.root.parent / "manifest.yaml"
     code, shown = run(manifest, done.root, settings=("limits.row_timeout_s=120",))
     assert (code, "0 rows made" in shown) == (0, True), shown
+
+
+@marked
+def test_a_repaired_file_is_done_again(tmp_path: Path, ray_session: None) -> None:
+    manifest = write_manifest(tmp_path, [{"video": noise(tmp_path / "clip.mp4").name}])
+    code, _ = run(manifest, tmp_path / "root", "videos,frames")
+    assert (code, read_tables(tmp_path / "root")["frames"]["clip"]["reason"]) == (0, "unreadable")
+    lavfi(tmp_path / "clip.mp4", "testsrc=s=96x64:r=25:d=2")
+    run(manifest, tmp_path / "root", "videos,frames")
+    row = read_tables(tmp_path / "root")["frames"]["clip"]
+    assert (row["outcome"], row["attempt"], len(row["frame_time_s"])) == ("done", 2, 2)

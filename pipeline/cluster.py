@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from vsumdata.pipeline.errors import ClusterError, StorageError, UsageError
 from vsumdata.pipeline.plan import Task
+from vsumdata.pipeline.stage import Stage
 from vsumdata.pipeline.worker import FetchWorker, Job, StageWorker, pack
 
 FETCH_CPUS = 0.25
@@ -89,7 +90,15 @@ class Pool:
     threads: int
 
 
-def pool(stage: Any, has_fetch: bool, num_tasks: int, resources: dict[str, float]) -> Pool:
+def check_gpus(stages: Iterable[Stage]) -> None:
+    """Raises UsageError where a stage asks for more GPUs than the cluster has."""
+    import ray
+
+    for stage in stages:
+        pool(stage, stage.fetch is not None, 1, ray.cluster_resources())
+
+
+def pool(stage: Stage, has_fetch: bool, num_tasks: int, resources: dict[str, float]) -> Pool:
     """Size a stage's pool by what the cluster has; raises UsageError where it asks for more GPUs than there are."""
     cpus_free = resources.get("CPU", 1.0) - (FETCH_CPUS * FETCH_WORKERS if has_fetch else 0)
     gpus_there = resources.get("GPU", 0.0)

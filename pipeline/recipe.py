@@ -41,85 +41,98 @@ class Models:
 def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
     """The stages in order, by the table that each writes."""
     stages = [
-        Stage(
-            name="videos",
-            reads={"source": OWN_RECORD + OWN_FACTS},
-            load=videos.load,
-            options={"languages": manifest.captions.languages},
-            affects={"languages": ("caption",)},
-            batch=8,
-        ),
-        Stage(
-            name="articles",
-            reads={"source": ("article", "article_url", "steps", "title"), "videos": ("article_url",)},
-            load=articles.load,
-            batch=8,
-        ),
-        Stage(
-            name="transcripts",
-            reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
-            load=transcripts.load,
-            fetch=media.fetch_sound,
-            options={
-                "languages": manifest.captions.languages,
-                "engine": manifest.asr.engine,
-                "model": manifest.asr.model,
-                "identity": models.asr.identity,
-                "location": models.asr.location,
-            },
-            batch=4,
-            **resources(manifest, "transcripts"),
-        ),
-        Stage(
-            name="frames",
-            reads={"source": ("video",), "videos": ("url", "duration_s")},
-            load=frames.load,
-            fetch=media.fetch_picture,
-            options={
-                "fps": manifest.features.fps,
-                "sampling": manifest.features.sampling,
-                "hwaccel": manifest.features.hwaccel,
-                "precision": manifest.features.precision,
-                "clip_model": manifest.features.clip.model,
-                "clip_weights": manifest.features.clip.weights,
-                "clip_identity": models.clip.identity,
-                "clip_location": models.clip.location,
-                "frame_dim": models.clip.dim,
-            },
-            **resources(manifest, "frames"),
-        ),
-        Stage(
-            name="features",
-            reads={
-                "videos": (
-                    "title",
-                    "source",
-                    "url",
-                    "license",
-                    "description",
-                    "duration_s",
-                    "heatmap",
-                    "article_url",
-                ),
-                "articles": ("url", "title", "license", "step"),
-                "transcripts": ("sentence",),
-                "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop"),
-            },
-            load=features.load,
-            options={
-                "text_model": manifest.features.text.model,
-                "text_identity": models.text.identity,
-                "text_location": models.text.location,
-                "text_dim": models.text.dim,
-                "frame_dim": models.clip.dim,
-                "fps": manifest.features.fps,
-                "split": manifest.features.split.model_dump(),
-            },
-            batch=16,
-            **resources(manifest, "features"),
-        ),
+        videos_stage(manifest),
+        articles_stage(),
+        transcripts_stage(manifest, models),
+        frames_stage(manifest, models),
+        features_stage(manifest, models),
     ]
     return {stage.name: stage for stage in stages}
+
+
+def videos_stage(manifest: Manifest) -> Stage:
+    return Stage(
+        name="videos",
+        reads={"source": OWN_RECORD + OWN_FACTS},
+        load=videos.load,
+        options={"languages": manifest.captions.languages},
+        affects={"languages": ("caption",)},
+        batch=8,
+    )
+
+
+def articles_stage() -> Stage:
+    return Stage(
+        name="articles",
+        reads={"source": ("article", "article_url", "steps", "title"), "videos": ("article_url",)},
+        load=articles.load,
+        batch=8,
+    )
+
+
+def transcripts_stage(manifest: Manifest, models: Models) -> Stage:
+    return Stage(
+        name="transcripts",
+        reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
+        load=transcripts.load,
+        fetch=media.fetch_sound,
+        options={
+            "languages": manifest.captions.languages,
+            "engine": manifest.asr.engine,
+            "model": manifest.asr.model,
+            "identity": models.asr.identity,
+            "location": models.asr.location,
+        },
+        batch=4,
+        **resources(manifest, "transcripts"),
+    )
+
+
+def frames_stage(manifest: Manifest, models: Models) -> Stage:
+    settings = manifest.features
+    return Stage(
+        name="frames",
+        reads={"source": ("video",), "videos": ("url", "duration_s")},
+        load=frames.load,
+        fetch=media.fetch_picture,
+        options={
+            "fps": settings.fps,
+            "sampling": settings.sampling,
+            "hwaccel": settings.hwaccel,
+            "precision": settings.precision,
+            "clip_model": settings.clip.model,
+            "clip_weights": settings.clip.weights,
+            "clip_identity": models.clip.identity,
+            "clip_location": models.clip.location,
+            "frame_dim": models.clip.dim,
+        },
+        **resources(manifest, "frames"),
+    )
+
+
+def features_stage(manifest: Manifest, models: Models) -> Stage:
+    video = ("title", "source", "url", "license", "description", "duration_s", "heatmap", "article_url")
+    return Stage(
+        name="features",
+        reads={
+            "videos": video,
+            "articles": ("url", "title", "license", "step"),
+            "transcripts": ("sentence",),
+            "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop"),
+        },
+        load=features.load,
+        options={
+            "text_model": manifest.features.text.model,
+            "text_identity": models.text.identity,
+            "text_location": models.text.location,
+            "text_dim": models.text.dim,
+            "frame_dim": models.clip.dim,
+            "fps": manifest.features.fps,
+            "split": manifest.features.split.model_dump(),
+        },
+        batch=16,
+        **resources(manifest, "features"),
+    )
 
 
 def resources(manifest: Manifest, name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import FAILED
 from vsumdata.pipeline import status
-from vsumdata.pipeline.cluster import cluster, run_blocks
+from vsumdata.pipeline.cluster import check_gpus, cluster, run_blocks
 from vsumdata.pipeline.errors import UsageError, VsumdataError
 from vsumdata.pipeline.listing import list_records
 from vsumdata.pipeline.pace import Pace
@@ -117,6 +117,9 @@ class Run:
     def do_stages(self) -> None:
         with upkeep.scratch_folder(self.store) as scratch, contextlib.ExitStack() as ray_session:
             context = self.context(scratch)
+            if asking := [self.stages[table] for table in self.wanted if self.stages[table].gpus > 0]:
+                ray_session.enter_context(cluster(self.address))
+                check_gpus(asking)
             if "videos" in self.wanted:
                 self.records = list_records(self.store, self.loaded, context, self.say)
             else:

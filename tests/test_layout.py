@@ -74,7 +74,7 @@ def test_heavy_packages_are_not_imported_by_the_command_line() -> None:
 @pytest.mark.slow
 def test_the_built_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)],
         check=True,
         capture_output=True,
     )

@@ -127,6 +127,28 @@ def test_retry_does_the_failed_again_once(finished: Path, site: str, tmp_path: P
     assert answer.returncode == 1, "nothing succeeded"
 
 
+def test_limit_takes_the_first_that_are_pending_in_listing_order(site: str, tmp_path: Path) -> None:
+    crawl = [*sample_run(tmp_path), "--stage", "videos", "--limit", "2"]
+    for expected in (["pancakes_01", "tea-brew_02"], ["dressing_03", "boil-egg_04"]):
+        before = set(contents(tmp_path)["videos"]) if (tmp_path / "dataset.json").exists() else set()
+        assert vsumdata(*crawl, site=site).returncode == 0
+        assert sorted(set(contents(tmp_path)["videos"]) - before) == sorted(expected)
+
+
+def test_more_gpus_than_there_are_stop_a_run_before_any_work(site: str, tmp_path: Path) -> None:
+    answer = vsumdata(*sample_run(tmp_path), "--set", "resources.frames.gpus=64", site=site)
+    assert answer.returncode == 2
+    assert "resources.frames" in answer.stderr
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+def test_doctor(tmp_path: Path) -> None:
+    checks = {check["name"]: check for check in json.loads(vsumdata("doctor", "--json").stdout)}
+    assert checks["ffmpeg"]["ok"]
+    assert checks["Ray"]["ok"]
+    assert checks["models of sample"]["ok"]
+
+
 def interrupt(process: subprocess.Popen[str]) -> tuple[float, str]:
     """Ctrl-C; returns (seconds until it ended, what it said)."""
     begun = time.monotonic()

@@ -145,7 +145,7 @@ def run_blocks(job: Job, tasks: Sequence[Task]) -> Iterator[pa.Table]:
         )
     data = data.map_batches(
         StageWorker,
-        batch_size=None,
+        batch_size=rows_per_block if size.gpus else None,  # the same blocks; with GPUs Ray wants a number
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=min(size.workers, len(blocks))),
         num_cpus=size.cpus,

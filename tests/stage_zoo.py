@@ -70,6 +70,10 @@ def hang(row: Row, context: Context) -> None:
     time.sleep(3600)
 
 
+def slow(row: Row, context: Context) -> None:
+    time.sleep(1)
+
+
 def die_once(row: Row, context: Context) -> None:
     """A worker killed from outside, once: the row is innocent."""
     marker = Path(context.root) / f"{row['video_id']}.died"
@@ -89,6 +93,7 @@ BEHAVIOURS = {
     "crash": crash,
     "poison": poison,
     "hang": hang,
+    "slow": slow,
     "dieonce": die_once,
     "diskfull": disk_full,
 }

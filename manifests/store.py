@@ -179,7 +179,7 @@ class Store:
         if self.local is None:
             return
         try:
-            foreign = [path.name for path in self.local.iterdir() if path.name not in OURS]
+            foreign = [path.name for path in self.local.iterdir() if not is_ours(path.name)]
             if (self.local / "dataset.json").exists():
                 return
         except FileNotFoundError:
@@ -253,6 +253,11 @@ def put_local(path: Path, data: bytes | memoryview) -> None:
         finally:
             os.close(folder)
         return
+
+
+def is_ours(name: str) -> bool:
+    """Whether a run may have left a file of this name before it wrote its dataset.json."""
+    return name in OURS or name.endswith(TEMPORARY)
 
 
 def keep_latest(found: pa.Table) -> pa.Table:

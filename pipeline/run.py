@@ -14,7 +14,7 @@ from rich.console import Console
 
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.manifest import Loaded
-from vsumdata.manifests.sources import Record
+from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import FAILED
 from vsumdata.pipeline import status
@@ -57,6 +57,7 @@ class Run:
     def prepare(self, *, dry_run: bool) -> None:
         """Claim the root, find ffmpeg and the models, name the stages; what is wrong raises before any work."""
         manifest = self.loaded.manifest
+        read_lists(self.loaded)
         self.store.claim()
         known = self.store.read_json("models.json") or {}
         try:
@@ -101,13 +102,15 @@ class Run:
 
         Ray starts with the first video that needs work and not before.
         """
-        if self.store.read_json("dataset.json") is None:
-            self.write_dataset({"tables": {}})
+        if self.store.read_json("dataset.json") is None:  # from now on the root is known as ours
+            tables = {name: {"fingerprint": fingerprint(self.stages, name)} for name in self.stages}
+            self.write_dataset({"tables": tables})
         try:
             self.do_stages()
         finally:
             summary = status.summary(self.store, self.loaded, self.stages, self.records)
-            self.write_dataset(summary)
+            if self.records:
+                self.write_dataset(summary)
         return summary
 
     def write_dataset(self, summary: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One Ray for the whole test session, and where the recordings are."""
+"""Ray for the tests that need it, one at a time, and where the recordings are."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def recordings() -> Path:
     return RECORDINGS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
-    """Ray with two logical GPUs that no program can use: for scheduling tests. Driver runs start their own."""
+    """Ray with two logical GPUs that no program can use; it ends with the module, for the program starts its own."""
     from vsumdata.pipeline.cluster import cluster
 
     with cluster(None, num_cpus=2, num_gpus=2):

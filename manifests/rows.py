@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from vsumdata.manifests import tables
 from vsumdata.pipeline.errors import SchemaError
 
 
@@ -115,15 +114,6 @@ def digest(value: Any) -> str:
     return hasher.hexdigest()
 
 
-def combined(parts: Iterable[str | None]) -> str:
-    """One hash of several, in order; None (a null) counts."""
-    text = "\n".join("-" if part is None else part for part in parts)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def empty_payload(schema: pa.Schema) -> dict[str, None]:
-    """The payload of a row that is not `done`."""
-    return dict.fromkeys(name for name in schema.names if name not in HEAD_AND_DIGEST)
-
-
-HEAD_AND_DIGEST = frozenset([*(name for name, _ in tables.HEAD), tables.DIGEST[0]])
+def combined(digests: str) -> str:
+    """One hash of several that were joined."""
+    return hashlib.blake2b(digests.encode(), digest_size=8).hexdigest()

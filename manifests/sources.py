@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Record:
     listed_duration_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 class Line(BaseModel):
@@ -195,16 +195,16 @@ def id_record(line: Line, source: str) -> Record:
     )
 
 
-def fields_hash(record: Mapping[str, Any], fields: tuple[str, ...]) -> str:
-    """Hash of some fields of a record's dict; a named local file counts with its size and mtime."""
+def fields_hash(record: Record, fields: tuple[str, ...]) -> str:
+    """Hash of some fields of a record; a named local file counts with its size and mtime."""
     values: list[Any] = []
     for name in fields:
-        values.append(record.get(name))
-        if name in FILE_FIELDS and record.get(name):
+        value = getattr(record, name)
+        values.append(value)
+        if name in FILE_FIELDS and value:
             try:
-                stat = Path(record[name]).stat()
+                stat = Path(value).stat()
                 values.append((stat.st_size, stat.st_mtime_ns))
             except OSError as error:
                 values.append(type(error).__name__)
-    text = json.dumps(values, ensure_ascii=False, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

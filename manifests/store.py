@@ -14,26 +14,24 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vsumdata.manifests import rows, tables
+from vsumdata.manifests.files import TEMPORARY, put_local, relisting
 from vsumdata.pipeline.errors import StorageError, UsageError
 
-TEMPORARY = ".tmp"
 READERS = 8  # parts that are opened at once
 OURS = frozenset({"dataset.json", "models.json", "pace.json", "listings", "logs", "media", "cache", "tmp", ".lock"})
 LATEST = ("video_id", "outcome", "reason", "attempt", "committed_at", "retry_after")
-Answer = TypeVar("Answer")
 
 
 class Store:
@@ -50,6 +48,8 @@ class Store:
         else:
             self.local = Path(text.removeprefix("file://")).resolve()
             self.fs, self.base, self.root = pafs.LocalFileSystem(), str(self.local), str(self.local)
+        self.kept: dict[tuple[str, str, tuple[str, ...]], dict[str, pa.Table]] = {}
+        self.memo: dict[Any, Any] = {}
 
     def folder(self, table: str, fingerprint: str) -> str:
         return f"{self.base}/{table}/{fingerprint}"
@@ -93,36 +93,45 @@ class Store:
         found = [i for i in self.fs.get_file_info(selector) if i.base_name.startswith("part-")]
         return sorted((i for i in found if i.extension == "parquet"), key=lambda info: info.base_name)
 
-    def scan(self, table: str, fingerprint: str, columns: Mapping[str, pc.Expression]) -> pa.Table | None:
-        """All rows of some columns or expressions, with `part` (file name); None where there is no part."""
+    def latest(self, table: str, fingerprint: str, columns: Sequence[str] = ()) -> pa.Table:
+        """The latest row of each video: `LATEST`, more columns as asked for, and `part`, the file's name.
+
+        Parts never change, so what was read of one is kept: planning again reads only the new ones.
+        """
+        names = tuple(dict.fromkeys([*LATEST, *columns]))
+        key = (table, fingerprint, names)
+        kept = self.kept.setdefault(key, {})
 
         def read() -> pa.Table | None:
-            files = [info.path for info in self.parts(table, fingerprint)]
-            if not files:
-                return None
-            # Opened by name, not by folder: the folder may change while we read.
-            data = pads.dataset(files, filesystem=self.fs, format="parquet")
+            paths = {info.base_name: info.path for info in self.parts(table, fingerprint)}
+            for gone in kept.keys() - paths.keys():
+                del kept[gone]
+            new = [name for name in paths if name not in kept]
             with ThreadPoolExecutor(READERS) as pool:
-                return pa.concat_tables(pool.map(lambda piece: read_piece(piece, columns), data.get_fragments()))
+                kept.update(zip(new, pool.map(lambda name: self.read_part(paths[name], names), new), strict=True))
+            if new or key not in self.memo or self.memo[key][0] != set(paths):
+                pieces = [kept[name] for name in paths]
+                self.memo[key] = (set(paths), keep_latest(pa.concat_tables(pieces)) if pieces else None)
+            return self.memo[key][1]
 
         try:
-            return relisting(read)
+            found = relisting(read)
         except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(
                 f"a part of table `{table}` cannot be read ({str(error).splitlines()[0]}); "
                 f"`vsumdata verify --root {self.root}` names it; delete it and its videos are made again"
             ) from error
-
-    def latest(
-        self, table: str, fingerprint: str, columns: Sequence[str] = (), **expressions: pc.Expression
-    ) -> pa.Table:
-        """The latest row of each video: `LATEST`, more columns or expressions as asked for, and `part`."""
-        wanted = {name: pc.field(name) for name in (*LATEST, *columns)} | expressions
-        found = self.scan(table, fingerprint, wanted)
         if found is None:
-            head = dict(tables.HEAD)
-            return pa.table({name: pa.array([], head.get(name, pa.string())) for name in (*wanted, "part")})
-        return keep_latest(found)
+            head = dict((*tables.HEAD, tables.DIGEST))
+            return pa.table({name: pa.array([], head.get(name, pa.string())) for name in (*names, "part")})
+        return found
+
+    def read_part(self, path: str, names: Sequence[str]) -> pa.Table:
+        content = pq.ParquetFile(path, filesystem=self.fs).read(columns=list(names), use_threads=False)
+        part = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(len(content), np.int32)), pa.array([path.rpartition("/")[2]])
+        )
+        return content.select(names).append_column("part", part)
 
     def read(
         self, table: str, fingerprint: str, parts: Mapping[str, str], columns: Sequence[str]
@@ -181,6 +190,7 @@ class Store:
         try:
             foreign = [path.name for path in self.local.iterdir() if not is_ours(path.name)]
             if (self.local / "dataset.json").exists():
+                self.dataset()
                 return
         except FileNotFoundError:
             return
@@ -221,40 +231,6 @@ class Store:
                 yield True
 
 
-def read_piece(fragment: pads.Fragment, columns: Mapping[str, pc.Expression]) -> pa.Table:
-    """Some columns of one part, and its name as `part`."""
-    content = fragment.scanner(columns=dict(columns), use_threads=False).to_table()
-    name = pa.DictionaryArray.from_arrays(
-        pa.array(np.zeros(len(content), np.int32)), pa.array([fragment.path.rpartition("/")[2]])
-    )
-    return content.append_column("part", name)
-
-
-def put_local(path: Path, data: bytes | memoryview) -> None:
-    """Temporary name under a lock, flush, rename, sync the folder; nothing is left behind on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
-        with temporary.open("xb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file.fileno()).st_nlink == 0:
-                continue  # a cleaner was faster than our lock
-            try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.rename(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return
-
-
 def is_ours(name: str) -> bool:
     """Whether a run may have left a file of this name before it wrote its dataset.json."""
     return name in OURS or name.endswith(TEMPORARY)
@@ -284,14 +260,6 @@ def keep_latest(found: pa.Table) -> pa.Table:
     first = pc.not_equal(ids[1:], ids[:-1])
     keep = order["at"].filter(pa.chunked_array([pa.array([True]), first]))
     return found.take(keep)
-
-
-def relisting(read: Callable[[], Answer], attempts: int = 5) -> Answer:
-    """Call `read` again when a file has gone between listing and reading (compaction renames)."""
-    for _ in range(attempts - 1):
-        with contextlib.suppress(FileNotFoundError):
-            return read()
-    return read()
 
 
 def rows_per_group(content: pa.Table, target_bytes: int = 16 << 20) -> int:

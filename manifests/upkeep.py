@@ -17,7 +17,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vsumdata.manifests import tables
-from vsumdata.manifests.store import TEMPORARY, Store, keep_latest
+from vsumdata.manifests.files import TEMPORARY
+from vsumdata.manifests.store import Store, keep_latest
 from vsumdata.pipeline.errors import StorageError
 
 SHARD_BYTES = 128 << 20  # what a compacted shard holds, at least, before the next one is begun
@@ -98,14 +99,16 @@ def compact_table(store: Store, table: str, fingerprint: str) -> tuple[int, int]
         by_part.setdefault(part, []).append(video_id)
     pieces: list[pa.Table] = []
     merged: list[pafs.FileInfo] = []
+    size_bytes = 0
     for info in small:
         content = pq.read_table(info.path, filesystem=store.fs, partitioning=None)
         wanted = pa.array(by_part.get(info.base_name, []), pa.string())
         pieces.append(content.filter(pc.is_in(content["video_id"], value_set=wanted)))
         merged.append(info)
-        if sum(piece.nbytes for piece in pieces) >= SHARD_BYTES:
+        size_bytes += info.size
+        if size_bytes >= SHARD_BYTES:
             write_shard(store, table, fingerprint, pieces, merged)
-            pieces, merged = [], []
+            pieces, merged, size_bytes = [], [], 0
     if len(merged) > 1:
         write_shard(store, table, fingerprint, pieces, merged)
     return len(found), len(store.parts(table, fingerprint))

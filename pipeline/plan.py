@@ -6,12 +6,13 @@ Nothing here starts Ray, loads a model or reads a payload.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -84,20 +85,14 @@ class Plan:
             self.reasons[f"{outcome}: {reason}"] += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A video's latest row in one table, as far as planning needs it."""
+class Seen(NamedTuple):
+    """A video's latest row in a stage's own table."""
 
     outcome: str
     reason: str
     attempt: int
     retry_after: datetime | None
-    part: str
-    marks: tuple[str | None, ...]  # of a table read: the digests of its columns; of the own: its `upstream`
-
-    def content(self) -> str:
-        """What `upstream` keeps of a table read: a row that is not `done` says only that there is nothing."""
-        return combined(self.marks) if self.outcome == tables.DONE else "none"
+    upstream: tuple[str | None, ...]  # in the order of the tables' names
 
 
 def plan(
@@ -110,64 +105,88 @@ def plan(
 ) -> Plan:
     """What stage `name` has to do for these records; `again` are outcomes to do over (`--retry`)."""
     stage, result, now = stages[name], Plan(), datetime.now(UTC)
-    read = {table: seen(store, stages, table, "digest", cols) for table, cols in stage.inputs().items()}
-    own = seen(store, stages, name, "upstream", tuple(sorted(stage.reads)))
+    order = sorted(stage.reads)
+    inputs = [read_rows(store, stages, table, stage.reads[table]) if table != "source" else None for table in order]
+    own = own_rows(store, stages, name)
     verdicts = decisions(store, stages, select)
     for record in records:
-        prior = own.get(record.video_id)
-        verdict = verdicts.get(record.video_id, "not_read")
+        video_id = record.video_id
+        prior, verdict = own.get(video_id), verdicts.get(video_id, "not_read")
         if name != "videos" and verdict is not None:
             continue  # not readable, not wanted or not there yet
-        found = {table: rows.get(record.video_id) for table, rows in read.items()}
-        if any(row is None or row.outcome not in tables.SETTLED for row in found.values()):
+        found = [
+            (fields_hash(record, stage.reads["source"]), None) if rows is None else rows.get(video_id)
+            for rows in inputs
+        ]
+        if None in found:
             result.waiting += 1
             continue
-        task = make_task(stage, record, prior, {table: row for table, row in found.items() if row is not None})
+        marks = tuple(mark for mark, _ in found)  # type: ignore[misc]
         unfetched = verdict == "not_fetched" and worth_fetching(record.listed_view_count, select.min_views)
-        if prior is None or unfetched or is_pending(prior, task, again, now):
-            result.tasks.append(task)
-            continue
-        decided = name == "videos" and prior.outcome == tables.DONE and verdict is not None
-        if decided:
+        if prior is None or unfetched or is_pending(prior, marks, again, now):
+            parts = {table: row[1] for table, row in zip(order, found, strict=True) if row and row[1]}
+            attempt = prior.attempt + 1 if prior else 1
+            result.tasks.append(Task(record, attempt, dict(zip(order, marks, strict=True)), parts))
+        elif name == "videos" and prior.outcome == tables.DONE and verdict is not None:
             result.count(tables.SKIPPED, "low_views" if verdict == "not_fetched" else verdict)
         else:
             result.count(prior.outcome, prior.reason)
-        if prior.outcome == tables.RETRY and prior.retry_after is not None:
-            result.due.append(prior.retry_after)
+            if prior.outcome == tables.RETRY and prior.retry_after is not None:
+                result.due.append(prior.retry_after)
     return result
 
 
-def make_task(stage: Stage, record: Record, prior: Seen | None, found: Mapping[str, Seen]) -> Task:
-    upstream = {table: row.content() for table, row in found.items()}
-    parts = {table: row.part for table, row in found.items() if row.outcome == tables.DONE}
-    if "source" in stage.reads:
-        upstream["source"] = fields_hash(record.as_dict(), stage.reads["source"])
-    return Task(record, prior.attempt + 1 if prior else 1, upstream, parts)
-
-
-def is_pending(prior: Seen, task: Task, again: Collection[str], now: datetime) -> bool:
-    if prior.marks != tuple(task.upstream[table] for table in sorted(task.upstream)):
-        return True
-    if prior.outcome in again:
+def is_pending(prior: Seen, marks: tuple[str | None, ...], again: Collection[str], now: datetime) -> bool:
+    if prior.upstream != marks or prior.outcome in again:
         return True
     return prior.outcome == tables.RETRY and (prior.retry_after is None or prior.retry_after <= now)
 
 
-def seen(store: Store, stages: Stages, name: str, mapping: str, keys: Sequence[str]) -> dict[str, Seen]:
-    """Each video's latest row in a table, with the values that its map column `mapping` has for `keys`."""
-    lookups = {f"mark_{i}": pc.map_lookup(pc.field(mapping), pa.scalar(key), "first") for i, key in enumerate(keys)}
-    found = store.latest(name, fingerprint(stages, name), **lookups)
-    heads = zip(*(found[c].to_pylist() for c in ("outcome", "reason", "attempt", "retry_after", "part")), strict=True)
-    marks: Iterator[tuple[Any, ...]] = (
-        zip(*(found[c].to_pylist() for c in lookups), strict=True) if lookups else iter([()] * len(found))
-    )
-    ids = found["video_id"].to_pylist()
-    return {i: Seen(*head, marks=mark) for i, head, mark in zip(ids, heads, marks, strict=True)}
+def own_rows(store: Store, stages: Stages, name: str) -> dict[str, Seen]:
+    """Each video's latest row in a stage's own table."""
+    found = store.latest(name, fingerprint(stages, name), planning_columns(name))
+    hashes = [lookup(found, "upstream", table).to_pylist() for table in sorted(stages[name].reads)]
+    upstream = zip(*hashes, strict=True) if hashes else itertools.repeat((), len(found))
+    heads = (found[column].to_pylist() for column in ("outcome", "reason", "attempt", "retry_after"))
+    return dict(zip(found["video_id"].to_pylist(), map(Seen, *heads, upstream), strict=True))
+
+
+def read_rows(store: Store, stages: Stages, name: str, columns: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """For each settled video of a table that is read: the hash of the columns read and, where `done`, the part.
+
+    A row that is not `done` says only that there is nothing.
+    """
+    found = store.latest(name, fingerprint(stages, name), planning_columns(name))
+    found = found.filter(pc.is_in(found["outcome"], value_set=pa.array(sorted(tables.SETTLED))))
+    is_done = pc.equal(found["outcome"], tables.DONE)
+    digests = [pc.fill_null(lookup(found, "digest", column), "-") for column in columns]
+    joined = pc.if_else(is_done, pc.binary_join_element_wise(*digests, ""), None).to_pylist()
+    marks = ("none" if text is None else combined(text) for text in joined)
+    parts = pc.if_else(is_done, pc.cast(found["part"], pa.string()), None).to_pylist()
+    return dict(zip(found["video_id"].to_pylist(), zip(marks, parts, strict=True), strict=True))
+
+
+def lookup(found: pa.Table, mapping: str, key: str) -> pa.ChunkedArray:
+    """The value that a map column has for a key, row by row."""
+    return pc.map_lookup(found[mapping], pa.scalar(key), "first")
+
+
+def planning_columns(name: str) -> tuple[str, ...]:
+    """The same for all uses of a table, so that its parts are read once."""
+    return ("upstream", "digest", *(DECIDED_BY if name == "videos" else ()))
 
 
 def decisions(store: Store, stages: Stages, select: Select) -> dict[str, str | None]:
     """For every readable video: None to keep it, else why not (`not_fetched`: only its listing was read)."""
-    found = store.latest("videos", fingerprint(stages, "videos"), DECIDED_BY, heatmap=pc.is_valid(pc.field("heatmap")))
-    found = found.filter(pc.equal(found["outcome"], tables.DONE))
-    rows = found.select(["video_id", *DECIDED_BY, "heatmap"]).to_pylist()
-    return {r["video_id"]: decide(r, select) if r["fetched"] else "not_fetched" for r in rows}
+    found = store.latest("videos", fingerprint(stages, "videos"), planning_columns("videos"))
+    rules = select.model_dump_json(exclude_unset=True)
+    known = store.memo.get("decisions")
+    if known is not None and known[0] is found and known[1] == rules:
+        return known[2]
+    done = found.filter(pc.equal(found["outcome"], tables.DONE))
+    # A null has no digest: so the heatmaps themselves need not be read.
+    heatmap = pc.is_valid(lookup(done, "digest", "heatmap"))
+    rows = done.select(["video_id", *DECIDED_BY]).append_column("heatmap", heatmap).to_pylist()
+    verdicts = {r["video_id"]: decide(r, select) if r["fetched"] else "not_fetched" for r in rows}
+    store.memo["decisions"] = (found, rules, verdicts)
+    return verdicts

@@ -48,6 +48,7 @@ class Run:
     transport: Mapping[str, str] = field(default_factory=dict)
     stages: Stages = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    settled: dict[str, Plan] = field(default_factory=dict)  # tables with nothing left to do
     done_now: int = 0
     failed_now: int = 0
 
@@ -108,7 +109,7 @@ class Run:
         try:
             self.do_stages()
         finally:
-            summary = status.summary(self.store, self.loaded, self.stages, self.records)
+            summary = status.summary(self.store, self.loaded, self.stages, self.records, self.settled)
             if self.records:
                 self.write_dataset(summary)
         return summary
@@ -159,6 +160,8 @@ class Run:
                 budget = None if budget is None else budget - len(tasks)
                 self.run_tasks(table, tasks, context)
                 continue
+            if not found.tasks:
+                self.settled[table] = found
             due_s = min(((due - datetime.now(UTC)).total_seconds() for due in found.due), default=None)
             if budget == 0 or due_s is None:
                 return

@@ -15,7 +15,16 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.pipeline.listing import list_records
-from vsumdata.pipeline.plan import Stages, decisions, fingerprint, payload_schema, plan, table_schema
+from vsumdata.pipeline.plan import (
+    Plan,
+    Stages,
+    decisions,
+    fingerprint,
+    payload_schema,
+    plan,
+    planning_columns,
+    table_schema,
+)
 from vsumdata.pipeline.recipe import known_models, recipe
 
 PACKAGES = [
@@ -61,18 +70,20 @@ def stored_manifest(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def summary(store: Store, loaded: Loaded, stages: Stages, records: Sequence[Record]) -> dict[str, Any]:
-    """The content of `status --json`."""
+def summary(
+    store: Store, loaded: Loaded, stages: Stages, records: Sequence[Record], plans: Mapping[str, Plan] | None = None
+) -> dict[str, Any]:
+    """The content of `status --json`; `plans` are those that the caller has made already."""
     found = {}
     for name, stage in stages.items():
         at = fingerprint(stages, name)
         parts = store.parts(name, at)
-        now = plan(store, stages, name, records, loaded.manifest.select)
+        now = (plans or {}).get(name) or plan(store, stages, name, records, loaded.manifest.select)
         outcomes = {outcome: now.outcomes[outcome] for outcome in tables.OUTCOMES}
         found[name] = {
             "path": store.folder(name, at),
             "fingerprint": at,
-            "rows": len(store.latest(name, at)),
+            "rows": len(store.latest(name, at, planning_columns(name))),
             "parts": len(parts),
             "bytes": sum(info.size for info in parts),
             "outcomes": outcomes | {"pending": len(now.tasks) + now.waiting},

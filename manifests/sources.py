@@ -197,13 +197,12 @@ def id_record(line: Line, source: str) -> Record:
 
 def fields_hash(record: Record, fields: tuple[str, ...]) -> str:
     """Hash of some fields of a record; a named local file counts with its size and mtime."""
-    values: list[Any] = []
-    for name in fields:
-        value = getattr(record, name)
-        values.append(value)
-        if name in FILE_FIELDS and value:
+    values: list[Any] = [getattr(record, name) for name in fields]
+    for name in FILE_FIELDS:
+        path = getattr(record, name) if name in fields else None
+        if path:
             try:
-                stat = Path(value).stat()
+                stat = Path(path).stat()
                 values.append((stat.st_size, stat.st_mtime_ns))
             except OSError as error:
                 values.append(type(error).__name__)

@@ -6,14 +6,13 @@ Nothing here starts Ray, loads a model or reads a payload.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -79,20 +78,21 @@ class Plan:
     waiting: int = 0  # kept videos whose upstream is not settled yet
     due: list[datetime] = field(default_factory=list)  # when retries fall due
 
-    def count(self, outcome: str, reason: str | None) -> None:
-        self.outcomes[outcome] += 1
+    def count(self, outcome: str, reason: str | None, times: int = 1) -> None:
+        self.outcomes[outcome] += times
         if reason:
-            self.reasons[f"{outcome}: {reason}"] += 1
+            self.reasons[f"{outcome}: {reason}"] += times
 
 
-class Seen(NamedTuple):
-    """A video's latest row in a stage's own table."""
+@dataclass(frozen=True)
+class Seen:
+    """A video's latest row in a stage's own table; all None where there is none."""
 
-    outcome: str
-    reason: str
-    attempt: int
+    outcome: str | None
+    reason: str | None
+    attempt: int | None
     retry_after: datetime | None
-    upstream: tuple[str | None, ...]  # in the order of the tables' names
+    upstream: str | None
 
 
 def plan(
@@ -103,67 +103,82 @@ def plan(
     select: Select,
     again: Collection[str] = (),
 ) -> Plan:
-    """What stage `name` has to do for these records; `again` are outcomes to do over (`--retry`)."""
-    stage, result, now = stages[name], Plan(), datetime.now(UTC)
-    order = sorted(stage.reads)
-    inputs = [read_rows(store, stages, table, stage.reads[table]) if table != "source" else None for table in order]
-    own = own_rows(store, stages, name)
+    """What stage `name` has to do for these records; `again` are outcomes to do over (`--retry`).
+
+    All records are looked at in columns; only those with something to do, or decided, one by one.
+    """
+    stage, now = stages[name], datetime.now(UTC)
     verdicts = decisions(store, stages, select)
-    for record in records:
-        video_id = record.video_id
-        prior, verdict = own.get(video_id), verdicts.get(video_id, "not_read")
-        if name != "videos" and verdict is not None:
-            continue  # not readable, not wanted or not there yet
-        found = [
-            (fields_hash(record, stage.reads["source"]), None) if rows is None else rows.get(video_id)
-            for rows in inputs
-        ]
-        if None in found:
-            result.waiting += 1
-            continue
-        marks = tuple(mark for mark, _ in found)  # type: ignore[misc]
-        unfetched = verdict == "not_fetched" and worth_fetching(record.listed_view_count, select.min_views)
-        if prior is None or unfetched or is_pending(prior, marks, again, now):
-            parts = {table: row[1] for table, row in zip(order, found, strict=True) if row and row[1]}
-            attempt = prior.attempt + 1 if prior else 1
-            result.tasks.append(Task(record, attempt, dict(zip(order, marks, strict=True)), parts))
-        elif name == "videos" and prior.outcome == tables.DONE and verdict is not None:
-            result.count(tables.SKIPPED, "low_views" if verdict == "not_fetched" else verdict)
+    if name != "videos":
+        records = [record for record in records if verdicts.get(record.video_id, "not_read") is None]
+    ids = pa.array([record.video_id for record in records], pa.string())
+    own = own_rows(store, stages, name, ids)
+    read = {table: read_rows(store, stages, table, columns, ids) for table, columns in stage.inputs().items()}
+    marks = {table: rows["mark"] for table, rows in read.items()}
+    if "source" in stage.reads:
+        marks["source"] = pa.array([fields_hash(record, stage.reads["source"]) for record in records], pa.string())
+    expected = joined([marks[table] for table in sorted(marks)], len(records))
+    is_ready, is_same = pc.is_valid(expected), pc.fill_null(pc.equal(expected, own["upstream"]), False)
+    reasons = [verdicts.get(record.video_id) if name == "videos" else None for record in records]
+    is_rest = pc.and_(is_same, pc.is_in(own["outcome"], value_set=pa.array(sorted(tables.SETTLED - set(again)))))
+    is_rest = pc.and_(is_rest, pc.is_null(pa.array(reasons, pa.string())))
+    result = Plan(waiting=len(records) - (pc.sum(is_ready).as_py() or 0))
+    for same in own.filter(is_rest).group_by(["outcome", "reason"]).aggregate([([], "count_all")]).to_pylist():
+        result.count(same["outcome"], same["reason"], same["count_all"])
+    for at in np.flatnonzero(pc.and_not(is_ready, is_rest)).tolist():
+        prior = Seen(**own.slice(at, 1).to_pylist()[0])
+        unfetched = reasons[at] == "not_fetched" and worth_fetching(records[at].listed_view_count, select.min_views)
+        if not is_same[at].as_py() or unfetched or is_pending(prior, again, now):
+            parts = {table: part for table, rows in read.items() if (part := rows["part"][at].as_py())}
+            upstream = {table: mark[at].as_py() for table, mark in marks.items()}
+            result.tasks.append(Task(records[at], (prior.attempt or 0) + 1, upstream, parts))
+        elif prior.outcome == tables.DONE and reasons[at] is not None:
+            result.count(tables.SKIPPED, "low_views" if reasons[at] == "not_fetched" else reasons[at])
         else:
-            result.count(prior.outcome, prior.reason)
+            result.count(str(prior.outcome), prior.reason)
             if prior.outcome == tables.RETRY and prior.retry_after is not None:
                 result.due.append(prior.retry_after)
     return result
 
 
-def is_pending(prior: Seen, marks: tuple[str | None, ...], again: Collection[str], now: datetime) -> bool:
-    if prior.upstream != marks or prior.outcome in again:
+def is_pending(prior: Seen, again: Collection[str], now: datetime) -> bool:
+    """Whether a row that was made of the same things is to be made again."""
+    if prior.outcome in again:
         return True
     return prior.outcome == tables.RETRY and (prior.retry_after is None or prior.retry_after <= now)
 
 
-def own_rows(store: Store, stages: Stages, name: str) -> dict[str, Seen]:
-    """Each video's latest row in a stage's own table."""
+def own_rows(store: Store, stages: Stages, name: str, ids: pa.Array) -> pa.Table:
+    """For each id its latest row in a stage's own table (the fields of `Seen`), nulls where there is none."""
     found = store.latest(name, fingerprint(stages, name), planning_columns(name))
-    hashes = [lookup(found, "upstream", table).to_pylist() for table in sorted(stages[name].reads)]
-    upstream = zip(*hashes, strict=True) if hashes else itertools.repeat((), len(found))
-    heads = (found[column].to_pylist() for column in ("outcome", "reason", "attempt", "retry_after"))
-    return dict(zip(found["video_id"].to_pylist(), map(Seen, *heads, upstream), strict=True))
+    hashes = [lookup(found, "upstream", table) for table in sorted(stages[name].reads)]
+    columns = {column: found[column] for column in ("outcome", "reason", "attempt", "retry_after")}
+    return rows_of(found, pa.table(columns | {"upstream": joined(hashes, len(found))}), ids)
 
 
-def read_rows(store: Store, stages: Stages, name: str, columns: Sequence[str]) -> dict[str, tuple[str, str | None]]:
-    """For each settled video of a table that is read: the hash of the columns read and, where `done`, the part.
+def read_rows(store: Store, stages: Stages, name: str, columns: Sequence[str], ids: pa.Array) -> pa.Table:
+    """For each id in a table that is read: `mark`, the hash of the columns read and, where `done`, the `part`.
 
-    A row that is not `done` says only that there is nothing.
+    Null where the video is not settled there; a row that is not `done` says only that there is nothing.
     """
     found = store.latest(name, fingerprint(stages, name), planning_columns(name))
     found = found.filter(pc.is_in(found["outcome"], value_set=pa.array(sorted(tables.SETTLED))))
     is_done = pc.equal(found["outcome"], tables.DONE)
-    digests = [pc.fill_null(lookup(found, "digest", column), "-") for column in columns]
-    joined = pc.if_else(is_done, pc.binary_join_element_wise(*digests, ""), None).to_pylist()
-    marks = ("none" if text is None else combined(text) for text in joined)
-    parts = pc.if_else(is_done, pc.cast(found["part"], pa.string()), None).to_pylist()
-    return dict(zip(found["video_id"].to_pylist(), zip(marks, parts, strict=True), strict=True))
+    digests = joined([pc.fill_null(lookup(found, "digest", column), "-") for column in columns], len(found))
+    texts = pc.if_else(is_done, digests, None).to_pylist()
+    marks = pa.array(["none" if text is None else combined(text) for text in texts], pa.string())
+    parts = pc.if_else(is_done, pc.cast(found["part"], pa.string()), None)
+    return rows_of(found, pa.table({"mark": marks, "part": parts}), ids)
+
+
+def rows_of(found: pa.Table, columns: pa.Table, ids: pa.Array) -> pa.Table:
+    """The row of `columns` for each id, nulls where `found` has no such id."""
+    return columns.take(pc.index_in(ids, value_set=found["video_id"])).combine_chunks()
+
+
+def joined(columns: Sequence[pa.Array], length: int) -> pa.Array:
+    """Several text columns as one; null where any is null."""
+    return pc.binary_join_element_wise(*columns, " ") if columns else pa.array([""] * length)
 
 
 def lookup(found: pa.Table, mapping: str, key: str) -> pa.ChunkedArray:

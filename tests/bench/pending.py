@@ -109,7 +109,8 @@ def measure(folder: Path) -> dict[str, float]:
     begun = time.perf_counter()
     for name in run.stages:
         plan = run.plan(name)
-        assert not plan.tasks and plan.outcomes.total() == len(run.records), f"{name} has pending videos"
+        assert not plan.tasks, f"{name} has pending videos"
+        assert plan.outcomes.total() == len(run.records), name
     figures["planning_s"] = time.perf_counter() - begun
     return figures | {"planning_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

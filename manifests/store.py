@@ -108,7 +108,13 @@ class Store:
                 del kept[gone]
             new = [name for name in paths if name not in kept]
             with ThreadPoolExecutor(READERS) as pool:
-                kept.update(zip(new, pool.map(lambda name: self.read_part(paths[name], names), new), strict=True))
+                kept.update(
+                    zip(
+                        new,
+                        pool.map(lambda name: self.read_part(paths[name], names, len(new) < READERS), new),
+                        strict=True,
+                    )
+                )
             if new or key not in self.memo or self.memo[key][0] != set(paths):
                 pieces = [kept[name] for name in paths]
                 self.memo[key] = (set(paths), keep_latest(pa.concat_tables(pieces)) if pieces else None)
@@ -126,8 +132,8 @@ class Store:
             return pa.table({name: pa.array([], head.get(name, pa.string())) for name in (*names, "part")})
         return found
 
-    def read_part(self, path: str, names: Sequence[str]) -> pa.Table:
-        content = pq.ParquetFile(path, filesystem=self.fs).read(columns=list(names), use_threads=False)
+    def read_part(self, path: str, names: Sequence[str], use_threads: bool) -> pa.Table:
+        content = pq.ParquetFile(path, filesystem=self.fs).read(columns=list(names), use_threads=use_threads)
         part = pa.DictionaryArray.from_arrays(
             pa.array(np.zeros(len(content), np.int32)), pa.array([path.rpartition("/")[2]])
         )

@@ -42,7 +42,7 @@ def this_machine() -> Machine:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took; `peak_mb` is its own resident memory, without that of its children."""
+    """What one process took; `peak_mb` is its own resident memory, not its children's."""
 
     wall_s: float
     peak_mb: float

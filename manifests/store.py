@@ -166,12 +166,9 @@ class Store:
 
     def locate(self, table: str, fingerprint: str, video_ids: Iterable[str]) -> dict[str, str]:
         """The part that holds each video's latest row."""
-        found = self.latest(table, fingerprint)
-        return {
-            v: p
-            for v, p in zip(*(found[c].to_pylist() for c in ("video_id", "part")), strict=True)
-            if v in set(video_ids)
-        }
+        found, wanted = self.latest(table, fingerprint), set(video_ids)
+        parts = zip(*(found[c].to_pylist() for c in ("video_id", "part")), strict=True)
+        return {video_id: part for video_id, part in parts if video_id in wanted}
 
     # What the root says of itself
 

@@ -163,7 +163,7 @@ def test_foreign_root_is_refused_and_unknown_root_is_named(tmp_path: Path) -> No
         Store(tmp_path / "new").dataset()
 
 
-def test_a_root_by_url_is_an_object_store_to_us(tmp_path: Path) -> None:
+def test_a_root_by_url_is_the_same_root(tmp_path: Path) -> None:
     by_path, by_url = Store(tmp_path), Store(f"file://{tmp_path}")
     commit(by_path, row("a"))
     assert by_url.latest("frames", "f00")["video_id"].to_pylist() == ["a"]

@@ -14,7 +14,7 @@ from vsumdata.manifests.sources import Record, label, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import ClusterError, ManifestError, RetryVideo, SkipVideo, ThrottledError
 from vsumdata.pipeline.stage import Context
-from vsumdata.stages.youtube import list_channel
+from vsumdata.stages.channels import list_channel
 
 LISTING_SERVES_S = 24 * 3600.0
 ATTEMPTS = 3

@@ -85,6 +85,7 @@ class Crawl(Section):
     seconds_between_requests: float = Field(12, ge=0)
     keep_media: bool = Field(False, description="keep downloads under ROOT/media and use them again")
     max_media_mb: float = Field(500, gt=0)
+    stop_without_heatmaps: bool = Field(True, description="stop when heatmaps suddenly stop coming")
     yt_dlp: dict[str, Any] = Field({}, description="any option of yt_dlp.YoutubeDL (cookiefile, proxy, …)")
 
 
@@ -117,7 +118,7 @@ class Manifest(Section):
 
 
 class Loaded(Section):
-    """A validated manifest and the folder that its paths are relative to."""
+    """A validated manifest and the folder that its paths are relative to (the current one where it is built in)."""
 
     manifest: Manifest
     folder: Path
@@ -149,7 +150,8 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Loaded:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
         raise ManifestError("\n".join(explain(error, path, tree, overrides))) from error
-    return Loaded(manifest=manifest, folder=path.resolve().parent, file=str(path))
+    is_built_in = path == BUILT_IN / f"{name_or_path}.yaml"
+    return Loaded(manifest=manifest, folder=Path.cwd() if is_built_in else path.resolve().parent, file=str(path))
 
 
 def find(name_or_path: str) -> Path:
@@ -171,19 +173,31 @@ def built_in() -> list[str]:
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
-    """Set `a.b=c` in a tree of mappings; the value is read as YAML."""
+    """Set `a.b=c` in a tree of mappings and lists (`sources.0.ids=c`).
+
+    The value is read as YAML; a channel's handle needs no quotes, though YAML reserves its `@`.
+    """
     key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
+    *sections, last = key.strip().split(".")
+    if not equals or not all([*sections, last]):
         raise UsageError(f"--set {override}: write it as section.key=value")
-    for part in parts[:-1]:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
+    node: Any = values
+    for part in sections:
+        node = node[index(node, part, override)] if isinstance(node, list) else node.setdefault(part, {})
+        if not isinstance(node, dict | list):
             raise UsageError(f"--set {override}: `{part}` is not a section")
     try:
-        values[parts[-1]] = yaml.safe_load(text)
+        value = text if text.startswith("@") else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {override}: the value is not valid YAML") from error
+    node[index(node, last, override) if isinstance(node, list) else last] = value
+
+
+def index(values: list[Any], part: str, override: str) -> int:
+    if not part.isdecimal() or int(part) >= len(values):
+        there = f"0 to {len(values) - 1}" if values else "none: the list is empty"
+        raise UsageError(f"--set {override}: `{part}` stands where a list has its indices ({there})")
+    return int(part)
 
 
 def explain(error: ValidationError, path: Path, tree: yaml.Node | None, overrides: Sequence[str] = ()) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vsumdata.pipeline.errors import SchemaError
 
@@ -114,6 +115,9 @@ def digest(value: Any) -> str:
     return hasher.hexdigest()
 
 
-def combined(digests: str) -> str:
-    """One hash of several that were joined."""
-    return hashlib.blake2b(digests.encode(), digest_size=8).hexdigest()
+def combined(digests: Sequence[pa.ChunkedArray], num_rows: int) -> pa.Array:
+    """One hash of several digests, row by row, in order; a null counts."""
+    texts = [""] * num_rows
+    if digests:
+        texts = pc.binary_join_element_wise(*digests, " ", null_handling="replace", null_replacement="-").to_pylist()
+    return pa.array([hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in texts], pa.string())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from vsumdata.manifests.manifest import Loaded
+from vsumdata.manifests.manifest import Loaded, line_of
 from vsumdata.pipeline.errors import ManifestError
 
+SHOWN = 20  # mistakes of a list that are named at once
 # The fields that name local files; in `upstream` such a file counts with its size and mtime.
 FILE_FIELDS = ("video", "captions", "article")
 
@@ -39,6 +41,7 @@ class Record:
     listed_title: str | None = None
     listed_view_count: int | None = None
     listed_duration_s: float | None = None
+    remarks: tuple[str, ...] | None = None  # what is wrong with its line of a list
 
     def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -101,29 +104,56 @@ def label(source: Any) -> str:
 
 
 def read_lists(loaded: Loaded) -> tuple[list[Record], list[str]]:
-    """The records of all `ids` and `files` sources in order, and a remark on each that was left out.
+    """The records of all `ids` and `files` sources in order, and a remark on each that is defective or left out.
 
-    Raises ManifestError naming file, line and key; two files that would share a video_id are an error.
+    The first record of an id counts, whatever a later one holds. Raises ManifestError naming file, line and key;
+    two files that would share a video_id are an error.
     """
     records: dict[str, Record] = {}
     seen_at: dict[str, str] = {}
-    remarks = []
-    for source in loaded.manifest.sources:
+    remarks: list[str] = []
+    for index, source in enumerate(loaded.manifest.sources):
         if source.channel is not None:
             continue
         path = (loaded.folder / str(source.files or source.ids)).resolve()
+        if not path.is_file():
+            raise ManifestError(missing(loaded, index, path))
         for number, record in read_list(path, label(source), own_files=source.files is not None):
-            where = f"{path}:{number}"
-            if record.video_id not in records:
-                records[record.video_id], seen_at[record.video_id] = record, where
-            elif source.files is not None:
+            where, video_id = f"{path}:{number}", record.video_id
+            remarks += record.remarks or ()
+            if video_id not in records:
+                records[video_id], seen_at[video_id] = record, where
+                continue
+            if source.files is not None:
                 raise ManifestError(
-                    f"{where}: video_id `{record.video_id}` is taken by {seen_at[record.video_id]}; "
-                    "give one of them another video_id"
+                    f"{where}: video_id `{video_id}` is taken by {seen_at[video_id]}; give one of them another video_id"
                 )
-            else:
-                remarks.append(f"{where}: {record.video_id} was listed before ({seen_at[record.video_id]})")
+            first = records[video_id]
+            remarks.append(f"{where}: {video_id} was listed before ({seen_at[video_id]}): {left_out(record)}")
+            kept = (*(first.remarks or ()), *(record.remarks or ()), remarks[-1])
+            records[video_id] = replace(first, remarks=kept)
     return list(records.values()), remarks
+
+
+def missing(loaded: Loaded, index: int, path: Path) -> str:
+    """One line about a list that is not there: the manifest's line and the remedy."""
+    kind = "ids" if loaded.manifest.sources[index].ids is not None else "files"
+    try:
+        tree = yaml.compose(Path(loaded.file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        line = f":{line_of(tree, ['sources', index])}"
+    except OSError:  # a root remembers a manifest that has gone
+        line = ""
+    return (
+        f"{loaded.file}{line}: sources.{index}.{kind}: there is no list {path}; put it there, "
+        f"or say where it is with `--set sources.{index}.{kind}=PATH`"
+    )
+
+
+def left_out(record: Record) -> str:
+    """What is lost with a record of an id that was listed before."""
+    article = f" of {record.article_url}" if record.article_url else ""
+    steps = f", its {len(record.steps)} steps{article} are left out" if record.steps else ""
+    return f"the first record counts{steps}"
 
 
 def read_list(path: Path, source: str, *, own_files: bool) -> Iterator[tuple[int, Record]]:
@@ -147,10 +177,13 @@ def read_list(path: Path, source: str, *, own_files: bool) -> Iterator[tuple[int
             if not mistakes:
                 yield (
                     number,
-                    file_record(line, path, source) if isinstance(line, FileLine) else id_record(line, source),
+                    file_record(line, path, source)
+                    if isinstance(line, FileLine)
+                    else id_record(line, source, f"{path}:{number}"),
                 )
     if mistakes:
-        raise ManifestError("\n".join(mistakes[:20]))
+        more = [f"… and {len(mistakes) - SHOWN} more"] if len(mistakes) > SHOWN else []
+        raise ManifestError("\n".join(mistakes[:SHOWN] + more))
 
 
 def numbered_lines(path: Path) -> Iterable[tuple[int, str]]:
@@ -180,7 +213,7 @@ def file_record(line: FileLine, path: Path, source: str) -> Record:
     )
 
 
-def id_record(line: Line, source: str) -> Record:
+def id_record(line: Line, source: str, where: str) -> Record:
     assert isinstance(line, IdLine)
     steps = None
     if line.steps is not None:
@@ -192,7 +225,16 @@ def id_record(line: Line, source: str) -> Record:
         article_url=line.article_url,
         steps=steps,
         title=line.title,
+        remarks=(f"{where}: {line.video_id}: {wrong}",) if steps is not None and (wrong := defect(steps)) else None,
     )
+
+
+def defect(steps: Sequence[Mapping[str, Any]]) -> str | None:
+    """What is wrong with given steps, in words; None where each has a text."""
+    empty = [str(n) for n, step in enumerate(steps, 1) if not (step["text"] or step.get("headline") or "").strip()]
+    if len(empty) == len(steps):
+        return f"it gets no article: {'none of its steps has a text' if steps else 'it has no steps'}"
+    return f"of its {len(steps)} steps these have no text and are left out: {', '.join(empty)}" if empty else None
 
 
 def fields_hash(record: Record, fields: tuple[str, ...]) -> str:

@@ -14,8 +14,9 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ OURS = frozenset({"dataset.json", "models.json", "pace.json", "listings", "logs"
 LATEST = ("video_id", "outcome", "reason", "attempt", "committed_at", "retry_after")
 
 
+@dataclass
+class Kept:
+    """What this process has read of a table, dropped when its parts change: one run plans ten times."""
+
+    parts: list[tuple[str, int]]  # name, bytes
+    latest: pa.Table | None = None
+    derived: dict[Hashable, Any] = field(default_factory=dict)  # for callers: what they made of it
+
+
 class Store:
     """One root. `local` is its folder, or None on an object store."""
 
@@ -48,8 +58,7 @@ class Store:
         else:
             self.local = Path(text.removeprefix("file://")).resolve()
             self.fs, self.base, self.root = pafs.LocalFileSystem(), str(self.local), str(self.local)
-        self.kept: dict[tuple[str, str, tuple[str, ...]], dict[str, pa.Table]] = {}
-        self.memo: dict[Any, Any] = {}
+        self.kept: dict[tuple[str, str], Kept] = {}
 
     def folder(self, table: str, fingerprint: str) -> str:
         return f"{self.base}/{table}/{fingerprint}"
@@ -93,51 +102,46 @@ class Store:
         found = [i for i in self.fs.get_file_info(selector) if i.base_name.startswith("part-")]
         return sorted((i for i in found if i.extension == "parquet"), key=lambda info: info.base_name)
 
+    def known(self, table: str, fingerprint: str) -> Kept:
+        """What is kept in memory of a table, empty where its parts have changed."""
+        parts = [(info.base_name, info.size) for info in self.parts(table, fingerprint)]
+        kept = self.kept.get((table, fingerprint))
+        if kept is None or kept.parts != parts:
+            kept = self.kept[table, fingerprint] = Kept(parts)
+        return kept
+
     def latest(self, table: str, fingerprint: str, columns: Sequence[str] = ()) -> pa.Table:
-        """The latest row of each video: `LATEST`, more columns as asked for, and `part`, the file's name.
+        """Each video's latest row: `LATEST`, the columns asked for (`digest.url`: one key of a map), and `part`."""
 
-        Parts never change, so what was read of one is kept: planning again reads only the new ones.
-        """
-        names = tuple(dict.fromkeys([*LATEST, *columns]))
-        key = (table, fingerprint, names)
-        kept = self.kept.setdefault(key, {})
+        def read() -> pa.Table:
+            kept = self.known(table, fingerprint)
+            if kept.latest is None or not set(wanted) <= set(kept.latest.column_names):
+                more = kept.latest.column_names[:-1] if kept.latest is not None else []
+                paths = [f"{self.folder(table, fingerprint)}/{name}" for name, _ in kept.parts]
+                kept.latest = self.scan(paths, list(dict.fromkeys([*wanted, *more])))
+            return kept.latest.select([*wanted, "part"])
 
-        def read() -> pa.Table | None:
-            paths = {info.base_name: info.path for info in self.parts(table, fingerprint)}
-            for gone in kept.keys() - paths.keys():
-                del kept[gone]
-            new = [name for name in paths if name not in kept]
-            with ThreadPoolExecutor(READERS) as pool:
-                kept.update(
-                    zip(
-                        new,
-                        pool.map(lambda name: self.read_part(paths[name], names, len(new) < READERS), new),
-                        strict=True,
-                    )
-                )
-            if new or key not in self.memo or self.memo[key][0] != set(paths):
-                pieces = [kept[name] for name in paths]
-                self.memo[key] = (set(paths), keep_latest(pa.concat_tables(pieces)) if pieces else None)
-            return self.memo[key][1]
-
+        wanted = dict.fromkeys([*LATEST, *columns])
         try:
-            found = relisting(read)
+            return relisting(read)
         except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(
                 f"a part of table `{table}` cannot be read ({str(error).splitlines()[0]}); "
                 f"`vsumdata verify --root {self.root}` names it; delete it and its videos are made again"
             ) from error
-        if found is None:
-            head = dict((*tables.HEAD, tables.DIGEST))
-            return pa.table({name: pa.array([], head.get(name, pa.string())) for name in (*names, "part")})
-        return found
 
-    def read_part(self, path: str, names: Sequence[str], use_threads: bool) -> pa.Table:
-        content = pq.ParquetFile(path, filesystem=self.fs).read(columns=list(names), use_threads=use_threads)
-        part = pa.DictionaryArray.from_arrays(
-            pa.array(np.zeros(len(content), np.int32)), pa.array([path.rpartition("/")[2]])
-        )
-        return content.select(names).append_column("part", part)
+    def scan(self, paths: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        """The latest rows of some parts."""
+        if not paths:
+            head = dict(tables.HEAD)
+            return pa.table({name: pa.array([], head.get(name, pa.string())) for name in (*columns, "part")})
+        stored = sorted({column.partition(".")[0] for column in columns})
+        with ThreadPoolExecutor(READERS) as pool:
+            found = pa.concat_tables(
+                pool.map(lambda path: read_part(self.fs, path, stored, len(paths) < READERS), paths)
+            )
+            picked = [*pool.map(lambda column: pick(found, column), columns), found["part"]]
+        return keep_latest(pa.table(picked, [*columns, "part"]).unify_dictionaries().combine_chunks())
 
     def read(
         self, table: str, fingerprint: str, parts: Mapping[str, str], columns: Sequence[str]
@@ -234,6 +238,21 @@ class Store:
                 yield True
 
 
+def read_part(fs: pafs.FileSystem, path: str, columns: list[str], use_threads: bool) -> pa.Table:
+    """Some columns of one part, and its name as `part`."""
+    is_remote = not isinstance(fs, pafs.LocalFileSystem)  # then merge its requests
+    with pq.ParquetFile(path, filesystem=fs, pre_buffer=is_remote) as file:
+        content = file.read(columns, use_threads=use_threads)
+    at = pa.array(np.zeros(len(content), np.int32))
+    return content.append_column("part", pa.DictionaryArray.from_arrays(at, [path.rpartition("/")[2]]))
+
+
+def pick(content: pa.Table, column: str) -> pa.ChunkedArray:
+    """A column, or for `digest.title` the values that one key has in a map column."""
+    name, _, key = column.partition(".")
+    return pc.map_lookup(content[name], pa.scalar(key), "first") if key else content[name]
+
+
 def is_ours(name: str) -> bool:
     """Whether a run may have left a file of this name before it wrote its dataset.json."""
     return name in OURS or name.endswith(TEMPORARY)
@@ -243,26 +262,14 @@ def keep_latest(found: pa.Table) -> pa.Table:
     """One row per video: the highest attempt, then `done` before others, then the last committed."""
     if len(pc.unique(found["video_id"])) == len(found):
         return found
-    order = pa.table(
-        {
-            "video_id": found["video_id"],
-            "attempt": found["attempt"],
-            "done": pc.cast(pc.equal(found["outcome"], tables.DONE), pa.int8()),
-            "committed_at": found["committed_at"],
-            "at": pa.array(range(len(found)), pa.int64()),
-        }
-    ).sort_by(
-        [
-            ("video_id", "ascending"),
-            ("attempt", "descending"),
-            ("done", "descending"),
-            ("committed_at", "descending"),
-        ]
+    is_done = pc.cast(pc.equal(found["outcome"], tables.DONE), pa.int8())
+    order = pc.sort_indices(
+        found.select(["video_id", "attempt", "committed_at"]).append_column("is_done", is_done),
+        [("video_id", "ascending")] + [(key, "descending") for key in ("attempt", "is_done", "committed_at")],
     )
-    ids = order["video_id"].combine_chunks()
-    first = pc.not_equal(ids[1:], ids[:-1])
-    keep = order["at"].filter(pa.chunked_array([pa.array([True]), first]))
-    return found.take(keep)
+    ids = found["video_id"].take(order)
+    is_first = np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy())
+    return found.take(order.filter(pa.array(is_first)))
 
 
 def rows_per_group(content: pa.Table, target_bytes: int = 16 << 20) -> int:

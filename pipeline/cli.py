@@ -94,6 +94,8 @@ def status(root: Root = "./data", as_json: Annotated[bool, typer.Option("--json"
     for remark in remarks:
         err.print(escape(remark))
     out.print(session.tables_table(found))
+    if rot := status.link_rot_line(found):
+        out.print(rot, highlight=False)
 
 
 @app.command()

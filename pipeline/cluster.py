@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from vsumdata.pipeline.worker import FetchWorker, Job, StageWorker, pack
 
 FETCH_CPUS = 0.25
 FETCH_WORKERS = 2
+FETCHED_AHEAD = 8  # blocks being fetched or waiting for a worker
 LOGGERS = ("ray", "ray.data")
 
 
@@ -120,7 +121,7 @@ def pool(stage: Stage, has_fetch: bool, num_tasks: int, resources: dict[str, flo
     return Pool(workers, cpus, gpus, threads=max(1, int(cpus_free // workers)))
 
 
-def run_blocks(job: Job, tasks: Sequence[Task]) -> Iterator[pa.Table]:
+def run_blocks(job: Job, tasks: Sequence[Task]) -> Generator[pa.Table]:
     """Do the tasks on Ray; yields the outcomes of each block as it is committed.
 
     Raises StorageError or ClusterError; asserts that as many outcomes came out as videos went in.
@@ -132,7 +133,7 @@ def run_blocks(job: Job, tasks: Sequence[Task]) -> Iterator[pa.Table]:
     job = replace(job, gpus=size.gpus, context=replace(job.context, threads=size.threads))
     rows_per_block = max(1, min(stage.batch, -(-len(tasks) // size.workers)))
     blocks = [pack(list(tasks[at : at + rows_per_block])) for at in range(0, len(tasks), rows_per_block)]
-    quiet_ray_data()
+    set_up_ray_data()
     data: ray.data.Dataset = ray.data.from_arrow(blocks)
     if has_fetch:
         data = data.map_batches(
@@ -163,10 +164,23 @@ def run_blocks(job: Job, tasks: Sequence[Task]) -> Iterator[pa.Table]:
         raise ClusterError(f"{stage.name}: {len(tasks)} videos went in, {returned} outcomes came out")
 
 
-def quiet_ray_data() -> None:
+def set_up_ray_data() -> None:
     import ray
+    from ray.data._internal.execution import backpressure_policy as policies
+
+    class FewAhead(policies.BackpressurePolicy):  # type: ignore[misc]
+        """Ray bounds what waits between operators by its bytes, and those of a downloaded file are not in Ray."""
+
+        def can_add_input(self, op: Any) -> bool:
+            if FetchWorker.__name__ not in op.name:
+                return True
+            waiting = op.num_active_tasks() + self._topology[op].total_enqueued_output_blocks()
+            waiting += sum(self._topology[after].total_enqueued_input_blocks() for after in op.output_dependencies)
+            return bool(waiting < FETCHED_AHEAD)
 
     context = ray.data.DataContext.get_current()
+    usual = policies.ENABLED_BACKPRESSURE_POLICIES
+    context.set_config(policies.ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*usual, FewAhead])
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
     context.print_on_execution_start = False

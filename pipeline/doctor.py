@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from vsumdata.pipeline.errors import UsageError
+from vsumdata.stages.youtube import JAVASCRIPT_RUNTIMES
 
-JAVASCRIPT = ("deno", "node", "bun", "qjs")
 HOSTS = ("www.youtube.com", "www.wikihow.com", "huggingface.co")
 NETWORK_TIMEOUT_S = 3.0
 
@@ -43,9 +42,14 @@ def ffmpeg() -> Check:
 
 
 def javascript() -> Check:
-    found = next((path for name in JAVASCRIPT if (path := shutil.which(name))), None)
+    import yt_dlp
+
+    with yt_dlp.YoutubeDL({"quiet": True, "js_runtimes": {name: {} for name in JAVASCRIPT_RUNTIMES}}) as ydl:
+        infos = [runtime.info for runtime in ydl._js_runtimes.values() if runtime and runtime.info]
+    found = next((f"{info.name} {info.version} ({info.path})" for info in infos if info.supported), None)
     if found is None:
-        return Check("JavaScript runtime", False, "YouTube needs one: install deno or node", optional=True)
+        old = "".join(f"; {info.name} {info.version} is too old for yt-dlp" for info in infos)
+        return Check("JavaScript runtime", False, f"YouTube needs one: install deno or node{old}", optional=True)
     has_scripts = importlib.util.find_spec("yt_dlp_ejs") is not None
     return Check("JavaScript runtime", has_scripts, found if has_scripts else "pip install yt-dlp-ejs", optional=True)
 

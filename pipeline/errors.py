@@ -6,6 +6,7 @@ VsumdataError
 ├── SchemaError           a row or a file does not have the columns of its table
 ├── StorageError          the root takes or gives no data (disk full, permissions, broken part): stops the run
 ├── ClusterError          Ray or a worker could not do its work: stops the run
+├── HeatmapCollapseError  heatmaps suddenly stop coming: stops the run before videos are lost
 ├── SkipVideo             permanent and normal: this video has no such thing       → `skipped: <reason>`
 ├── FailVideo             permanent and bad: the input is there but cannot be used → `failed: <reason>`
 ├── RetryVideo            transient: worth another attempt later                   → `retry: <reason>`
@@ -37,6 +38,10 @@ class StorageError(VsumdataError):
 
 class ClusterError(VsumdataError):
     """Ray could not be started, or a worker could not start its work."""
+
+
+class HeatmapCollapseError(VsumdataError):
+    """Of the last videos far fewer have a heatmap than of those before them."""
 
 
 class VideoError(VsumdataError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from pathlib import Path
 
 import yaml
 
@@ -13,6 +14,7 @@ from vsumdata.manifests.manifest import Loaded, line_of
 from vsumdata.manifests.sources import Record, label, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import ClusterError, ManifestError, RetryVideo, SkipVideo, ThrottledError
+from vsumdata.pipeline.pace import Pace
 from vsumdata.pipeline.stage import Context
 from vsumdata.stages.channels import list_channel
 
@@ -56,8 +58,9 @@ def channel_records(
         return [Record(**values) for values in kept["records"]]
     if context is None:
         return []
+    pages = store.local / f"listings/{key}.pages" if store.local else None
     try:
-        records = list(dict.fromkeys(patiently(channel, list(tabs), context, say)))
+        records = list(dict.fromkeys(patiently(channel, list(tabs), context, pages, say)))
     except SkipVideo as error:
         raise ManifestError(
             f"{loaded.file}:{line(loaded, number)}: sources.{number}.channel: "
@@ -71,22 +74,25 @@ def channel_records(
     if not records:
         say(f"{channel}: its listing is empty (an age-restricted channel lists nothing without cookies)")
     store.write_json(name, {"channel": channel, "listed_at": time.time(), "records": [r.as_dict() for r in records]})
+    if pages is not None:
+        shutil.rmtree(pages, ignore_errors=True)
     return records
 
 
-def patiently(channel: str, tabs: list[str], context: Context, say: Callable[[str], None]) -> Sequence[Record]:
+def patiently(
+    channel: str, tabs: list[str], context: Context, pages: Path | None, say: Callable[[str], None]
+) -> Sequence[Record]:
     """List a channel; wait where the host asks to, try again where the network fails."""
     attempt = 0
     while True:
         attempt += 1
         try:
-            return [replace(record) for record in list_channel(channel, tabs, context)]
+            return list(list_channel(channel, tabs, context, pages, say))
         except ThrottledError as error:
             attempt = 0
-            pause_s = getattr(context.pace, "trip", lambda *_: 60.0)(error.host, error.after_s, error.detail)
-            say(f"{error}: waiting {pause_s:.0f} s (cookies or another address may help)")
-            if context.pace is None:
-                time.sleep(pause_s)
+            assert isinstance(context.pace, Pace)
+            context.pace.trip(error.host, error.after_s, error.detail)
+            say(context.pace.notice())
         except RetryVideo:
             if attempt >= ATTEMPTS:
                 raise

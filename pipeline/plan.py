@@ -25,7 +25,9 @@ from vsumdata.pipeline.stage import Stage
 from vsumdata.stages.select import decide, worth_fetching
 
 Stages = Mapping[str, Stage]
+Verdicts = Mapping[str, str | None]
 DECIDED_BY = ("view_count", "duration_s", "live_status", "media_type", "source", "fetched")
+HEATMAP = "digest.heatmap"  # whether there is one, without reading it
 
 
 def payload_schema(stage: Stage) -> pa.Schema:
@@ -78,21 +80,18 @@ class Plan:
     waiting: int = 0  # kept videos whose upstream is not settled yet
     due: list[datetime] = field(default_factory=list)  # when retries fall due
 
-    def count(self, outcome: str, reason: str | None, times: int = 1) -> None:
-        self.outcomes[outcome] += times
-        if reason:
-            self.reasons[f"{outcome}: {reason}"] += times
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A video's latest row in a stage's own table; all None where there is none."""
-
-    outcome: str | None
-    reason: str | None
-    attempt: int | None
-    retry_after: datetime | None
-    upstream: str | None
+    def count(self, rows: pa.Table, verdicts: Verdicts) -> None:
+        """Count rows that are not pending; a video that was read and is not wanted counts as skipped."""
+        video_ids, outcomes, reasons = (rows[name].to_pylist() for name in ("video_id", "outcome", "reason"))
+        rulings = map(verdicts.get, video_ids)
+        for (outcome, reason, ruling), number in Counter(zip(outcomes, reasons, rulings, strict=True)).items():
+            if ruling is not None:
+                outcome, reason = tables.SKIPPED, "low_views" if ruling == "not_fetched" else ruling
+            self.outcomes[outcome] += number
+            if reason:
+                self.reasons[f"{outcome}: {reason}"] += number
+        retries = rows.filter(pc.equal(rows["outcome"], tables.RETRY))
+        self.due += retries["retry_after"].drop_null().to_pylist()
 
 
 def plan(
@@ -103,105 +102,130 @@ def plan(
     select: Select,
     again: Collection[str] = (),
 ) -> Plan:
-    """What stage `name` has to do for these records; `again` are outcomes to do over (`--retry`).
-
-    All records are looked at in columns; only those with something to do, or decided, one by one.
-    """
-    stage, now = stages[name], datetime.now(UTC)
-    verdicts = decisions(store, stages, select)
-    if name != "videos":
+    """What stage `name` has to do for these records; `again` are outcomes to do over (`--retry`)."""
+    stage, verdicts = stages[name], decisions(store, stages, select)
+    if name != "videos":  # leave out what is not readable, not wanted or not there yet
         records = [record for record in records if verdicts.get(record.video_id, "not_read") is None]
     ids = pa.array([record.video_id for record in records], pa.string())
-    own = own_rows(store, stages, name, ids)
-    read = {table: read_rows(store, stages, table, columns, ids) for table, columns in stage.inputs().items()}
-    marks = {table: rows["mark"] for table, rows in read.items()}
+    # From here on whole columns, one row per record: a listing may have a hundred thousand videos.
+    read = {table: aligned(read_rows(store, stages, table, cols), ids) for table, cols in stage.inputs().items()}
+    ready = np.ones(len(records), bool)
+    for rows in read.values():
+        ready &= flags(pc.is_in(rows["outcome"], pa.array(sorted(tables.SETTLED))))
+    records = [records[at] for at in np.flatnonzero(ready).tolist()]
+    read = {table: rows.filter(pa.array(ready)) for table, rows in read.items()}
+    own = aligned(own_rows(store, stages, name), ids.filter(pa.array(ready)))
+
+    upstream = {table: rows["content"] for table, rows in read.items()}
     if "source" in stage.reads:
-        marks["source"] = pa.array([fields_hash(record, stage.reads["source"]) for record in records], pa.string())
-    expected = joined([marks[table] for table in sorted(marks)], len(records))
-    is_ready, is_same = pc.is_valid(expected), pc.fill_null(pc.equal(expected, own["upstream"]), False)
-    reasons = [verdicts.get(record.video_id) if name == "videos" else None for record in records]
-    is_rest = pc.and_(is_same, pc.is_in(own["outcome"], value_set=pa.array(sorted(tables.SETTLED - set(again)))))
-    is_rest = pc.and_(is_rest, pc.is_null(pa.array(reasons, pa.string())))
-    result = Plan(waiting=len(records) - (pc.sum(is_ready).as_py() or 0))
-    for same in own.filter(is_rest).group_by(["outcome", "reason"]).aggregate([([], "count_all")]).to_pylist():
-        result.count(same["outcome"], same["reason"], same["count_all"])
-    for at in np.flatnonzero(pc.and_not(is_ready, is_rest)).tolist():
-        prior = Seen(**own.slice(at, 1).to_pylist()[0])
-        unfetched = reasons[at] == "not_fetched" and worth_fetching(records[at].listed_view_count, select.min_views)
-        if not is_same[at].as_py() or unfetched or is_pending(prior, again, now):
-            parts = {table: part for table, rows in read.items() if (part := rows["part"][at].as_py())}
-            upstream = {table: mark[at].as_py() for table, mark in marks.items()}
-            result.tasks.append(Task(records[at], (prior.attempt or 0) + 1, upstream, parts))
-        elif prior.outcome == tables.DONE and reasons[at] is not None:
-            result.count(tables.SKIPPED, "low_views" if reasons[at] == "not_fetched" else reasons[at])
-        else:
-            result.count(str(prior.outcome), prior.reason)
-            if prior.outcome == tables.RETRY and prior.retry_after is not None:
-                result.due.append(prior.retry_after)
+        upstream["source"] = source_hashes(records, stage.reads["source"])
+    pending = is_pending(own, upstream, again)
+    if name == "videos":
+        pending |= is_worth_fetching(records, verdicts, select)
+    result = Plan(waiting=int(np.count_nonzero(~ready)))
+    result.tasks = make_tasks(records, own, read, upstream, np.flatnonzero(pending))
+    result.count(own.filter(pa.array(~pending)), verdicts)
     return result
 
 
-def is_pending(prior: Seen, again: Collection[str], now: datetime) -> bool:
-    """Whether a row that was made of the same things is to be made again."""
-    if prior.outcome in again:
-        return True
-    return prior.outcome == tables.RETRY and (prior.retry_after is None or prior.retry_after <= now)
+def source_hashes(records: Sequence[Record], fields: tuple[str, ...]) -> pa.Array:
+    """What `upstream` keeps of each record; most of a long listing give none of the fields."""
+    nothing, of_nothing = [None] * len(fields), fields_hash(Record(video_id="", source=""), fields)
+    hashes = [
+        of_nothing if [vars(record)[name] for name in fields] == nothing else fields_hash(record, fields)
+        for record in records
+    ]
+    return pa.array(hashes, pa.string())
 
 
-def own_rows(store: Store, stages: Stages, name: str, ids: pa.Array) -> pa.Table:
-    """For each id its latest row in a stage's own table (the fields of `Seen`), nulls where there is none."""
-    found = store.latest(name, fingerprint(stages, name), planning_columns(name))
-    hashes = [lookup(found, "upstream", table) for table in sorted(stages[name].reads)]
-    columns = {column: found[column] for column in ("outcome", "reason", "attempt", "retry_after")}
-    return rows_of(found, pa.table(columns | {"upstream": joined(hashes, len(found))}), ids)
+def is_pending(own: pa.Table, upstream: Mapping[str, pa.Array], again: Collection[str]) -> np.ndarray:
+    """True where there is no row, or it was made from something else, is to be done over or is a retry now due."""
+    is_same = flags(pc.is_valid(own["outcome"]))
+    for table, marks in upstream.items():
+        is_same &= flags(pc.equal(own[f"upstream.{table}"], marks))
+    now = pa.scalar(datetime.now(UTC), tables.UTC_TIME)
+    is_due = pc.fill_null(pc.less_equal(own["retry_after"], now), True)
+    is_retry = flags(pc.and_(pc.equal(own["outcome"], tables.RETRY), is_due))
+    return ~is_same | is_retry | flags(pc.is_in(own["outcome"], pa.array(sorted(again), pa.string())))
 
 
-def read_rows(store: Store, stages: Stages, name: str, columns: Sequence[str], ids: pa.Array) -> pa.Table:
-    """For each id in a table that is read: `mark`, the hash of the columns read and, where `done`, the `part`.
+def is_worth_fetching(records: Sequence[Record], verdicts: Verdicts, select: Select) -> np.ndarray:
+    """True where only the listing was read, and its view count does not rule the video out any more."""
+    return np.array(
+        [
+            verdicts.get(record.video_id) == "not_fetched"
+            and worth_fetching(record.listed_view_count, select.min_views)
+            for record in records
+        ],
+        bool,
+    )
 
-    Null where the video is not settled there; a row that is not `done` says only that there is nothing.
+
+def make_tasks(
+    records: Sequence[Record],
+    own: pa.Table,
+    read: Mapping[str, pa.Table],
+    upstream: Mapping[str, pa.Array],
+    pending: np.ndarray,
+) -> list[Task]:
+    """The tasks of the records at the indices `pending`."""
+    attempts = pc.add(pc.fill_null(own["attempt"], 0), 1).take(pending).to_pylist()
+    marks = {table: column.take(pending).to_pylist() for table, column in upstream.items()}
+    parts = {table: rows["part"].take(pending).to_pylist() for table, rows in read.items()}
+    is_done = {table: rows["outcome"].take(pending).to_pylist() for table, rows in read.items()}
+    return [
+        Task(
+            records[at],
+            attempts[i],
+            {table: column[i] for table, column in marks.items()},
+            {table: column[i] for table, column in parts.items() if is_done[table][i] == tables.DONE},
+        )
+        for i, at in enumerate(pending.tolist())
+    ]
+
+
+def own_rows(store: Store, stages: Stages, name: str) -> pa.Table:
+    """Each video's latest row in a table, as far as planning any stage needs it: one scan serves all plans."""
+    read = sorted({column for stage in stages.values() for column in stage.inputs().get(name, ())})
+    columns = [f"digest.{column}" for column in read] + [f"upstream.{table}" for table in stages[name].reads]
+    if name == "videos":
+        columns += [*DECIDED_BY, HEATMAP]
+    return store.latest(name, fingerprint(stages, name), columns)
+
+
+def read_rows(store: Store, stages: Stages, name: str, columns: Sequence[str]) -> pa.Table:
+    """The rows of a table that a stage reads, with `content`, what `upstream` keeps of those columns.
+
+    A row that is not `done` says only that there is nothing.
     """
-    found = store.latest(name, fingerprint(stages, name), planning_columns(name))
-    found = found.filter(pc.is_in(found["outcome"], value_set=pa.array(sorted(tables.SETTLED))))
-    is_done = pc.equal(found["outcome"], tables.DONE)
-    digests = joined([pc.fill_null(lookup(found, "digest", column), "-") for column in columns], len(found))
-    texts = pc.if_else(is_done, digests, None).to_pylist()
-    marks = pa.array(["none" if text is None else combined(text) for text in texts], pa.string())
-    parts = pc.if_else(is_done, pc.cast(found["part"], pa.string()), None)
-    return rows_of(found, pa.table({"mark": marks, "part": parts}), ids)
+    derived = store.known(name, fingerprint(stages, name)).derived
+    if ("content", columns) not in derived:
+        rows = own_rows(store, stages, name)
+        hashes = combined([rows[f"digest.{column}"] for column in columns], len(rows))
+        content = pc.if_else(pc.equal(rows["outcome"], tables.DONE), hashes, "none")
+        derived["content", columns] = rows.select(["video_id", "outcome", "part"]).append_column("content", content)
+    return derived["content", columns]
 
 
-def rows_of(found: pa.Table, columns: pa.Table, ids: pa.Array) -> pa.Table:
-    """The row of `columns` for each id, nulls where `found` has no such id."""
-    return columns.take(pc.index_in(ids, value_set=found["video_id"])).combine_chunks()
+def aligned(rows: pa.Table, ids: pa.Array) -> pa.Table:
+    """The rows of these videos, in their order; nulls where a video has none."""
+    return rows.take(pc.index_in(ids, value_set=rows["video_id"]))
 
 
-def joined(columns: Sequence[pa.Array], length: int) -> pa.Array:
-    """Several text columns as one; null where any is null."""
-    return pc.binary_join_element_wise(*columns, " ") if columns else pa.array([""] * length)
+def flags(values: pa.ChunkedArray) -> np.ndarray:
+    """Booleans as a mask; a null is False."""
+    return pc.fill_null(values, False).to_numpy()
 
 
-def lookup(found: pa.Table, mapping: str, key: str) -> pa.ChunkedArray:
-    """The value that a map column has for a key, row by row."""
-    return pc.map_lookup(found[mapping], pa.scalar(key), "first")
-
-
-def planning_columns(name: str) -> tuple[str, ...]:
-    """The same for all uses of a table, so that its parts are read once."""
-    return ("upstream", "digest", *(DECIDED_BY if name == "videos" else ()))
-
-
-def decisions(store: Store, stages: Stages, select: Select) -> dict[str, str | None]:
+def decisions(store: Store, stages: Stages, select: Select) -> Verdicts:
     """For every readable video: None to keep it, else why not (`not_fetched`: only its listing was read)."""
-    found = store.latest("videos", fingerprint(stages, "videos"), planning_columns("videos"))
-    rules = select.model_dump_json(exclude_unset=True)
-    known = store.memo.get("decisions")
-    if known is not None and known[0] is found and known[1] == rules:
-        return known[2]
-    done = found.filter(pc.equal(found["outcome"], tables.DONE))
-    # A null has no digest: so the heatmaps themselves need not be read.
-    heatmap = pc.is_valid(lookup(done, "digest", "heatmap"))
-    rows = done.select(["video_id", *DECIDED_BY]).append_column("heatmap", heatmap).to_pylist()
-    verdicts = {r["video_id"]: decide(r, select) if r["fetched"] else "not_fetched" for r in rows}
-    store.memo["decisions"] = (found, rules, verdicts)
-    return verdicts
+    derived = store.known("videos", fingerprint(stages, "videos")).derived
+    rules = f"{select!r} {sorted(select.model_fields_set)}"
+    if rules not in derived:
+        rows = own_rows(store, stages, "videos")
+        rows = rows.filter(pc.equal(rows["outcome"], tables.DONE))
+        facts = zip(*(rows[column].to_pylist() for column in (*DECIDED_BY, HEATMAP)), strict=True)
+        known = (dict(zip((*DECIDED_BY, "heatmap"), values, strict=True)) for values in facts)
+        verdicts = (decide(row, select) if row["fetched"] else "not_fetched" for row in known)
+        derived[rules] = dict(zip(rows["video_id"].to_pylist(), verdicts, strict=True))
+    return derived[rules]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -36,8 +37,10 @@ class StageProgress:
     def __init__(self, console: Console, table: str, total: int, notice: Callable[[], str]) -> None:
         self.console, self.table, self.total, self.notice = console, table, total, notice
         self.counts: Counter[str] = Counter()
-        self.begun = self.shown = time.monotonic()
+        self.begun = time.monotonic()
         self.bar: Progress | None = None
+        self.ended = threading.Event()
+        self.lines = threading.Thread(target=self.print_lines, daemon=True)
 
     def __enter__(self) -> StageProgress:
         if self.console.is_terminal:
@@ -55,15 +58,24 @@ class StageProgress:
             self.row = self.bar.add_task(self.table, total=self.total, counts="starting workers")
         else:
             self.console.print(f"{self.table}: {self.total} to do", highlight=False)
+            self.lines.start()
         return self
 
     def add(self, outcomes: pa.Table) -> None:
         self.counts.update(outcomes["outcome"].to_pylist())
         if self.bar is not None:
             self.bar.update(self.row, completed=self.counts.total(), counts=self.text())
-        elif time.monotonic() - self.shown > PLAIN_LINE_EVERY_S:
-            self.shown = time.monotonic()
-            self.console.print(f"{self.table}: {self.text()} {self.notice()}".rstrip(), highlight=False)
+
+    def print_lines(self) -> None:
+        """A line now and then where there is something new; at once where something holds everybody up."""
+        seen, was_held, due = 0, False, time.monotonic() + PLAIN_LINE_EVERY_S
+        while not self.ended.wait(1.0):
+            notice, is_due = self.notice(), time.monotonic() >= due
+            if (notice and not was_held) or (is_due and (notice or self.counts.total() > seen)):
+                line = f"{self.table}: {self.text()} {notice}".rstrip()
+                self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+                seen, due = self.counts.total(), time.monotonic() + PLAIN_LINE_EVERY_S
+            was_held = bool(notice)
 
     def text(self) -> str:
         seconds = max(time.monotonic() - self.begun, 1e-3)
@@ -79,4 +91,6 @@ class StageProgress:
         if self.bar is not None:
             self.bar.stop()
         else:
+            self.ended.set()
+            self.lines.join()
             self.console.print(f"{self.table}: {self.text()}", highlight=False)

@@ -18,7 +18,7 @@ from typing import Any
 from vsumdata.manifests.manifest import Loaded, Manifest
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.pipeline.stage import Stage
-from vsumdata.stages import articles, features, frames, media, transcripts, videos
+from vsumdata.stages import articles, features, frames, media, select, transcripts, videos
 from vsumdata.stages.models import Model, resolve_asr, resolve_clip, resolve_text
 
 GROUPS = {"crawl": ("videos", "articles"), "asr": ("transcripts",), "features": ("frames", "features")}
@@ -58,6 +58,7 @@ def videos_stage(manifest: Manifest) -> Stage:
         options={"languages": manifest.captions.languages},
         affects={"languages": ("caption",)},
         batch=8,
+        signal=select.has_heatmap,
     )
 
 
@@ -66,6 +67,7 @@ def articles_stage() -> Stage:
         name="articles",
         reads={"source": ("article", "article_url", "steps", "title"), "videos": ("article_url",)},
         load=articles.load,
+        version=articles.PARSER_VERSION,
         batch=8,
     )
 

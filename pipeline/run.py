@@ -19,15 +19,18 @@ from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import FAILED
 from vsumdata.pipeline import status
 from vsumdata.pipeline.cluster import check_gpus, cluster, run_blocks
-from vsumdata.pipeline.errors import UsageError, VsumdataError
+from vsumdata.pipeline.collapse import HeatmapWatch, earlier_heatmaps, put_back
+from vsumdata.pipeline.errors import HeatmapCollapseError, UsageError, VsumdataError
 from vsumdata.pipeline.listing import list_records
-from vsumdata.pipeline.pace import Pace
+from vsumdata.pipeline.pace import Pace, egress_of
 from vsumdata.pipeline.plan import Plan, Stages, fingerprint, plan
 from vsumdata.pipeline.progress import StageProgress
 from vsumdata.pipeline.recipe import GROUPS, UNRESOLVED, model_keys, recipe, resolve_models
+from vsumdata.pipeline.secrets import redact, secrets_of
 from vsumdata.pipeline.stage import Context
 from vsumdata.pipeline.worker import Job
 from vsumdata.stages.ffmpeg import ffmpeg_program, ffmpeg_version
+from vsumdata.stages.ytdlp_options import resolve_options
 
 WAIT_FOR_RETRIES_S = 60.0
 MANY_PARTS = 500
@@ -46,19 +49,22 @@ class Run:
     again: frozenset[str] = frozenset()
     address: str | None = None
     transport: Mapping[str, str] = field(default_factory=dict)
+    yt_dlp: dict[str, Any] = field(default_factory=dict)  # its options, checked
     stages: Stages = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     settled: dict[str, Plan] = field(default_factory=dict)  # tables with nothing left to do
+    heatmaps: HeatmapWatch = field(default_factory=lambda: HeatmapWatch(0, 0))
     done_now: int = 0
     failed_now: int = 0
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(redact(text, secrets_of(self.yt_dlp)), highlight=False, markup=False)
 
     def prepare(self, *, dry_run: bool) -> None:
         """Claim the root, find ffmpeg and the models, name the stages; what is wrong raises before any work."""
         manifest = self.loaded.manifest
         read_lists(self.loaded)
+        self.yt_dlp = resolve_options(self.loaded)
         self.store.claim()
         known = self.store.read_json("models.json") or {}
         try:
@@ -85,14 +91,14 @@ class Run:
 
     def context(self, scratch: Path) -> Context:
         manifest = self.loaded.manifest
-        pace_folder = self.store.local or scratch
+        crawl = manifest.crawl.model_dump() | {"yt_dlp": self.yt_dlp}
         return Context(
             root=self.store.root,
             scratch=str(scratch),
-            crawl=manifest.crawl.model_dump(),
+            crawl=crawl,
             transport=dict(self.transport),
             min_views=manifest.select.min_views,
-            pace=Pace(pace_folder / "pace.json", manifest.crawl.seconds_between_requests),
+            pace=Pace(self.store.root, manifest.crawl.seconds_between_requests, egress_of(self.yt_dlp)),
         )
 
     def plan(self, table: str, again: frozenset[str] = frozenset()) -> Plan:
@@ -108,6 +114,10 @@ class Run:
             self.write_dataset({"tables": tables})
         try:
             self.do_stages()
+        except HeatmapCollapseError:
+            put_back(self.store, self.stages, self.heatmaps.since())
+            self.settled.clear()
+            raise
         finally:
             summary = status.summary(self.store, self.loaded, self.stages, self.records, self.settled)
             if self.records:
@@ -124,6 +134,9 @@ class Run:
             if asking := [self.stages[table] for table in self.wanted if self.stages[table].gpus > 0]:
                 ray_session.enter_context(cluster(self.address))
                 check_gpus(asking)
+            assert isinstance(context.pace, Pace)
+            if paused := context.pace.notice():
+                self.say(paused)
             if "videos" in self.wanted:
                 self.records = list_records(self.store, self.loaded, context, self.say)
             else:
@@ -147,6 +160,8 @@ class Run:
 
     def stage(self, table: str, context: Context, ray_session: contextlib.ExitStack) -> None:
         """One table, again and again while retries fall due within a minute."""
+        if table == "videos":
+            self.heatmaps = earlier_heatmaps(self.store, self.stages)
         again, budget = self.again, self.limit
         started = False
         while True:
@@ -182,17 +197,14 @@ class Run:
             row_timeout_s=limits.row_timeout_s,
             max_attempts=limits.max_attempts,
         )
-        with StageProgress(self.console, table, len(tasks), lambda: paused(context)) as progress:
-            for outcomes in run_blocks(job, tasks):  # type: ignore[arg-type]
+        assert isinstance(context.pace, Pace)
+        with (
+            StageProgress(self.console, table, len(tasks), context.pace.notice) as progress,
+            contextlib.closing(run_blocks(job, tasks)) as blocks,  # type: ignore[arg-type]
+        ):
+            for outcomes in blocks:
                 progress.add(outcomes)
                 self.done_now += outcomes["outcome"].to_pylist().count("done")
                 self.failed_now += outcomes["outcome"].to_pylist().count(FAILED)
-
-
-def paused(context: Context) -> str:
-    """The open breakers, in words."""
-    assert isinstance(context.pace, Pace)
-    return "; ".join(
-        f"{host} asked to slow down: paused {seconds:.0f} s ({why})"
-        for host, (seconds, why) in context.pace.open_breakers().items()
-    )
+                if table == "videos" and self.loaded.manifest.crawl.stop_without_heatmaps:
+                    self.heatmaps.add(outcomes["signal"].to_pylist())

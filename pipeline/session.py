@@ -18,10 +18,11 @@ from vsumdata.manifests.manifest import Loaded, load
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import FAILED, OUTCOMES, SKIPPED
 from vsumdata.pipeline.dry_run import forecast
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.pipeline.errors import UsageError, VsumdataError
 from vsumdata.pipeline.listing import list_records
 from vsumdata.pipeline.recipe import parse_stages
 from vsumdata.pipeline.run import Run
+from vsumdata.pipeline.secrets import RedactingFormatter, redact, secrets_of
 
 SAMPLE_HOST = "sample.invalid"
 # Tests lead hosts to their own local sites with it: "HOST=127.0.0.1:PORT,…". A manifest cannot.
@@ -68,7 +69,8 @@ def run(request: Request, console: Console) -> int:
             if any(s.channel for s in loaded.manifest.sources) and not job.records:
                 job.say("the channels have not been listed yet: how many videos they have is not known")
             return 0
-        with log_file(store):
+        secrets = secrets_of(job.yt_dlp)
+        with log_file(store, secrets), no_secrets(secrets):
             summary = job.execute()
     console.print(tables_table({"tables": {table: summary["tables"][table] for table in wanted}}))
     left = sum(summary["tables"][table]["outcomes"]["pending"] for table in wanted)
@@ -102,7 +104,7 @@ def transport(loaded: Loaded) -> Iterator[Mapping[str, str]]:
 
 
 @contextlib.contextmanager
-def log_file(store: Store) -> Iterator[None]:
+def log_file(store: Store, secrets: tuple[str, ...]) -> Iterator[None]:
     """Our own log lines of this process go to `<root>/logs`."""
     if store.local is None:
         yield
@@ -110,7 +112,7 @@ def log_file(store: Store) -> Iterator[None]:
     folder = store.local / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handler.setFormatter(RedactingFormatter(secrets))
     ours = logging.getLogger("vsumdata")
     ours.addHandler(handler)
     ours.propagate = False
@@ -119,6 +121,16 @@ def log_file(store: Store) -> Iterator[None]:
     finally:
         ours.removeHandler(handler)
         handler.close()
+
+
+@contextlib.contextmanager
+def no_secrets(secrets: tuple[str, ...]) -> Iterator[None]:
+    """An error that ends the run does not repeat what the manifest holds in confidence."""
+    try:
+        yield
+    except VsumdataError as error:
+        error.args = tuple(redact(arg, secrets) if isinstance(arg, str) else arg for arg in error.args)
+        raise
 
 
 def tables_table(summary: Mapping[str, Any]) -> Table:

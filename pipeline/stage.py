@@ -79,6 +79,7 @@ class Stage:
     batch: int = 1  # rows per block and per part file; a worker commits at the latest after 30 s
     workers: int | None = None  # None: as many as the cluster's CPUs or GPUs carry
     payload: pa.Schema | None = None
+    signal: Callable[[Row], bool | None] | None = None  # what a `done` row tells the run of its source's health
 
     def inputs(self) -> dict[str, tuple[str, ...]]:
         """The tables it reads, without the manifest's own record."""

@@ -22,10 +22,10 @@ from vsumdata.pipeline.plan import (
     fingerprint,
     payload_schema,
     plan,
-    planning_columns,
     table_schema,
 )
 from vsumdata.pipeline.recipe import known_models, recipe
+from vsumdata.pipeline.secrets import masked
 
 PACKAGES = [
     "vsumdata",
@@ -42,6 +42,7 @@ PACKAGES = [
     "pandas",
     "numpy",
 ]
+GONE = {"videos": ("removed", "private"), "articles": ("article_gone",)}
 
 
 def open_root(store: Store) -> tuple[Loaded, Stages, list[Record], list[str]]:
@@ -57,10 +58,8 @@ def open_root(store: Store) -> tuple[Loaded, Stages, list[Record], list[str]]:
 def stored_manifest(loaded: Loaded) -> dict[str, Any]:
     """What dataset.json keeps of the manifest; `settings` holds only what was written, secrets masked."""
     settings = loaded.manifest.model_dump(exclude_unset=True, mode="json")
-    options = settings.get("crawl", {}).get("yt_dlp", {})
-    for key in options:
-        if any(word in key.lower() for word in ("pass", "proxy", "cookie", "user", "header", "netrc", "token")):
-            options[key] = "(hidden)"
+    if options := settings.get("crawl", {}).get("yt_dlp"):
+        settings["crawl"]["yt_dlp"] = masked(options)
     return {
         "name": loaded.manifest.name,
         "file": loaded.file,
@@ -83,7 +82,7 @@ def summary(
         found[name] = {
             "path": store.folder(name, at),
             "fingerprint": at,
-            "rows": len(store.latest(name, at, planning_columns(name))),
+            "rows": len(store.latest(name, at)),
             "parts": len(parts),
             "bytes": sum(info.size for info in parts),
             "outcomes": outcomes | {"pending": len(now.tasks) + now.waiting},
@@ -95,7 +94,31 @@ def summary(
         "manifest": stored_manifest(loaded),
         "versions": versions(),
         "tables": found,
+        "link_rot": link_rot(found),
     }
+
+
+def link_rot(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """How many of the videos and of the article links that were tried are gone, as the last attempts saw it."""
+    found = {}
+    for name, seen_in in (("videos", ("videos", "frames")), ("articles", ("articles",))):
+        reasons = [tables[table]["reasons"] for table in seen_in]
+        outcomes, none = tables[name]["outcomes"], reasons[0].get("skipped: no_article", 0)
+        gone = {reason: sum(r.get(f"skipped: {reason}", 0) for r in reasons) for reason in GONE[name]}
+        tried = outcomes["done"] + outcomes["skipped"] + outcomes["failed"] + outcomes["retry"] - none
+        found[name] = {"tried": tried, "gone": {reason: n for reason, n in gone.items() if n}}
+    return found
+
+
+def link_rot_line(summary: Mapping[str, Any]) -> str:
+    """`link_rot` for a person; empty where nothing was tried."""
+    parts = []
+    for name, rot in summary["link_rot"].items():
+        if rot["tried"]:
+            number = sum(rot["gone"].values())
+            why = ", ".join(f"{n} {reason}" for reason, n in rot["gone"].items())
+            parts.append(f"{number} of {rot['tried']} {name} gone" + (f" ({why})" if why else ""))
+    return f"link rot: {'; '.join(parts)}" if parts else ""
 
 
 def versions() -> dict[str, str]:

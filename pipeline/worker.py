@@ -29,6 +29,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import StorageError, ThrottledError, UsageError, VideoError
 from vsumdata.pipeline.guard import Guard
 from vsumdata.pipeline.plan import payload_schema, table_schema
+from vsumdata.pipeline.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.pipeline.stage import Context, Function, Row, Stage
 
 COMMIT_AFTER_S = 30.0
@@ -65,7 +66,9 @@ class Worker:
         self.guard = Guard(Path(job.context.scratch), f"{job.stage.name}-{role}", job.row_timeout_s)
         device = "cuda" if job.gpus and cuda_works() else "cpu"
         self.context = replace(job.context, device=device, pace=self.paced if job.context.pace else None)
-        log_to(job.context.root, f"{Path(job.context.scratch).name}-{job.stage.name}-{role}-{os.getpid()}")
+        self.secrets = secrets_of(job.context.crawl.get("yt_dlp") or {})
+        name = f"{Path(job.context.scratch).name}-{job.stage.name}-{role}-{os.getpid()}"
+        log_to(job.context.root, name, self.secrets)
         # Cleaning another run's scratch folder needs this lock; a worker may outlive its killed driver by seconds.
         self.alive = (Path(job.context.scratch) / "alive").open("a")
         with contextlib.suppress(OSError):
@@ -114,7 +117,7 @@ class Worker:
         if trip is None:
             time.sleep(min(error.after_s or 60.0, 60.0))
         else:
-            trip(error.host, error.after_s, error.detail)
+            trip(error.host, error.after_s, redact(error.detail, self.secrets))
 
 
 class FetchWorker(Worker):
@@ -142,6 +145,8 @@ class StageWorker(Worker):
         super().__init__(job, "work")
         with self.guard.loading():
             self.function = job.stage.load(job.stage.options, self.context)
+        fetch = job.stage.fetch
+        self.fetch = fetch(job.stage.options, self.context) if fetch is not None else None
         self.schema = table_schema(job.stage)
         self.empty = dict.fromkeys(payload_schema(job.stage).names)
 
@@ -163,12 +168,18 @@ class StageWorker(Worker):
         for row in todo:
             for path in row.get("cleanup", ()):
                 remove(Path(path))
-        return pa.table({name: [answer[name] for answer in answers] for name in OUTCOME_COLUMNS})
+        outcomes = {name: [answer[name] for answer in answers] for name in OUTCOME_COLUMNS}
+        return pa.table(outcomes | {"signal": pa.array(map(self.signal, answers), pa.bool_())})
+
+    def signal(self, answer: Row) -> bool | None:
+        ask = self.job.stage.signal
+        return ask(answer) if ask is not None and answer["outcome"] == tables.DONE else None
 
     def work(self, row: Row) -> Row:
         """The stage's function; what `fetch` brought is brought again where it is gone (another machine, a restart)."""
-        if self.job.stage.fetch is not None and not all(Path(path).exists() for path in row.get("cleanup", ())):
-            row |= self.job.stage.fetch(self.job.stage.options, self.context)(row)
+        brought = [*row.get("cleanup", ()), *filter(None, [row.get("media")])]
+        if self.fetch is not None and not all(Path(path).exists() for path in brought):
+            row |= self.fetch(row)
         return self.function(row)
 
     def finished(self, row: Row, answer: Row, seconds: float) -> Row:
@@ -191,7 +202,7 @@ class StageWorker(Worker):
             "video_id": row["video_id"],
             "outcome": outcome,
             "reason": answer["reason"],
-            "detail": detail[:DETAIL_LENGTH],
+            "detail": redact(detail, self.secrets)[:DETAIL_LENGTH],
             "attempt": task.attempt,
             "committed_at": datetime.now(UTC),
             "seconds": seconds,
@@ -209,14 +220,14 @@ class StageWorker(Worker):
         return finished
 
 
-def log_to(root: str, name: str) -> None:
+def log_to(root: str, name: str, secrets: tuple[str, ...]) -> None:
     """What a worker has to say goes to `<root>/logs`; no file is made where it says nothing."""
     if "://" in root:
         return
     folder = Path(root) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / f"{name}.log", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handler.setFormatter(RedactingFormatter(secrets))
     logging.getLogger("vsumdata").addHandler(handler)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from vsumdata.pipeline.errors import FailVideo, SkipVideo
 from vsumdata.pipeline.stage import Context, Function, Row
+from vsumdata.stages.article_layouts import HOME, WIKIHOW, absolute, clip_address
 from vsumdata.stages.article_parser import (
     OTHER,
     PARSER_VERSION,
-    WIKIHOW,
     WIKIHOW_LICENSE,
     Article,
     Step,
@@ -25,12 +25,16 @@ from vsumdata.stages.article_parser import (
     parse_article,
     site_of,
 )
-from vsumdata.stages.web import Fetcher, Limits
+from vsumdata.stages.web import SHORTENERS, Fetcher, Limits, is_short
 from vsumdata.stages.web_cache import decode_html
 
 __all__ = ["Article", "Step", "canonical_url", "find_article_url", "load", "parse_article", "unpack_html"]
 
-LINK = re.compile(r"(?:https?://|(?<![\w.@/-])(?:www\.|m\.)?(?:wikihow|ehow)\.com/)[^\s<>\"“”]{1,2000}", re.IGNORECASE)
+HOSTS = r"(?:www\.|m\.)?(?:wikihow|ehow)\.com|" + "|".join(map(re.escape, sorted(SHORTENERS)))
+LINK = re.compile(rf"(?:https?://|(?<![\w.@/-])(?:{HOSTS})/)[^\s<>\"“”]{{1,2000}}", re.IGNORECASE)
+# Most short links of a description lead to a channel or a shop: the line, or the one before, must speak of an article.
+ANNOUNCED = re.compile(r"wikihow|ehow|article|instructions|recipe|step.by.step|read (?:more|the)", re.IGNORECASE)
+ANNOUNCED_WITHIN = 200  # characters before the link
 NAMESPACES = ["special", "category", "user", "user_talk", "user-talk", "talk", "discussion", "image", "file"]
 NAMESPACES += ["video", "wikihow", "help", "template", "forum", "course"]
 NOT_ARTICLES = frozenset(["", "main-page", "index.php", "api.php"])
@@ -38,33 +42,39 @@ EHOW_ARTICLE = re.compile(r"/(?!video)(?:[a-z]+_)?\d+[_/][^/]+/?", re.IGNORECASE
 BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 
-def find_article_url(description: str, hosts: Sequence[str] = ()) -> str | None:
+def find_article_url(description: str, hosts: Collection[str] = ()) -> str | None:
     """The first link to a wikiHow or eHow article in a video's description, as https and without its query.
 
     `hosts` are further article sites, whose articles lie under /wikihow/ and /ehow/. Links of YouTube's own
-    redirection are looked through; those of shorteners are not articles here.
+    redirection are looked through. Where no link leads to an article openly, the first short link (bit.ly, …)
+    that the text announces as one is returned as it is: only asking its host tells where it leads.
     """
-    for address in links(description):
+    short = None
+    for address, before in links(description):
         try:
             parts = urlsplit(address)
             host, port = (parts.hostname or "").lower().rstrip("."), parts.port
         except ValueError:
             continue
         host, path = host.removeprefix("m."), parts.path
-        if port not in (None, 80, 443) or not is_article(host, path, hosts):
+        if port not in (None, 80, 443):
             continue
-        return f"https://{'www.' if host in ('wikihow.com', 'ehow.com') else ''}{host}{path.rstrip('/')}"
-    return None
+        if is_article(host, path, hosts):
+            return f"https://{'www.' if host in ('wikihow.com', 'ehow.com') else ''}{host}{path.rstrip('/')}"
+        if short is None and host in SHORTENERS and path.strip("/") and ANNOUNCED.search(before):
+            short = f"https://{host}{path}"
+    return short
 
 
-def links(text: str) -> Iterator[str]:
-    """Every address in a text, without the punctuation around it."""
+def links(text: str) -> Iterator[tuple[str, str]]:
+    """Every address in a text, without the punctuation around it, and its line and the line before, up to it."""
     for match in LINK.finditer(text):
         address = trimmed(match.group())
         if not address.lower().startswith("http"):
             address = f"https://{address}"
         redirected = re.match(r"https?://(?:www\.)?youtube\.com/redirect\?(.*)", address, re.IGNORECASE)
-        yield parse_qs(redirected[1]).get("q", [""])[0] if redirected else address
+        before = text[max(0, match.start() - ANNOUNCED_WITHIN) : match.start()]
+        yield parse_qs(redirected[1]).get("q", [""])[0] if redirected else address, "\n".join(before.split("\n")[-2:])
 
 
 def trimmed(address: str) -> str:
@@ -77,7 +87,7 @@ def trimmed(address: str) -> str:
         address = address[:-1]
 
 
-def is_article(host: str, path: str, hosts: Sequence[str]) -> bool:
+def is_article(host: str, path: str, hosts: Collection[str]) -> bool:
     if host in hosts:
         return re.match(r"/(wikihow|ehow)/[^/]", path) is not None
     if host == "ehow.com" or host.endswith(".ehow.com"):
@@ -93,7 +103,8 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     """A function row → payload of `articles`, from a local file, given steps or the web, in this order.
 
     It raises `SkipVideo` (no_article, article_gone, robots), `FailVideo` (no_steps, not_allowed, too_large,
-    unreadable), and what `Fetcher.get` raises.
+    unreadable), and what `Fetcher.get` raises. An address that leads to another page than an article, as those
+    of deleted ones do, is `article_gone`.
     """
     fetcher = Fetcher(context)
 
@@ -102,13 +113,22 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         url = source.get("article_url") or video.get("article_url")
         if source.get("article"):
             return from_file(Path(source["article"]), url)
-        if source.get("steps"):
+        if source.get("steps") is not None:  # an empty list is a defect of its record, and no wish for the page
             return from_steps(source["steps"], source.get("title") or video.get("title"), url)
         if not url:
             raise SkipVideo("no_article")
+        if is_short(url):
+            target = fetcher.expand(url)
+            if not (found := find_article_url(target, fetcher.local)) or is_short(found):
+                raise SkipVideo("no_article", f"{url} leads to {target}")
+            url = found
         page = fetcher.get(url)
+        if page.url != url and find_article_url(page.url, fetcher.local) is None:
+            raise SkipVideo("article_gone", f"{url} leads to {page.url}")
         article = parse_article(page.text, page.url)
-        return payload(article, page.url, page.body, page.retrieved_at)
+        # A charset that only the header told would be lost.
+        body = page.body if decode_html(page.body) == page.text else page.text.encode()
+        return payload(article, page.url, body, page.retrieved_at)
 
     return article_of
 
@@ -150,7 +170,8 @@ def given_step(given: Any) -> Step:
         for name in ("section", "headline", "text", "image_url", "img", "clip_url", "vid")
     )
     whole = text if text.startswith(headline) else f"{headline} {text}".strip()
-    return Step(section, headline or text, whole, image or image_as or None, clip or clip_as or None)
+    picture = absolute(image or image_as, HOME[WIKIHOW])
+    return Step(section, headline or text, whole, picture, clip_address(clip or clip_as))
 
 
 def payload(article: Article, url: str | None, html: bytes | None, retrieved_at: datetime | None) -> Row:

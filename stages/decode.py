@@ -24,6 +24,7 @@ from vsumdata.stages.ffmpeg import INPUT, Child, ffmpeg_program, ffmpeg_version
 from vsumdata.stages.probe import MediaInfo, VideoStream, probe
 
 AUDIO_RATE = 16_000
+AUDIO_PIECE_BYTES = 1 << 20  # whole samples: a read comes short only at the end
 MAX_AUDIO_S = 12 * 3600
 MAX_FRAMES = 200_000  # a made-up time stamp must not ask for years of frames
 CLOCK_S = 2e-6  # the container's start is printed in microseconds, and frame times are sums of fractions
@@ -262,27 +263,27 @@ def read_frames(path: str | Path, wanted: Wanted) -> FrameReader:
     return FrameReader(path, info, info.best_video, wanted)
 
 
-def read_audio(path: str | Path, *, timeout_s: float = 1700.0) -> np.ndarray:
-    """The sound of the best audio stream, float32 mono at `AUDIO_RATE`, from the container's start.
+def stream_audio(path: str | Path, *, timeout_s: float = 1700.0) -> Generator[np.ndarray]:
+    """The sound of the best audio stream in pieces, float32 mono at `AUDIO_RATE`, from the container's start.
 
-    Gaps are silence; no audio stream gives an empty array. Raises FailVideo as `probe` does.
+    Gaps are silence; no audio stream gives nothing. Raises FailVideo as `probe` does.
     """
     info = probe(path)
     if info.best_audio is None:
-        return np.empty(0, np.float32)
+        return
     # Without it, sound that starts late would be early by as much.
     in_time = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
     args = [*INPUT, "-i", f"file:{path}", "-map", f"0:{info.best_audio.index}", "-af", in_time, "-ac", "1"]
     args += ["-f", "f32le", "pipe:1"]
     if info.video and not JUMPING.isdisjoint(info.format.split(",")):
         args += ["-map", "0:v", "-c", "copy", "-f", "null", "-"]
-    sound = bytearray()  # grows in place: joining chunks would need the memory twice
+    num_bytes = 0
     with Child(args, timeout_s) as child:
-        while chunk := child.stdout.read(1 << 20):
-            sound += chunk
-            if len(sound) > MAX_AUDIO_S * AUDIO_RATE * 4:
+        while piece := child.stdout.read(AUDIO_PIECE_BYTES):
+            num_bytes += len(piece)
+            if num_bytes > MAX_AUDIO_S * AUDIO_RATE * 4:
                 raise FailVideo("too_big", f"more than {MAX_AUDIO_S // 3600} hours of sound")
+            yield np.frombuffer(piece, np.float32, len(piece) // 4)
         said = child.finish()
-    if not sound and said:
+    if not num_bytes and said:
         raise FailVideo("unreadable", said)
-    return np.frombuffer(sound, np.float32, len(sound) // 4)

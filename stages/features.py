@@ -17,6 +17,7 @@ from vsumdata.datasets.splits import normalise, split_of
 from vsumdata.pipeline.errors import SchemaError, SkipVideo
 from vsumdata.pipeline.stage import Context, Row
 from vsumdata.stages.text import TextEncoder
+from vsumdata.stages.web import is_short
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 EHOW_NUMBER = re.compile(r"^how[-_]\d+[-_]")
@@ -39,7 +40,7 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
         task = task_of(video, article)
         payload = {
             **{name: video[name] for name in ("title", "source", "url", "license", "duration_s")},
-            "article_url": video["article_url"] or (article or {}).get("url"),
+            "article_url": article_url_of(video, article),
             "task": task,
             "split": split_of(task, options["split"]),
             **frame_columns(frames, video["heatmap"], options["frame_dim"], options.get("fps", 1.0)),
@@ -117,6 +118,12 @@ def replay_score(num_frames: int, heatmap: Sequence[Mapping[str, float]] | None,
     return value[np.clip(holder, 0, None)]
 
 
+def article_url_of(video: Mapping[str, Any], article: Mapping[str, Any] | None) -> str | None:
+    """The article's own address, else what the description links to; a short link tells nothing."""
+    url = (article or {}).get("url") or video["article_url"]
+    return None if url and is_short(url) else url
+
+
 def task_of(video: Mapping[str, Any], article: Mapping[str, Any] | None) -> str:
     """What the video shows how to do: the article's title, else its address, else the video's title.
 
@@ -125,7 +132,7 @@ def task_of(video: Mapping[str, Any], article: Mapping[str, Any] | None) -> str:
     """
     if title := ((article or {}).get("title") or "").strip():
         return title
-    if url := video["article_url"] or (article or {}).get("url"):
+    if url := article_url_of(video, article):
         slug = PurePosixPath(unquote(urlsplit(url).path)).name
         slug = EHOW_NUMBER.sub("", re.sub(r"\.html?$", "", slug))
         if task := normalise(re.sub(r"[-_]", " ", slug)):

@@ -16,7 +16,8 @@ class LinkedStep(NamedTuple):
     section: str
     headline: str
     text: str
-    image_url: str | None
+    image_url: str | None = None  # as the page has them, perhaps without a host
+    clip_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def steps_of(value: Any, section: str = "", depth: int = 0) -> Iterator[LinkedSt
             yield from steps_of(item, section, depth + 1)
     elif isinstance(value, str):
         if text := plain(value):
-            yield LinkedStep(section, "", text, None)
+            yield LinkedStep(section, "", text)
     elif isinstance(value, dict) and set(types(value)) & {"HowToSection", "ItemList"}:
         yield from steps_of(value.get("itemListElement"), plain(value.get("name")) or section, depth + 1)
     elif isinstance(value, dict):
@@ -79,14 +80,16 @@ def steps_of(value: Any, section: str = "", depth: int = 0) -> Iterator[LinkedSt
             text = " ".join(direction.text for direction in directions)
         whole = text if text.startswith(headline) else f"{headline} {text}".strip()
         if whole:
-            yield LinkedStep(section, headline, whole, image_of(value.get("image")))
+            image, clip = address_of(value.get("image"), "url"), address_of(value.get("video"), "contentUrl")
+            yield LinkedStep(section, headline, whole, image, clip)
 
 
-def image_of(value: Any) -> str | None:
+def address_of(value: Any, key: str) -> str | None:
+    """The address of the first picture or clip: it stands alone or in an object."""
     if isinstance(value, list) and value:
         value = value[0]
     if isinstance(value, dict):
-        value = value.get("url")
+        value = value.get(key)
     return clean(value) if isinstance(value, str) and value else None
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo
+from vsumdata.pipeline.errors import FailVideo, SkipVideo
 from vsumdata.pipeline.stage import Context, Function, Row
+from vsumdata.stages.download import NOTE, download
+from vsumdata.stages.extraction import Session
+from vsumdata.stages.probe import MediaInfo, probe
 from vsumdata.stages.transcripts import from_captions
-from vsumdata.stages.transport import open_ytdlp
-from vsumdata.stages.youtube import RETRY_AFTER_S, as_ours, settings, wait_turn
 
-# CLIP looks at 224 pixels, so the smallest picture of at least that height serves.
-FORMATS = {
-    "picture": "wv*[height>=224][height<=360]/wv*[height>=224]/bv*/b",
-    "sound": "wa/wa*/w",
-}
+SMALLEST_SIDE = 224  # pixels
 
 
 def fetch_picture(options: Mapping[str, Any], context: Context) -> Function:
     """Adds `media`, the path of a file with the video's picture."""
 
+    session = Session(context)
+
     def fetch(row: Row) -> Row:
-        return row | obtain(row, "picture", context)
+        return row | obtain(row, "picture", session)
 
     return fetch
 
@@ -32,88 +34,86 @@ def fetch_picture(options: Mapping[str, Any], context: Context) -> Function:
 def fetch_sound(options: Mapping[str, Any], context: Context) -> Function:
     """Adds `media`, the path of a file with the video's sound, where its captions do not serve."""
 
+    session = Session(context)
+
     def fetch(row: Row) -> Row:
         if from_captions(row["videos"], options["languages"])[0] is not None:
             return row
-        return row | obtain(row, "sound", context)
+        return row | obtain(row, "sound", session)
 
     return fetch
 
 
-def obtain(row: Row, what: str, context: Context) -> Row:
+def obtain(row: Row, what: str, session: Session) -> Row:
     """`media` and, for a download that is not kept, `cleanup`."""
     own = row["source"]["video"]
     if own:
         if not Path(own).exists():
             raise FailVideo("file_missing", own)
         return {"media": own}
-    kept = context.crawl.get("keep_media", False)
+    context = session.context
     folder = context.media_dir(row["video_id"])
-    path = finished(folder, what) if kept else None
-    if path is None:
+    kept = context.crawl.get("keep_media", False) and "://" not in context.root  # as `media_dir` decides
+    path = bring(row["videos"]["url"], folder, what, session, resumable=kept)
+    return {"media": str(path)} | ({} if kept else {"cleanup": [str(path), str(folder)]})
+
+
+def bring(url: str, folder: Path, what: str, session: Session, *, resumable: bool) -> Path:
+    """The finished file: the one that lies in `folder`, else downloaded; under a lock, so that one of two fetches it.
+
+    A download that broke off stays in `folder/<what>.partial` where it is `resumable`; else nothing stays.
+    """
+    partial = folder / f"{what}.partial"
+    with locked(partial):
         try:
-            path = download(row["videos"]["url"], folder, what, context)
+            return finished(folder, what) or finish(*download(url, partial, what, session), what)
+        except (SkipVideo, FailVideo):
+            resumable = False
+            raise
         finally:
-            if path is None and not kept:
-                shutil.rmtree(folder, ignore_errors=True)
-    return {"media": str(path)} | ({} if kept else {"cleanup": [str(path)]})
+            if not (resumable and (partial / NOTE).exists() and list(partial.glob("*.part"))):
+                shutil.rmtree(partial, ignore_errors=True)
+                with contextlib.suppress(OSError):  # not empty: what else is kept of the video
+                    folder.rmdir()
 
 
 def finished(folder: Path, what: str) -> Path | None:
-    """A download that is complete (yt-dlp renames its `.part` at the end)."""
-    found = [path for path in folder.glob(f"{what}.*") if path.suffix not in {".part", ".ytdl"}]
-    return found[0] if found else None
+    """A whole download whose name says that it serves: `picture.webm`, `picture+sound.mp4`."""
+    return next((path for path in folder.glob("*.*") if path.is_file() and what in path.stem.split("+")), None)
 
 
-def download(url: str, folder: Path, what: str, context: Context) -> Path:
-    import yt_dlp
-
-    too_big: list[str] = []
-    limit_bytes = int(context.crawl.get("max_media_mb", 500) * 1e6)
-
-    def watch(progress: Mapping[str, Any]) -> None:
-        if (progress.get("downloaded_bytes") or 0) > limit_bytes:
-            too_big.append(f"more than {limit_bytes / 1e6:g} MB")
-            raise yt_dlp.utils.DownloadCancelled(too_big[0])
-
-    options = settings(
-        context,
-        format=FORMATS[what],
-        paths={"home": str(folder)},
-        outtmpl={"default": f"{what}.%(ext)s"},
-        max_filesize=limit_bytes,
-        progress_hooks=[watch],
-        ignore_no_formats_error=False,
-    )
-    wait_turn(url, context)
-    with open_ytdlp(options, context.transport) as ydl:
-        try:
-            ydl.extract_info(url, download=True)
-        except yt_dlp.utils.DownloadCancelled as error:
-            raise SkipVideo("too_big", str(error)) from error
-        except yt_dlp.utils.YoutubeDLError as error:
-            if isinstance(cause := root_cause(error), OSError) and cause.errno is not None and not is_network(cause):
-                raise cause from error
-            raise as_ours(error, url) from error
-    path = finished(folder, what)
-    if path is None:
-        # yt-dlp only remarks on a file above max_filesize.
-        partial = any(folder.glob("*.part"))
-        if partial:
-            raise RetryVideo("transient", RETRY_AFTER_S, "the download did not finish")
-        raise SkipVideo("too_big", f"more than {limit_bytes / 1e6:g} MB")
-    return path
+def finish(path: Path, info: Mapping[str, Any], what: str) -> Path:
+    """Give a download its name, once it is seen to be media. Raises FailVideo `unreadable`."""
+    serves = {what} | also_serves(info, probe(path))
+    return path.replace(path.parent.parent / f"{'+'.join(sorted(serves))}{path.suffix}")
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """What is behind a DownloadError: `exc_info[1]`, then its causes."""
+def also_serves(info: Mapping[str, Any], found: MediaInfo) -> set[str]:
+    """What else is in a file; sound only in the original language, as far as the site tells."""
+    serves = set()
+    languages = [f.get("language_preference") or -1 for f in info.get("formats") or () if f.get("acodec") != "none"]
+    if found.audio and (info.get("language_preference") or -1) >= max(languages, default=-1):
+        serves.add("sound")
+    if found.best_video and min(found.best_video.shown_size) >= SMALLEST_SIDE:
+        serves.add("picture")
+    return serves
+
+
+@contextlib.contextmanager
+def locked(partial: Path) -> Iterator[None]:
+    """Make the folder and hold `lock` in it. Whoever held it before may have removed the folder: then again."""
     while True:
-        info = getattr(error, "exc_info", None)
-        inner = info[1] if info and info[1] is not error else error.__cause__ or error.__context__
-        if inner is None:
-            return error
-        error = inner
-
-
-def is_network(error: OSError) -> bool:
-    return isinstance(error, ConnectionError | TimeoutError) or type(error).__module__ not in {"builtins"}
+        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (partial / "lock").open("a")
+        except FileNotFoundError:
+            continue
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                is_there = os.path.samestat(os.fstat(lock.fileno()), os.stat(partial / "lock"))
+            except FileNotFoundError:
+                continue
+            if is_there:
+                yield
+                return

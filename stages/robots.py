@@ -6,6 +6,7 @@ neither `*` nor `$`, which wikiHow's file is full of.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
@@ -13,9 +14,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 @dataclass(frozen=True)
 class Robots:
-    """The rules for one crawler: (pattern, is it allowed)."""
+    """The rules for one crawler: (pattern, is it allowed), and the seconds that it should leave between requests."""
 
     rules: Sequence[tuple[str, bool]] = ()
+    delay_s: float = 0.0
 
     def allows(self, url: str) -> bool:
         """The longest pattern that fits decides; of two equally long ones the permission; none: allowed."""
@@ -27,8 +29,8 @@ class Robots:
 
 def read_robots(text: str, agent: str) -> Robots:
     """The rules for `agent` (a product name): those of its own groups, else those for `*`."""
-    own: list[tuple[str, bool]] = []
-    general: list[tuple[str, bool]] = []
+    own: list[tuple[str, str]] = []
+    general: list[tuple[str, str]] = []
     named, all_agents, in_rules, is_own = False, False, True, False
     for key, value in lines(text):
         if key == "user-agent":
@@ -37,13 +39,18 @@ def read_robots(text: str, agent: str) -> Robots:
             is_own |= value.lower() == agent.lower()
             all_agents |= value == "*"
             named |= is_own
-        elif key in ("allow", "disallow"):
+        elif key in ("allow", "disallow", "crawl-delay"):
             in_rules = True
-            if value:
-                rule = (canonical(value), key == "allow")
-                own += [rule] if is_own else []
-                general += [rule] if all_agents else []
-    return Robots(tuple(own if named else general))
+            own += [(key, value)] if is_own else []
+            general += [(key, value)] if all_agents else []
+    found = own if named else general
+    rules = [(canonical(value), key == "allow") for key, value in found if value and key != "crawl-delay"]
+    return Robots(tuple(rules), max((delay(value) for key, value in found if key == "crawl-delay"), default=0.0))
+
+
+def delay(value: str) -> float:
+    """Crawl-delay is not in the RFC, but many files give it, in seconds."""
+    return float(value) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) else 0.0
 
 
 def lines(text: str) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,9 @@ LIVE = frozenset({"is_live", "is_upcoming", "post_live"})
 def decide(row: Mapping[str, Any], select: Select | Mapping[str, Any]) -> str | None:
     """Why a video of the `videos` table is not wanted, or None to keep it.
 
-    The limits on views is strict (`view_count > min_views`). For one's own files only the rules that the
-    manifest writes apply, and a rule about a field that the record does not give passes.
+    The limit on views is strict (`view_count > min_views`). For one's own files only the rules that the
+    manifest writes apply, and a rule about a field that the record does not give passes. A field of the
+    wrong type counts as not given.
     """
     rules = select if isinstance(select, Select) else Select.model_validate(dict(select))
     own = is_own_file(row.get("source"))
@@ -22,8 +23,11 @@ def decide(row: Mapping[str, Any], select: Select | Mapping[str, Any]) -> str | 
     def applies(rule: str) -> bool:
         return not own or rule in rules.model_fields_set
 
-    views, duration_s = row.get("view_count"), row.get("duration_s")
-    if row.get("live_status") in LIVE:
+    views, duration_s = (
+        value if isinstance(value, int | float) and not isinstance(value, bool) else None
+        for value in (row.get("view_count"), row.get("duration_s"))
+    )
+    if str(row.get("live_status")) in LIVE:
         return "live"
     if row.get("media_type") == "livestream" and applies("tabs") and "streams" not in rules.tabs:
         return "live"
@@ -44,8 +48,13 @@ def decide(row: Mapping[str, Any], select: Select | Mapping[str, Any]) -> str | 
     return None
 
 
-def is_own_file(source: str | None) -> bool:
-    return (source or "").startswith("files:")
+def has_heatmap(row: Mapping[str, Any]) -> bool | None:
+    """Whether a fetched video came with a heatmap; None where nothing was fetched."""
+    return bool(row["heatmap"]) if row["fetched"] and not is_own_file(row["source"]) else None
+
+
+def is_own_file(source: Any) -> bool:
+    return isinstance(source, str) and source.startswith("files:")
 
 
 def worth_fetching(listed_view_count: int | None, min_views: int | None) -> bool:

@@ -2,7 +2,8 @@
 
 A text with enough sentence marks (`WORDS_PER_SENTENCE_MARK`) is cut after them. Without marks, as in many
 automatic captions, it is cut where the speaker pauses (`PAUSE_S`), and without a pause for `MAX_WORDS` at the
-longest gap in the second half of those words.
+longest gap in the second half of those words. Scripts that put no spaces between words (`UNSPACED`) count a
+word for each `LETTERS_PER_WORD` letters.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ WORDS_PER_SENTENCE_MARK = 40  # fewer marks than one in so many words: the text 
 PAUSE_S, MAX_WORDS = 0.7, 25  # where unpunctuated text is cut
 LONG_PAUSE_S, MAX_PUNCTUATED_WORDS = 4.0, 80  # where even punctuated text is cut inside a sentence
 
-MARKS, CLOSING = ".?!…", "\"'”’»)]"
+MARKS, CLOSING = ".?!…؟۔।॥。！？｡", "\"'”’»)]」』）"
+ALWAYS_LAST = frozenset("?!؟۔।॥。！？｡")
+# Thai and Lao, Burmese, Khmer, Japanese and Chinese
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+LETTERS_PER_WORD = 2
 NEVER_LAST = frozenset(
     ["mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "jr.", "sr.", "vs.", "e.g.", "i.e.", "approx.", "fig."]
 )
@@ -43,7 +50,7 @@ def sentences(words: Sequence[Word]) -> Iterator[Sentence]:
         return
     marks = [ends_sentence(word.text, after.text) for word, after in pairwise(words)]
     num_marks = sum(marks) + bool(final_mark(words[-1].text))
-    punctuated = num_marks * WORDS_PER_SENTENCE_MARK >= len(words)
+    punctuated = num_marks * WORDS_PER_SENTENCE_MARK >= sum(map(size, words))
     limits = (LONG_PAUSE_S, MAX_PUNCTUATED_WORDS) if punctuated else (PAUSE_S, MAX_WORDS)
     first = 0
     for i, is_last in enumerate([*marks, True]):
@@ -61,7 +68,7 @@ def ends_sentence(word: str, following: str) -> bool:
     mark = final_mark(word)
     if not mark:
         return False
-    if "?" in mark or "!" in mark:
+    if not ALWAYS_LAST.isdisjoint(mark):
         return True
     if word.lower().lstrip("\"'“‘([") in NEVER_LAST or re.fullmatch(r"\d{1,2}\.", word):
         return False
@@ -75,14 +82,26 @@ def final_mark(word: str) -> str:
     return body[len(body.rstrip(MARKS)) :]
 
 
+def size(word: Word) -> int:
+    """How many words it counts for."""
+    return max(1, len(UNSPACED.findall(word.text)) // LETTERS_PER_WORD)
+
+
 def cut(part: Sequence[Word], pause_s: float, max_words: int) -> Iterator[Sequence[Word]]:
     """Cut at pauses of `pause_s`, and at the longest gap in the second half of `max_words` without one."""
-    first, half = 0, max_words // 2
+    first = 0
     while first < len(part):
-        window = part[first : first + max_words + 1]
-        gaps = [after.start_s - before.end_s for before, after in pairwise(window)]
-        stop = next((i for i, gap in enumerate(gaps, 1) if gap >= pause_s), len(window))
-        if stop > max_words:
-            stop = max(range(half + 1, max_words + 1), key=lambda i: (gaps[i - 1], i))
-        yield part[first : first + stop]
-        first += stop
+        stop, length, latest = first + 1, size(part[first]), first + 1
+        longest = (-1.0, latest)  # the longest gap so far in the second half, and where
+        while stop < len(part) and length <= max_words:
+            gap_s = part[stop].start_s - part[stop - 1].end_s
+            if gap_s >= pause_s:
+                break
+            if length > max_words // 2:
+                longest = max(longest, (gap_s, stop))
+            length += size(part[stop])
+            stop += 1
+        if length > max_words:
+            stop = longest[1]
+        yield part[first:stop]
+        first = stop

@@ -1,8 +1,7 @@
-"""Speech recognition: voice activity → windows of at most 30 s → words with times.
+"""Speech recognition: windows of speech → words with times, by either of two engines.
 
-Times are seconds from the start of the sound; audio is float32 mono at 16 kHz. Voice activity decides which
-stretches are decoded at all: Whisper invents text in silence and music. Batched decoding can lose speech or
-repeat itself, so each window's result is checked, and one that fails is decoded again sequentially.
+Times are seconds from the start of the sound; audio is float32 mono at 16 kHz. Batched decoding can lose speech
+or repeat itself, so each window's result is checked, and one that fails is decoded again sequentially.
 """
 
 from __future__ import annotations
@@ -15,11 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from vsumdata.stages.sentences import Word
+from vsumdata.stages.voice import SAMPLE_RATE_HZ, Window, uncovered_s
 
-SAMPLE_RATE_HZ = 16_000
-WINDOW_S = 30.0  # what Whisper's encoder sees at once
-VAD_PIECE_S = 600.0  # the voice detector copies its input several times: a long talk goes through in pieces
-VAD = {"max_speech_duration_s": 28.0, "min_silence_duration_ms": 300, "speech_pad_ms": 200}
 BATCH_WINDOWS = {"cpu": 8, "cuda": 24}
 BEAM_SIZE = 5
 
@@ -30,28 +26,6 @@ MAX_NO_SPEECH_PROB = 0.6
 # Slow narration has about one word per second of speech, ordinary talk two to three.
 MIN_WORDS_PER_S = 0.5
 MAX_UNCOVERED_S = 4.0  # speech without a word for longer than this was dropped
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of at most `WINDOW_S` seconds and the spans of speech in it."""
-
-    speech: tuple[tuple[float, float], ...]
-
-    @property
-    def start_s(self) -> float:
-        return self.speech[0][0]
-
-    @property
-    def end_s(self) -> float:
-        return self.speech[-1][1]
-
-    @property
-    def speech_s(self) -> float:
-        return sum(stop - start for start, stop in self.speech)
-
-    def cut(self, audio: np.ndarray) -> np.ndarray:
-        return audio[round(self.start_s * SAMPLE_RATE_HZ) : round(self.end_s * SAMPLE_RATE_HZ)]
 
 
 @dataclass(frozen=True)
@@ -83,63 +57,12 @@ class Engine(Protocol):
         """The same for one window, sequentially and with rising temperatures where the text is poor."""
 
 
-# --- where there is speech ------------------------------------------------------------------------------
-
-
-def speech_spans(audio: np.ndarray) -> list[tuple[float, float]]:
-    """The stretches of `audio` that hold speech, each at most 28 s, in order."""
-    from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-    options = VadOptions(**VAD)
-    spans, start = [], 0
-    while start < len(audio):
-        stop = min(start + int(VAD_PIECE_S * SAMPLE_RATE_HZ), len(audio))
-        found = get_speech_timestamps(audio[start:stop], options)
-        # A span that reaches the piece's end may go on: the next piece starts with it.
-        if found and stop < len(audio) and found[-1]["end"] >= stop - start and found[-1]["start"] > 0:
-            stop = start + found.pop()["start"]
-        spans += [(start + span["start"], start + span["end"]) for span in found]
-        start = stop
-    return [(first / SAMPLE_RATE_HZ, last / SAMPLE_RATE_HZ) for first, last in spans]
-
-
-def windows_of(spans: Sequence[tuple[float, float]]) -> list[Window]:
-    """Pack spans into windows; a full one is closed at the longest pause in its second half."""
-    windows, rest = [], list(spans)
-    while rest:
-        count = 1
-        while count < len(rest) and rest[count][1] - rest[0][0] <= WINDOW_S:
-            count += 1
-        if count < len(rest):
-            late = [i for i in range(1, count + 1) if rest[i - 1][1] - rest[0][0] >= WINDOW_S / 2]
-            count = max(late, key=lambda i: rest[i][0] - rest[i - 1][1], default=count)
-        windows.append(Window(tuple(rest[:count])))
-        rest = rest[count:]
-    return windows
-
-
-def uncovered_s(window: Window, words: Iterable[Word]) -> float:
-    """The longest stretch of the window's speech in which no word was recognised."""
-    longest, marks = 0.0, sorted((word.start_s, word.end_s) for word in words)
-    for start, stop in window.speech:
-        at = start
-        for first, last in marks:
-            if first >= stop:
-                break
-            longest, at = max(longest, first - at), max(at, last)
-        longest = max(longest, stop - at)
-    return longest
-
-
 def complete(window: Window, segments: Sequence[Segment]) -> bool:
     """Whether credible words cover the window's speech."""
     words = [word for segment in segments for word in segment.words]
     sure = all(segment.credible() and segment.avg_logprob >= MIN_AVG_LOGPROB for segment in segments)
     enough = len(words) >= MIN_WORDS_PER_S * window.speech_s
     return sure and enough and uncovered_s(window, words) <= MAX_UNCOVERED_S
-
-
-# --- what is said ---------------------------------------------------------------------------------------
 
 
 def transcribe(
@@ -222,7 +145,7 @@ class FasterWhisper:
 
 
 class OpenAIWhisper:
-    """The reference implementation; each window is decoded by its own sequential loop."""
+    """The reference implementation; the windows of a video are decoded in one batch, doubtful ones sequentially."""
 
     def __init__(self, location: str, device: str, threads: int) -> None:
         import torch
@@ -232,18 +155,58 @@ class OpenAIWhisper:
         known = location in whisper.available_models()
         self.model = whisper.load_model(location if known else str(Path(location)), device=device)
         self.fp16 = device == "cuda"
+        self.batch = BATCH_WINDOWS[device]
 
     def language_probs(self, audio: np.ndarray) -> Mapping[str, float]:
-        import whisper
-
         if not self.model.is_multilingual:
             return {"en": 1.0}
-        padded = whisper.pad_or_trim(audio)
-        mel = whisper.log_mel_spectrogram(padded, self.model.dims.n_mels).to(self.model.device)
-        return self.model.detect_language(mel)[1]
+        return self.model.detect_language(self.spectrogram(audio))[1]
 
     def recognise(self, audio: np.ndarray, windows: Sequence[Window], language: str) -> list[list[Segment]]:
-        return [self.recognise_carefully(audio, window, language) for window in windows]
+        import torch
+        import whisper
+
+        options = whisper.DecodingOptions(
+            language=language, without_timestamps=True, beam_size=BEAM_SIZE, fp16=self.fp16
+        )
+        results: list[list[Segment]] = []
+        for at in range(0, len(windows), self.batch):
+            cuts = [window.cut(audio) for window in windows[at : at + self.batch]]
+            mels = torch.stack([self.spectrogram(cut) for cut in cuts])
+            decoded = whisper.decode(self.model, mels, options)
+            for window, cut, mel, result in zip(windows[at:], cuts, mels, decoded, strict=False):
+                found = self.with_words(result, mel, len(cut), language)
+                results.append([_later(_segment(found, found["words"]), window.start_s)])
+        return results
+
+    def spectrogram(self, audio: np.ndarray) -> Any:
+        """Of at most 30 s, as the encoder takes it."""
+        import whisper
+
+        mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(audio), self.model.dims.n_mels, device=self.model.device)
+        return mel.half() if self.fp16 else mel
+
+    def with_words(self, result: Any, mel: Any, num_samples: int, language: str) -> dict[str, Any]:
+        """A window's result as the one segment that openai-whisper's `transcribe` would make of it."""
+        from whisper.audio import HOP_LENGTH
+        from whisper.timing import add_word_timestamps
+        from whisper.tokenizer import get_tokenizer
+
+        duration_s = num_samples / SAMPLE_RATE_HZ
+        found = {**vars(result), "seek": 0, "start": 0.0, "end": duration_s, "words": []}
+        tokenizer = get_tokenizer(
+            self.model.is_multilingual, num_languages=self.model.num_languages, language=language, task="transcribe"
+        )
+        if any(token < tokenizer.eot for token in result.tokens):
+            add_word_timestamps(
+                segments=[found],
+                model=self.model,
+                tokenizer=tokenizer,
+                mel=mel,
+                num_frames=num_samples // HOP_LENGTH,
+                last_speech_timestamp=0.0,
+            )
+        return found
 
     def recognise_carefully(self, audio: np.ndarray, window: Window, language: str) -> list[Segment]:
         result = self.model.transcribe(

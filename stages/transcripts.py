@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,14 +10,14 @@ from typing import Any
 
 from vsumdata.pipeline.errors import FailVideo, SkipVideo
 from vsumdata.pipeline.stage import Context, Row
-from vsumdata.stages import speech
+from vsumdata.stages import speech, voice
 from vsumdata.stages.captions import CaptionError, Sentence, parse_captions
-from vsumdata.stages.decode import read_audio
+from vsumdata.stages.decode import stream_audio
 from vsumdata.stages.sentences import Word, sentences
 
 __all__ = ["Sentence", "load", "parse_captions"]
 
-AUDIO_TIMEOUT_S = 900.0  # three hours of sound take about a minute
+AUDIO_TIMEOUT_S = 1700.0  # decoding waits while the model listens
 # Below it Whisper guesses the language of what is hardly speech: it is decoded as the first one asked for.
 MIN_LANGUAGE_PROBABILITY = 0.5
 NO_SPACE_AFTER = ("。", "！", "？")
@@ -66,25 +67,36 @@ def from_captions(video: Mapping[str, Any], languages: Sequence[str]) -> tuple[R
 
 def from_speech(media: str, options: Mapping[str, Any], engine: Callable[[], speech.Engine]) -> Row:
     """The transcript that Whisper gives; sound without speech is `none`, with no sentences."""
-    audio = read_audio(media, timeout_s=AUDIO_TIMEOUT_S)
-    windows = speech.windows_of(speech.speech_spans(audio))
-    speech_s = sum(window.speech_s for window in windows)
-    heard = {"engine": options["engine"], "model": options["model"], "speech_s": speech_s}
-    if not windows:
-        return payload("none", None, [], **heard)
-    language, probability = speech.detect_language(engine(), audio, windows)
-    if base(language) not in map(base, options["languages"]):
-        if probability >= MIN_LANGUAGE_PROBABILITY:
-            raise SkipVideo("language", language)
-        language = base(options["languages"][0])
-    results = list(speech.transcribe(engine(), audio, windows, language))
-    found = list(sentences(spoken(word for words, _ in results for word in words)))
-    if not found:
-        return payload("none", None, [], **heard)
-    row = payload("asr", language, found, **heard)
-    if again := sum(twice for _, twice in results):
-        row["detail"] = f"{again} of {len(windows)} windows decoded a second time, sequentially"
+    language: str | None = None
+    words: list[Word] = []
+    speech_s, num_windows, num_again = 0.0, 0, 0
+    with contextlib.closing(stream_audio(media, timeout_s=AUDIO_TIMEOUT_S)) as sound:
+        for stretch in voice.stretches(sound):
+            if not stretch.windows:
+                continue
+            if language is None:
+                language = spoken_language(engine(), stretch, options["languages"])
+            for heard, again in speech.transcribe(engine(), stretch.audio, stretch.windows, language):
+                words += [Word(w.start_s + stretch.start_s, w.end_s + stretch.start_s, w.text) for w in heard]
+                num_again += again
+            speech_s += sum(window.speech_s for window in stretch.windows)
+            num_windows += len(stretch.windows)
+    model = {"engine": options["engine"], "model": options["model"], "speech_s": speech_s}
+    found = list(sentences(spoken(words)))
+    row = payload("asr" if found else "none", language if found else None, found, **model)
+    if num_again:
+        row["detail"] = f"{num_again} of {num_windows} windows decoded a second time, sequentially"
     return row
+
+
+def spoken_language(engine: speech.Engine, stretch: voice.Stretch, languages: Sequence[str]) -> str:
+    """The language of the first speech; raises SkipVideo("language") where it is surely not one asked for."""
+    language, probability = speech.detect_language(engine, stretch.audio, stretch.windows)
+    if base(language) in map(base, languages):
+        return language
+    if probability >= MIN_LANGUAGE_PROBABILITY:
+        raise SkipVideo("language", language)
+    return base(languages[0])
 
 
 def spoken(pieces: Iterable[Word]) -> list[Word]:

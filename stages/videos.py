@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from vsumdata.manifests import tables
-from vsumdata.pipeline.errors import FailVideo, RetryVideo, ThrottledError, VideoError
+from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo, VideoError
 from vsumdata.pipeline.stage import Context, Function, Row
 from vsumdata.stages.articles import find_article_url
 from vsumdata.stages.captions import Track, choose_track
+from vsumdata.stages.extraction import Session
 from vsumdata.stages.probe import probe
 from vsumdata.stages.select import is_own_file, worth_fetching
-from vsumdata.stages.youtube import as_ours, classify, extract
+from vsumdata.stages.youtube import classify
 
 __all__ = ["classify", "describe", "load"]
 
+# Titles under which YouTube lists what nobody can watch.
+UNLISTED = {"[Private video]": "private", "[Deleted video]": "removed"}
+WITH_HEATMAPS = {"youtube", "sample"}  # yt-dlp's extractors that look for one; elsewhere it is absent, not missed
 EMPTY: Row = dict.fromkeys(name for name, _ in tables.VIDEOS)
 TEXT_FIELDS = {
     "source": "extractor",
@@ -41,48 +45,42 @@ TEXT_FIELDS = {
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
     """`options`: `languages`, those whose caption track is taken."""
+    session = Session(context)
 
     def read(row: Row) -> Row:
         record = row["source"]
         if is_own_file(record["source"]):
             found = describe_file(record, options["languages"])
+        elif reason := UNLISTED.get(record["listed_title"] or ""):
+            raise SkipVideo(reason, f"listed as {record['listed_title']}")
         elif not worth_fetching(record["listed_view_count"], context.min_views):
             found = describe_listing(record)
         else:
-            found = fetch(record, options["languages"], context)
+            found = fetch(record, options["languages"], session)
         return found | {"source": record["source"]}
 
     return read
 
 
-def fetch(record: Mapping[str, Any], languages: list[str], context: Context) -> Row:
+def fetch(record: Mapping[str, Any], languages: list[str], session: Session) -> Row:
     """One full extraction, and the caption track in the same breath (its URL expires)."""
-    info, ydl = extract(record["url"], context)
-    try:
-        found = describe(info, hosts=tuple(context.transport))
-        track = choose_track(info, languages)
-        if track is not None:
-            found |= caption_of(track, ydl)
-    finally:
-        ydl.close()
+    info = session.extract(record["url"])
+    if info.get("extractor") not in WITH_HEATMAPS:
+        info.setdefault("heatmap", None)
+    found = describe(info, hosts=tuple(session.context.transport))
+    track = choose_track(info, languages)
+    if track is not None:
+        found |= caption_of(track, session)
     found["title"] = record["title"] or found["title"]
     found["article_url"] = record["article_url"] or found["article_url"]
     return found
 
 
-def caption_of(track: Track, ydl: Any) -> Row:
+def caption_of(track: Track, session: Session) -> Row:
     """`caption` with the track's raw text; a track that is gone is said in `detail` and Whisper takes over."""
-    import yt_dlp
-
-    text = track.data
-    if text is None:
-        try:
-            text = ydl.urlopen(track.url).read().decode("utf-8", "replace")
-        except yt_dlp.networking.exceptions.RequestError as error:
-            ours = as_ours(error, track.url or "")
-            if isinstance(ours, RetryVideo | ThrottledError):
-                raise ours from error
-            return {"detail": f"caption not fetched: {error}"}
+    text = session.text(track.url) if track.url else track.data
+    if not text:
+        return {"detail": f"the {track.kind} {track.language} captions could not be had"}
     return {"caption": {"language": track.language, "kind": track.kind, "format": track.format, "text": text}}
 
 
@@ -90,7 +88,7 @@ def describe(info: Mapping[str, Any], hosts: tuple[str, ...] = ()) -> Row:
     """The payload of `videos` from yt-dlp's info; `hosts` are further article sites.
 
     Raises RetryVideo("heatmap_not_fetched") where the key is missing: absent and not fetched are different.
-    `caption` is there only where the chosen track's text came with the info.
+    `caption` is left to `fetch`: its text is another request.
     """
     if "heatmap" not in info:
         raise RetryVideo("heatmap_not_fetched", 60.0, "the answer lacks the page's initial data")
@@ -166,9 +164,13 @@ def text_or_none(value: Any) -> str | None:
 
 
 def number_or_none(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond every float
+        return None
+    return number if math.isfinite(number) else None
 
 
 def published(value: Any) -> date | None:

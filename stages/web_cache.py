@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,7 +64,10 @@ class WebCache:
         """The page, or None where there is none or its file is damaged."""
         path = self.path(url)
         try:
-            head, _, packed = path.read_bytes().partition(b"\n") if path else (b"", b"", b"")
+            checksum, _, content = path.read_bytes().partition(b"\n") if path else (b"", b"", b"")
+            if checksum != hashlib.sha256(content).hexdigest().encode():
+                return None
+            head, _, packed = content.partition(b"\n")
             fields = json.loads(head)
             fields["retrieved_at"] = datetime.fromisoformat(fields["retrieved_at"])
             size = fields.pop("size_bytes")
@@ -72,7 +76,7 @@ class WebCache:
             return None
 
     def write(self, url: str, page: Page) -> None:
-        """Atomic: a reader sees the old file or the new one."""
+        """Atomic: a reader sees the old file or the new one. A disk that takes no more costs a request later."""
         path = self.path(url)
         if path is None:
             return
@@ -80,12 +84,14 @@ class WebCache:
         body = fields.pop("body")
         fields |= {"retrieved_at": page.retrieved_at.isoformat(), "size_bytes": len(body)}
         content = json.dumps(fields).encode() + b"\n" + pa.compress(body, codec="zstd", asbytes=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.replace(file.name, path)
-            except OSError:
-                os.unlink(file.name)
-                raise
+        checksum = hashlib.sha256(content).hexdigest().encode()
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+                try:
+                    file.write(checksum + b"\n" + content)
+                    file.flush()
+                    os.replace(file.name, path)
+                except OSError:
+                    os.unlink(file.name)
+                    raise

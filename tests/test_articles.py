@@ -1,9 +1,11 @@
 import os
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.web_kit import HOST, serving
 
 from vsumdata.datasets.sample.site import SampleSite
 from vsumdata.manifests.tables import payload
@@ -40,6 +42,10 @@ PAGE = """<html><head><link rel="canonical" href="http://www.wikihow.com/Boil-Eg
             "https://www.wikihow.com/Boil-Eggs",
         ),
         ("https://bit.ly/abc https://www.youtube.com/wikihow", None),
+        ("Subscribe: https://bit.ly/abc\n\nFull article: https://bit.ly/Def?x=1.", "https://bit.ly/Def"),
+        ("Read more on wikiHow:\nbit.ly/Def\nhttps://tinyurl.com/x", "https://bit.ly/Def"),
+        ("Article: https://bit.ly/Def http://www.wikihow.com/Boil-Eggs", "https://www.wikihow.com/Boil-Eggs"),
+        ("Article: https://bit.ly/ https://notbit.ly/x https://bit.ly.evil.example/x", None),
         ("https://notwikihow.com/Boil-Eggs https://wikihow.com.evil.example/Boil-Eggs", None),
         ("https://www.wikihow.com:8080/Boil-Eggs https://[/Boil-Eggs", None),
         ("https://sample.invalid/wikihow/Fold https://sample.invalid/api/x", None),
@@ -107,7 +113,7 @@ def test_local_files_that_cannot_be_used(article_of, tmp_path):
 
 def test_given_steps(article_of):
     given_steps = [
-        {"text": "Mix.", "img": "https://a/1.jpg", "vid": None},
+        {"text": "Mix.", "img": "https://a/1.jpg", "vid": "/1/1a/Mix Step 1.mp4"},
         {"text": " "},
         {"headline": "Bake.", "text": "Half an hour."},
         "Eat.",
@@ -122,10 +128,13 @@ def test_given_steps(article_of):
         ("Eat.", "Eat."),
     ]
     assert row["step"][0]["image_url"] == "https://a/1.jpg"
+    assert row["step"][0]["clip_url"] == "https://www.wikihow.com/video/1/1a/Mix%20Step%201.mp4"
     assert (row["title"], row["site"], row["license"]) == ("Bake", "wikihow", "CC BY-NC-SA 3.0")
     assert row["detail"] == "2 of 5 given steps have no text"
     with pytest.raises(FailVideo, match="no_steps"):
         article_of({"video_id": "a", "source": {"steps": [{"text": ""}]}})
+    with pytest.raises(FailVideo, match="no_steps"):
+        article_of({"video_id": "a", "source": {"steps": [], "article_url": "https://www.wikihow.com/Bake"}})
 
 
 def test_no_article(article_of):
@@ -143,3 +152,19 @@ def test_article_from_the_web(tmp_path):
     assert row["site"] == "wikihow"
     assert len(row["step"]) >= 3
     assert row["retrieved_at"].tzinfo is not None
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-5"])
+def test_the_stored_page_gives_the_same_article_again(tmp_path, charset):
+    page = PAGE.replace("⁄", "/").replace("Stir.", "Перемешайте.").encode(charset)
+    with serving() as site:
+        site.add("/wikihow/Boil-Eggs", (200, {"Content-Type": f"text/html; charset={charset}"}, page))
+        source = {"article_url": f"https://{HOST}/wikihow/Boil-Eggs"}
+        row = load({}, site.context(tmp_path))({"video_id": "a", "source": source, "videos": None})
+    schema = payload("articles", {})
+    table = pa.Table.from_pylist([{name: row[name] for name in schema.names}], schema=schema)
+    pq.write_table(table, tmp_path / "part.parquet")
+    [stored] = pq.read_table(tmp_path / "part.parquet").to_pylist()
+    again = parse_article(unpack_html(stored["html"]), stored["url"])
+    assert [step._asdict() for step in again.steps] == stored["step"]
+    assert "Перемешайте." in again.steps[0].text

@@ -11,7 +11,7 @@ from tests import stage_zoo
 
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.cluster import Pool, pool, run_blocks
+from vsumdata.pipeline.cluster import FETCHED_AHEAD, Pool, pool, run_blocks
 from vsumdata.pipeline.errors import StorageError, UsageError
 from vsumdata.pipeline.stage import Context, Stage
 from vsumdata.pipeline.worker import Job
@@ -68,6 +68,16 @@ def test_a_row_that_hangs_ends_by_its_time_limit(ray_session: None, tmp_path: Pa
     assert rows["hang-0"]["reason"] == "timeout"
     assert "hang" in rows["hang-0"]["detail"], "the trace says where it hung"
     assert {rows["good-0"]["outcome"], rows["good-1"]["outcome"]} == {"done"}
+
+
+def test_downloads_do_not_run_far_ahead_of_the_workers(ray_session: None, tmp_path: Path) -> None:
+    stage, ids = stage_zoo.stage(fetch=stage_zoo.fetch, workers=1), [f"slow-{number}" for number in range(16)]
+    context = Context(root=str(tmp_path / "root"), scratch=str(tmp_path))
+    limits = {"gpus": 0, "row_timeout_s": 60, "max_attempts": 5}
+    job = Job(stage=stage, context=context, fingerprint="f", inputs={}, **limits)
+    on_disk = [len(list(tmp_path.glob("media/*/file"))) for _ in run_blocks(job, stage_zoo.tasks(*ids))]
+    assert len(on_disk) == len(ids)
+    assert 1 < max(on_disk) <= FETCHED_AHEAD + 1
 
 
 def test_the_last_attempt_fails(ray_session: None, tmp_path: Path) -> None:

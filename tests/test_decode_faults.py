@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.numbered_clips import X264, ffmpeg, read, render, with_sound
+from tests.speech_kit import read_audio
 
 from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo, UsageError
-from vsumdata.stages.decode import AUDIO_RATE, Wanted, probe, read_audio, read_frames
+from vsumdata.stages.decode import AUDIO_RATE, Wanted, probe, read_frames
 
 MEDIA = Path(__file__).parents[1].parent / "shared" / "data" / "media"
 

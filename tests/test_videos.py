@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsumdata.manifests import tables
+from vsumdata.datasets.sample.site import HOST, SampleSite
+from vsumdata.manifests import rows, tables
+from vsumdata.manifests.sources import Record
 from vsumdata.pipeline.errors import RetryVideo
+from vsumdata.pipeline.stage import Context
 from vsumdata.stages.select import decide
-from vsumdata.stages.videos import classify, describe
+from vsumdata.stages.videos import TEXT_FIELDS, describe, load, number_or_none
 
 INFO: dict[str, Any] = {
     "id": "abc",
@@ -42,20 +46,49 @@ def test_absent_and_not_fetched_heatmaps_differ() -> None:
         describe({name: value for name, value in INFO.items() if name != "heatmap"})
 
 
+SURROGATES = st.text(st.characters(categories=("Cs", "Lu", "Cc")), max_size=5)
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | SURROGATES | st.just(10**400)
+TIMES = ("start_time", "end_time", "value", "title")
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
+    LEAF,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
+        | st.fixed_dictionaries({}, optional=dict.fromkeys(TIMES, inner))
+    ),
+    max_leaves=10,
 )
+SPANS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(TIMES, LEAF)), max_size=3)
+FIELDS = (*INFO, *TEXT_FIELDS.values(), "subtitles", "automatic_captions", "uploader")
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys((*INFO, "chapters", "subtitles", "channel"), JSON)))
+@settings(deadline=None)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON) | {"heatmap": SPANS | JSON, "chapters": SPANS}))
 def test_describe_raises_only_what_it_says(info: dict[str, Any]) -> None:
     try:
-        assert list(describe(info)) == PAYLOAD
+        found = describe(info)
     except RetryVideo as error:
         assert error.reason == "heatmap_not_fetched"
         assert "heatmap" not in info
+    else:
+        assert list(found) == PAYLOAD
+        rows.to_table(tables.payload("videos", {}), [found])  # and a table takes it
+
+
+@settings(deadline=None)
+@given(JSON)
+def test_numbers_are_finite_or_none(value: Any) -> None:
+    number = number_or_none(value)
+    assert number is None or (isinstance(number, float) and math.isfinite(number))
+
+
+def test_other_sites_have_no_heatmaps_to_miss(tmp_path: Path) -> None:
+    with SampleSite() as site:
+        context = Context(root=str(tmp_path), scratch=str(tmp_path), transport={HOST: site.address})
+        address = f"https://{HOST}/media/pancakes_01.mp4"
+        record = Record(video_id="pancakes_01", source="channel:https://elsewhere.example", url=address)
+        found = load({"languages": ["en"]}, context)({"source": record.as_dict()})
+    assert (found["heatmap"], found["fetched"], found["title"]) == (None, True, "pancakes_01")
 
 
 @pytest.mark.recorded
@@ -68,39 +101,6 @@ def test_recorded_info(recordings: Path) -> None:
     assert found["view_count"] == with_heatmap["view_count"]
     without = describe(json.loads((folder / "pinchflat__example.info.json").read_text()))
     assert without["heatmap"] is None
-
-
-@pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        ("ERROR: [youtube] x: This video is private. Sign in if…", "private"),
-        ("Join this channel to get access to members-only content", "members_only"),
-        ("Video is only available to Music Premium members", "members_only"),
-        ("Sign in to confirm your age. This video may be inappropriate for some users.", "age_restricted"),
-        ("Sign in to confirm you’re not a bot. Use --cookies", "throttled"),
-        ("Sign in to confirm you're not a bot", "throttled"),
-        ("This content isn't available, try again later. The current session has been rate-limited", "throttled"),
-        ("HTTP Error 429: Too Many Requests", "throttled"),
-        ("All player responses are invalid. Your IP is likely being blocked by Youtube", "throttled"),
-        ("YouTube is requiring a captcha challenge before playback", "throttled"),
-        ("The uploader has not made this video available in your country", "region"),
-        ("This live event will begin in 3 hours.", "upcoming"),
-        ("Premieres in 2 days", "upcoming"),
-        ("The channel is not currently live", "live"),
-        ("Video unavailable. This video has been removed by the uploader", "removed"),
-        ("Failed to extract any player response", "removed"),
-        ("This channel does not have a shorts tab", "removed"),
-        ("Failed to resolve url (does the playlist exist?)", "removed"),
-        ("This video is DRM protected", "no_formats"),
-        ("Requested format is not available", "no_formats"),
-        ("Incomplete data received", "transient"),
-        ("The read operation timed out", "transient"),
-        ("HTTP Error 503: Service Unavailable", "transient"),
-        ("something entirely new", "unknown"),
-    ],
-)
-def test_classify(message: str, kind: str) -> None:
-    assert classify(message) == kind
 
 
 KEPT = {"source": "channel:@x", "view_count": 50_001, "duration_s": 100.0, "heatmap": [{"value": 1}]}
@@ -129,3 +129,28 @@ KEPT = {"source": "channel:@x", "view_count": 50_001, "duration_s": 100.0, "heat
 )
 def test_decide(changes: dict[str, Any], select: dict[str, Any], reason: str | None) -> None:
     assert decide(KEPT | changes, select) == reason
+
+
+DECIDED = ("source", "live_status", "media_type", "duration_s", "view_count", "heatmap")
+
+
+@settings(deadline=None)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(DECIDED, JSON | st.just("files:x"))))
+def test_decide_takes_any_row(row: dict[str, Any]) -> None:
+    decisions = {None, "low_views", "no_heatmap", "live", "short", "too_long", "too_short", "views_unknown"}
+    assert decide(row, {}) in decisions
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "live"),
+        ({"live_status": "not_live"}, "short"),
+        ({"live_status": "not_live", "media_type": "video"}, "too_short"),
+        ({"live_status": "not_live", "media_type": "video", "duration_s": 100.0}, "low_views"),
+        ({"live_status": "not_live", "media_type": "video", "duration_s": 100.0, "view_count": 60_000}, "no_heatmap"),
+    ],
+)
+def test_what_holds_whatever_the_rules_is_said_first(changes: dict[str, Any], reason: str) -> None:
+    row = {"source": "channel:@x", "live_status": "is_live", "media_type": "short", "duration_s": 1.0, "view_count": 1}
+    assert decide(row | changes, {}) == reason

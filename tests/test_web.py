@@ -1,78 +1,20 @@
 """Against a local server that the transport map shows as https://site.invalid, so all rules stay on."""
 
-import contextlib
 import gzip
-import threading
-import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 
 import pytest
+from tests.web_kit import HOST, HTML, QUICK, Site, drip, endless, serving
 
 from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo, ThrottledError
 from vsumdata.pipeline.stage import Context
 from vsumdata.stages.web import Fetcher, Limits
 
-HOST = "site.invalid"
-HTML = {"Content-Type": "text/html; charset=utf-8"}
-QUICK = Limits(connect_s=2, read_s=2, total_s=3, attempts=3, backoff_s=0.01, size_bytes=100_000)
-
-
-class Site:
-    """Answers by path with what `pages` holds: (status, headers, body), one after another, the last for ever."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, list[tuple[int, dict[str, str], bytes | Callable]]] = {}
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 5
-
-            def do_GET(self) -> None:
-                site.asked.append((self.path, dict(self.headers.items())))
-                answers = site.pages.get(self.path, [(404, HTML, b"")])
-                status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                if isinstance(body, bytes) and "Content-Length" not in headers:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                with contextlib.suppress(ConnectionError):
-                    if isinstance(body, bytes):
-                        self.wfile.write(body)
-                    else:
-                        body(self.wfile)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
-
-    def add(self, path: str, *answers) -> str:
-        self.pages[path] = list(answers)
-        return f"https://{HOST}{path}"
-
-    def paths(self) -> list[str]:
-        return [path for path, _ in self.asked]
-
-
-def endless(file) -> None:
-    while True:
-        file.write(b"<p>more</p>" * 1000)
-
 
 @pytest.fixture
-def site():
-    found = Site()
-    thread = threading.Thread(target=found.server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
-    thread.join()
+def site() -> Iterator[Site]:
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture
@@ -103,11 +45,12 @@ def test_a_passing_error_is_tried_again(site, fetcher):
     assert site.paths().count("/a") == 3
 
 
-def test_a_lasting_error_is_to_be_tried_later(site, fetcher):
+@pytest.mark.parametrize(("stated", "after_s", "asked"), [({}, 300.0, 3), ({"Retry-After": "120"}, 120.0, 1)])
+def test_a_lasting_error_is_to_be_tried_when_the_host_says(site, fetcher, stated, after_s, asked):
     with pytest.raises(RetryVideo) as caught:
-        fetcher.get(site.add("/a", (503, HTML | {"Retry-After": "120"}, b"")))
-    assert (caught.value.reason, caught.value.after_s) == ("transient", 120.0)
-    assert site.paths().count("/a") == QUICK.attempts
+        fetcher.get(site.add("/a", (503, HTML | stated, b"")))
+    assert (caught.value.reason, caught.value.after_s) == ("transient", after_s)
+    assert site.paths().count("/a") == asked
 
 
 def test_a_forbidden_page_is_not_hammered(site, fetcher):
@@ -187,13 +130,6 @@ def test_wrong_content_type(site, fetcher):
 def test_too_large(site, fetcher, headers, body):
     with pytest.raises(FailVideo, match="too_large"):
         fetcher.get(site.add("/a", (200, HTML | headers, body)))
-
-
-def drip(file) -> None:
-    for _ in range(400):
-        file.write(b"x")
-        file.flush()
-        time.sleep(0.05)
 
 
 def test_a_slow_drip_ends_by_the_total_time(site, tmp_path):

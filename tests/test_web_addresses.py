@@ -1,17 +1,20 @@
 import socket
+import threading
 
 import pytest
 import requests
 
-from vsumdata.pipeline.errors import FailVideo
+from vsumdata.pipeline.errors import FailVideo, RetryVideo
 from vsumdata.pipeline.stage import Context
-from vsumdata.stages.web import Fetcher, PublicAdapter, check_public, retry_after_s
+from vsumdata.stages.web import Fetcher, Limits
+from vsumdata.stages.web_answers import retry_after_s
+from vsumdata.stages.web_session import PublicAdapter, check_public
 
 
 @pytest.mark.parametrize(
     "address",
     "127.0.0.1 10.1.2.3 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 "
-    "::1 fe80::1%eth0 fd00::1 ::ffff:127.0.0.1".split(),
+    "::1 fe80::1%eth0 fd00::1 fec0::1 ::ffff:127.0.0.1 ::127.0.0.1 64:ff9b::7f00:1 2002:7f00:1::1 ff02::1".split(),
 )
 def test_private_addresses_are_refused(address):
     with pytest.raises(FailVideo, match="not_allowed"):
@@ -20,6 +23,7 @@ def test_private_addresses_are_refused(address):
 
 def test_public_addresses_are_not_refused():
     check_public("name.example", "93.184.215.14")
+    check_public("name.example", "64:ff9b::5db8:d70e")
     check_public("name.example", "2606:2800:21f:cb07:6820:80da:af6b:8b2c")
 
 
@@ -41,4 +45,31 @@ def test_retry_after():
     assert retry_after_s("30") == 30.0
     assert retry_after_s("Sat, 01 Aug 2020 10:00:00 GMT") == 0.0
     assert retry_after_s("soon") is None
+    assert retry_after_s("9" * 400) == 86_400.0
+    assert retry_after_s("Fri, 31 Dec 9999 23:59:59 GMT") == 86_400.0
     assert retry_after_s(None) is None
+
+
+def test_a_proxy_is_asked_from_the_source_address_and_its_password_is_not_told(tmp_path):
+    heard: list[tuple[str, bytes]] = []
+
+    def answer() -> None:
+        for _ in range(2):
+            connection, (address, _port) = listening.accept()
+            with connection:
+                heard.append((address, connection.recv(4096)))
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(20)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        proxy = f"http://me:sesame@127.0.0.1:{listening.getsockname()[1]}"
+        crawl = {"yt_dlp": {"proxy": proxy, "source_address": "127.0.0.3"}}
+        context = Context(root=str(tmp_path), scratch=str(tmp_path), crawl=crawl)
+        with pytest.raises(RetryVideo) as caught:
+            Fetcher(context, limits=Limits(attempts=2, backoff_s=0.01)).get("https://www.wikihow.com/Boil-Eggs")
+        thread.join()
+    assert [address for address, _ in heard] == ["127.0.0.3"] * 2
+    assert all(asked.startswith(b"CONNECT www.wikihow.com:443 ") for _, asked in heard)
+    assert "sesame" not in str(caught.value)

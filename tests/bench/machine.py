@@ -49,10 +49,11 @@ class Cost:
     out: str
 
 
-def timed(command: Sequence[str]) -> Cost:
+def timed(command: Sequence[str], **variables: str) -> Cost:
     """Run a command to its end; raises SystemExit with what it said where it fails."""
     begun = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=os.environ | variables, **pipes) as process:
         assert process.stdout is not None
         out = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)

@@ -1,0 +1,76 @@
+"""Keep what a manifest holds in confidence out of logs, tables, dataset.json and the terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
+
+HIDDEN = "(hidden)"
+SENSITIVE = ("pass", "username", "twofactor", "token", "secret", "netrc_cmd")
+HARMLESS_HEADERS = ("accept", "referer", "origin", "user-agent")
+SHORTEST = 4  # hiding shorter ones would garble every text and protect nothing
+SHORTEST_ARGUMENT = 16  # extractor arguments: tokens are long, names of clients are not
+
+
+def masked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """yt-dlp's options for dataset.json: only switches and numbers are shown."""
+    return {key: value if isinstance(value, bool | int | float) else HIDDEN for key, value in options.items()}
+
+
+def secrets_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts among yt-dlp's options (and the environment's proxies) that nobody may read, the longest first."""
+    found = {text for proxy in getproxies().values() for text in credentials(proxy)}
+    for key, value in options.items():
+        if "proxy" in key and isinstance(value, str):
+            found.update(credentials(value))
+        elif key == "http_headers" and isinstance(value, Mapping):
+            found.update(str(v) for name, v in value.items() if not str(name).lower().startswith(HARMLESS_HEADERS))
+        elif key == "extractor_args":
+            found.update(text for text in texts(value) if len(text) >= SHORTEST_ARGUMENT)
+        elif any(word in key for word in SENSITIVE):
+            found.update(texts(value))
+    return tuple(sorted((text for text in found if len(text) >= SHORTEST), key=len, reverse=True))
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from texts(inner)
+
+
+def credentials(proxy: str) -> Iterator[str]:
+    """The user and password of a proxy's URL, as written and decoded."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError:
+        yield proxy
+        return
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    for text in (userinfo, *userinfo.split(":", 1)) if at else ():
+        yield text
+        yield unquote(text)
+
+
+def redact(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+class RedactingFormatter(logging.Formatter):
+    """A log line, traceback included, without the secrets."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        super().__init__("%(asctime)s %(name)s %(levelname)s %(message)s")
+        self.secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record), self.secrets)

@@ -1,7 +1,7 @@
 """One video's arrays for training, and a padded batch of them.
 
 Letters: B videos, T frames, D components of a frame's feature, M sentences, P steps, S components of a text's
-feature, C shots, U users.
+feature, C shots, U users, K key frames of a reference summary.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ SHAPES = {
     "user_summary": ("U", "n_frames"),
     "change_points": (None, 2),
     "picks": ("T",),
+    "gt_score": ("T",),
+    "gt_summary": ("T",),
+    "sentence_label": ("M",),
+    "summary_feature": ("K", "D"),
 }
 
 
@@ -40,7 +44,10 @@ class Video:
     `sentence` holds {start_s, end_s, text}, `step` {section, headline, text}, `replay_bins` {start_s, end_s,
     value}. Shots are half-open and count frames of T; `change_points` are closed and count the original
     frames, of which there are `n_frames`; `picks` says which of those the T frames are. What a data set does
-    not have is None. A wrong shape raises ValueError.
+    not have is None; annotations without features have D = 0. A wrong shape raises ValueError.
+
+    A benchmark's reference is each user's score and summary (`user_…`), and what its authors made of them (`gt_…`,
+    per frame of T; `sentence_label`, `summary_text` and `summary_feature` where text and pictures are summarized).
     """
 
     video_id: str
@@ -71,6 +78,11 @@ class Video:
     change_points: np.ndarray | None = None  # [C,2]
     picks: np.ndarray | None = None  # [T]
     n_frames: int | None = None
+    gt_score: np.ndarray | None = None  # [T]
+    gt_summary: np.ndarray | None = None  # [T], 1 where the frame is chosen
+    sentence_label: np.ndarray | None = None  # [M], 1 where the sentence is chosen
+    summary_text: str | None = None
+    summary_feature: np.ndarray | None = None  # [K,D]
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {} if self.n_frames is None else {"n_frames": self.n_frames}
@@ -81,6 +93,9 @@ class Video:
             feature, count = getattr(self, f"{name}_feature"), len(getattr(self, name))
             if feature is not None and len(feature) != count:
                 raise ValueError(f"{self.video_id}: {name}_feature is {list(feature.shape)}; expected {count} rows")
+        label = self.sentence_label
+        if label is not None and len(label) != len(self.sentence):
+            raise ValueError(f"{self.video_id}: sentence_label is {list(label.shape)}; expected [{len(self.sentence)}]")
         self._check_shots()
 
     def _check(self, name: str, shape: tuple[str | int | None, ...], sizes: dict[str, int]) -> None:

@@ -180,23 +180,23 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     *sections, last = key.strip().split(".")
     if not equals or not all([*sections, last]):
-        raise UsageError(f"--set {override}: write it as section.key=value")
+        raise UsageError(f"--set {key.strip()}: write it as section.key=value")
     node: Any = values
     for part in sections:
-        node = node[index(node, part, override)] if isinstance(node, list) else node.setdefault(part, {})
+        node = node[index(node, part, key)] if isinstance(node, list) else node.setdefault(part, {})
         if not isinstance(node, dict | list):
-            raise UsageError(f"--set {override}: `{part}` is not a section")
+            raise UsageError(f"--set {key.strip()}: `{part}` is not a section")
     try:
         value = text if text.startswith("@") else yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"--set {override}: the value is not valid YAML") from error
-    node[index(node, last, override) if isinstance(node, list) else last] = value
+        raise UsageError(f"--set {key.strip()}: the value is not valid YAML") from error
+    node[index(node, last, key) if isinstance(node, list) else last] = value
 
 
-def index(values: list[Any], part: str, override: str) -> int:
+def index(values: list[Any], part: str, key: str) -> int:
     if not part.isdecimal() or int(part) >= len(values):
         there = f"0 to {len(values) - 1}" if values else "none: the list is empty"
-        raise UsageError(f"--set {override}: `{part}` stands where a list has its indices ({there})")
+        raise UsageError(f"--set {key.strip()}: `{part}` stands where a list has its indices ({there})")
     return int(part)
 
 

@@ -22,6 +22,7 @@ from vsumdata.manifests.store import Store, keep_latest
 from vsumdata.pipeline.errors import StorageError
 
 SHARD_BYTES = 128 << 20  # what a compacted shard holds, at least, before the next one is begun
+COMBINED_AT = 100  # pieces
 SMALL_BYTES = 64 << 20  # parts above this are left as they are
 
 
@@ -101,9 +102,12 @@ def compact_table(store: Store, table: str, fingerprint: str) -> tuple[int, int]
     merged: list[pafs.FileInfo] = []
     size_bytes = 0
     for info in small:
-        content = pq.read_table(info.path, filesystem=store.fs, partitioning=None)
+        with pq.ParquetFile(info.path, filesystem=store.fs) as file:
+            content = file.read()
         wanted = pa.array(by_part.get(info.base_name, []), pa.string())
         pieces.append(content.filter(pc.is_in(content["video_id"], value_set=wanted)))
+        if len(pieces) == COMBINED_AT:  # thousands of small buffers take several times their content
+            pieces = [pa.concat_tables(pieces).combine_chunks()]
         merged.append(info)
         size_bytes += info.size
         if size_bytes >= SHARD_BYTES:

@@ -46,7 +46,7 @@ def start(
 
 @app.command()
 def run(  # noqa: PLR0913 - its parameters are the command's flags
-    manifest: Annotated[str, typer.Option(help="Built-in name (sample, wikihow_ehow) or a YAML file")] = "wikihow_ehow",
+    manifest: Annotated[str, typer.Option(help="wikihow_ehow, sample, wikihow_summaries or a file")] = "wikihow_ehow",
     stage: Annotated[str, typer.Option(help="Groups crawl, asr, features, or single tables")] = "crawl,asr,features",
     root: Root = "./data",
     limit: Annotated[int | None, typer.Option(min=1, help="At most N pending videos per table")] = None,

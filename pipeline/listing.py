@@ -15,11 +15,13 @@ from vsumdata.manifests.sources import Record, label, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import ClusterError, ManifestError, RetryVideo, SkipVideo, ThrottledError
 from vsumdata.pipeline.pace import Pace
+from vsumdata.pipeline.secrets import redact, secrets_of
 from vsumdata.pipeline.stage import Context
 from vsumdata.stages.channels import list_channel
 
 LISTING_SERVES_S = 24 * 3600.0
 ATTEMPTS = 3
+SHOWN_REMARKS = 40  # while a run goes on
 
 
 def list_records(store: Store, loaded: Loaded, context: Context | None, say: Callable[[str], None]) -> list[Record]:
@@ -28,8 +30,11 @@ def list_records(store: Store, loaded: Loaded, context: Context | None, say: Cal
     Raises ManifestError (a list is wrong, a channel does not exist) or ClusterError (a channel cannot be read).
     """
     own, remarks = read_lists(loaded)
-    for remark in remarks:
+    shown = remarks if context is None else remarks[:SHOWN_REMARKS]
+    for remark in shown:
         say(remark)
+    if len(remarks) > len(shown):
+        say(f"… and {len(remarks) - len(shown)} more: `vsumdata status --root {store.root}` has all remarks")
     by_source: dict[str, list[Record]] = {}
     for record in own:
         by_source.setdefault(record.source, []).append(record)
@@ -40,7 +45,9 @@ def list_records(store: Store, loaded: Loaded, context: Context | None, say: Cal
         else:
             listed = by_source.get(label(source), [])
         for record in listed:
-            found.setdefault(record.video_id, record)
+            kept = found.setdefault(record.video_id, record)
+            if kept is not record and source.channel is None:
+                say(f"{label(source)}: {record.video_id} is listed by {kept.source} already: that record counts")
     return list(found.values())
 
 
@@ -73,6 +80,12 @@ def channel_records(
         return [Record(**values) for values in kept["records"]]
     if not records:
         say(f"{channel}: its listing is empty (an age-restricted channel lists nothing without cookies)")
+        if pages is not None:  # else the same empty pages would serve for hours
+            shutil.rmtree(pages, ignore_errors=True)
+        if kept is not None and kept["records"]:
+            say(f"{channel}: the listing of the last run serves")
+            return [Record(**values) for values in kept["records"]]
+        return []  # not stored: the next run lists again
     store.write_json(name, {"channel": channel, "listed_at": time.time(), "records": [r.as_dict() for r in records]})
     if pages is not None:
         shutil.rmtree(pages, ignore_errors=True)
@@ -91,7 +104,8 @@ def patiently(
         except ThrottledError as error:
             attempt = 0
             assert isinstance(context.pace, Pace)
-            context.pace.trip(error.host, error.after_s, error.detail)
+            detail = redact(error.detail, secrets_of(context.crawl.get("yt_dlp") or {}))
+            context.pace.trip(error.host, error.after_s, detail)
             say(context.pace.notice())
         except RetryVideo:
             if attempt >= ATTEMPTS:

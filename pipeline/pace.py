@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vsumdata.manifests.store import Store
+from vsumdata.pipeline.errors import ClusterError
 
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 6 * 3600.0
@@ -31,6 +32,7 @@ LOOK_AGAIN_S = 5.0  # another worker may have met a wall meanwhile
 SLOWEST = 1 / 16  # of the manifest's rate
 SPEED_UP = 1 / 32  # of the manifest's rate, for each turn granted
 NAMESPACE = "vsumdata"
+ACTOR_ATTEMPTS = 20
 REMEDY = (
     "wait, or stop and give `crawl.yt_dlp` cookies (cookiefile) or another address (proxy, source_address); "
     "no video is blamed"
@@ -53,7 +55,9 @@ class Turns:
         with self.state() as hosts:
             entry, now = hosts.setdefault(key, {}), time.time()
             wait_s = max(entry.get("open_until", 0.0), entry.get("next_at", 0.0)) - now
-            if wait_s > 0:
+            if wait_s > LONGEST_RETRY_AFTER_S:  # the clock was set back
+                entry |= {"open_until": now, "next_at": now}
+            elif wait_s > 0:
                 return wait_s
             entry["share"] = min(1.0, entry.get("share", 1.0) + SPEED_UP)
             entry["next_at"] = now + interval_s / entry["share"]
@@ -72,7 +76,9 @@ class Turns:
                 after_s = min(max(after_s, interval_s), LONGEST_RETRY_AFTER_S)
             if open_until <= now:
                 is_recent = now - open_until < FORGIVEN_AFTER_S
-                entry["pause_s"] = min(2 * entry["pause_s"], LONGEST_PAUSE_S) if is_recent else FIRST_PAUSE_S
+                entry["pause_s"] = (
+                    min(2 * entry.get("pause_s", FIRST_PAUSE_S), LONGEST_PAUSE_S) if is_recent else FIRST_PAUSE_S
+                )
                 entry["share"] = max(SLOWEST, entry.get("share", 1.0) / 2)
                 after_s = entry["pause_s"] if after_s is None else after_s
             entry["open_until"] = max(open_until, now + (after_s or 0.0))
@@ -125,7 +131,12 @@ def decoded(content: bytes) -> Hosts:
         hosts = json.JSONDecoder().raw_decode(content.decode())[0]
     except ValueError:
         return {}
-    return hosts if isinstance(hosts, dict) else {}
+    return {key: entry for key, entry in hosts.items() if is_sound(entry)} if isinstance(hosts, dict) else {}
+
+
+def is_sound(entry: Any) -> bool:
+    numbers = ("next_at", "open_until", "pause_s", "share")
+    return isinstance(entry, dict) and all(isinstance(entry.get(name, 0.0), int | float) for name in numbers)
 
 
 @dataclass(frozen=True)
@@ -160,12 +171,15 @@ class Pace:
         ray = sys.modules.get("ray")
         if ray is None or not ray.is_initialized():
             return getattr(Turns(self.root), method)(*args)
-        while True:
+        for _ in range(ACTOR_ATTEMPTS):
             try:
                 return ray.get(getattr(actor(self.root), method).remote(*args))
             except ray.exceptions.RayActorError:
                 actor.cache_clear()  # the run that had started it has ended: start another
                 time.sleep(0.5)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error  # the root takes no data
+        raise ClusterError("the actor that paces the requests cannot be started")
 
 
 def egress_of(options: Mapping[str, Any]) -> str:

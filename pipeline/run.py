@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from vsumdata.manifests import upkeep
 from vsumdata.manifests.manifest import Loaded
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
-from vsumdata.manifests.tables import FAILED
+from vsumdata.manifests.tables import DONE, FAILED, RETRY
 from vsumdata.pipeline import status
 from vsumdata.pipeline.cluster import check_gpus, cluster, run_blocks
 from vsumdata.pipeline.collapse import HeatmapWatch, earlier_heatmaps, put_back
@@ -56,6 +57,7 @@ class Run:
     heatmaps: HeatmapWatch = field(default_factory=lambda: HeatmapWatch(0, 0))
     done_now: int = 0
     failed_now: int = 0
+    retried_now: int = 0
 
     def say(self, text: str) -> None:
         self.console.print(redact(text, secrets_of(self.yt_dlp)), highlight=False, markup=False)
@@ -204,7 +206,9 @@ class Run:
         ):
             for outcomes in blocks:
                 progress.add(outcomes)
-                self.done_now += outcomes["outcome"].to_pylist().count("done")
-                self.failed_now += outcomes["outcome"].to_pylist().count(FAILED)
+                now = Counter(outcomes["outcome"].to_pylist())
+                self.done_now += now[DONE]
+                self.failed_now += now[FAILED]
+                self.retried_now += now[RETRY]
                 if table == "videos" and self.loaded.manifest.crawl.stop_without_heatmaps:
                     self.heatmaps.add(outcomes["signal"].to_pylist())

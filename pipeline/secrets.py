@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,6 +13,7 @@ HIDDEN = "(hidden)"
 SENSITIVE = ("pass", "username", "twofactor", "token", "secret", "netrc_cmd")
 HARMLESS_HEADERS = ("accept", "referer", "origin", "user-agent")
 SHORTEST = 4  # hiding shorter ones would garble every text and protect nothing
+SHORTEST_PIECE = 8  # of a header: cookies are long, words like `path` are not
 SHORTEST_ARGUMENT = 16  # extractor arguments: tokens are long, names of clients are not
 
 
@@ -27,12 +29,21 @@ def secrets_of(options: Mapping[str, Any]) -> tuple[str, ...]:
         if "proxy" in key and isinstance(value, str):
             found.update(credentials(value))
         elif key == "http_headers" and isinstance(value, Mapping):
-            found.update(str(v) for name, v in value.items() if not str(name).lower().startswith(HARMLESS_HEADERS))
+            for name, text in value.items():
+                if not str(name).lower().startswith(HARMLESS_HEADERS):
+                    found.update({str(text), *pieces(str(text), r"[;\s=]+", SHORTEST_PIECE)})
         elif key == "extractor_args":
-            found.update(text for text in texts(value) if len(text) >= SHORTEST_ARGUMENT)
+            # yt-dlp cuts lists of tokens, and sends them encoded or not.
+            found.update(form for text in texts(value) for form in pieces(text, r"[,+]", SHORTEST_ARGUMENT))
         elif any(word in key for word in SENSITIVE):
             found.update(texts(value))
     return tuple(sorted((text for text in found if len(text) >= SHORTEST), key=len, reverse=True))
+
+
+def pieces(text: str, between: str, shortest: int) -> set[str]:
+    """`text` and the parts of it that are long enough, each as it is and with its %-escapes read."""
+    parts = [part for part in (text, *re.split(between, text)) if len(part) >= shortest]
+    return {form for part in parts for form in (part, unquote(part))}
 
 
 def texts(value: Any) -> Iterator[str]:

@@ -78,7 +78,7 @@ def run(request: Request, console: Console) -> int:
     job.say(f"{job.done_now} rows made in {time.monotonic() - begun:.1f} s{note}; root: {store.root}")
     if request.strict and any(summary["tables"][table]["outcomes"][FAILED] for table in wanted):
         return 1
-    return 1 if job.failed_now and not job.done_now else 0
+    return 1 if (job.failed_now or job.retried_now) and not job.done_now else 0
 
 
 def parse_retry(text: str) -> frozenset[str]:

@@ -26,13 +26,13 @@ import pyarrow as pa
 
 from vsumdata.manifests import rows, tables
 from vsumdata.manifests.store import Store
+from vsumdata.pipeline.commits import Commits
 from vsumdata.pipeline.errors import StorageError, ThrottledError, UsageError, VideoError
 from vsumdata.pipeline.guard import Guard
 from vsumdata.pipeline.plan import payload_schema, table_schema
 from vsumdata.pipeline.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.pipeline.stage import Context, Function, Row, Stage
 
-COMMIT_AFTER_S = 30.0
 DETAIL_LENGTH = 2000
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 OUTCOME_COLUMNS = ("video_id", "outcome", "reason", "seconds")
@@ -154,17 +154,13 @@ class StageWorker(Worker):
         is_fetched = "row" in block.column_names
         todo = [pickle.loads(row) for row in block["row"].to_pylist()] if is_fetched else self.read_rows(block)
         answers: list[Row] = []
-        uncommitted: list[Row] = []
-        last_commit = time.monotonic()
-        for row in todo:
-            begun = time.monotonic()
-            answer = row.get("fetch_outcome") or self.attempt(self.work, row)
-            seconds = time.monotonic() - begun + row.get("fetched_in_s", 0.0)
-            uncommitted.append(self.finished(row, answer, seconds))
-            if time.monotonic() - last_commit > COMMIT_AFTER_S:
-                answers += self.commit(uncommitted)
-                uncommitted, last_commit = [], time.monotonic()
-        answers += self.commit(uncommitted)
+        with Commits(self.commit) as commits:
+            for row in todo:
+                begun = time.monotonic()
+                answer = row.get("fetch_outcome") or self.attempt(self.work, row)
+                seconds = time.monotonic() - begun + row.get("fetched_in_s", 0.0)
+                answers.append(self.finished(row, answer, seconds))
+                commits.add(answers[-1])
         for row in todo:
             for path in row.get("cleanup", ()):
                 remove(Path(path))
@@ -212,12 +208,10 @@ class StageWorker(Worker):
             "digest": rows.digests(payload),
         }
 
-    def commit(self, finished: list[Row]) -> list[Row]:
-        if finished:
-            now = datetime.now(UTC)
-            content = rows.to_table(self.schema, [row | {"committed_at": now} for row in finished])
-            self.store.write(self.job.stage.name, self.job.fingerprint, content)
-        return finished
+    def commit(self, finished: list[Row]) -> None:
+        now = datetime.now(UTC)
+        content = rows.to_table(self.schema, [row | {"committed_at": now} for row in finished])
+        self.store.write(self.job.stage.name, self.job.fingerprint, content)
 
 
 def log_to(root: str, name: str, secrets: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ wikiHow's numbered lists since 2013, its plain lists of 2009 and 2011, eHow's bl
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -16,6 +17,9 @@ from bs4 import BeautifulSoup, NavigableString, PageElement, Tag
 WIKIHOW, EHOW = "wikihow", "ehow"
 HOME = {WIKIHOW: "https://www.wikihow.com/", EHOW: "https://www.ehow.com/"}
 CLIPS = "https://www.wikihow.com/video"  # `videoRoot` in the scripts of wikiHow's pages, before each clip's path
+
+STEP_NUMBER = re.compile(r"Step \d+:?")
+NEEDS = re.compile(r"need|material|suppl|ingredient|tool|equipment", re.IGNORECASE)
 
 LINES = ["br", "p", "div", "ul", "ol", "li", "dl", "dt", "dd", "table", "tr", "td", "th", "blockquote", "pre"]
 BLOCKS = frozenset([*LINES, "h1", "h2", "h3", "h4", "h5", "h6"])
@@ -54,7 +58,8 @@ def text_of(tag: Tag | None) -> str:
 
 
 def is_numerator(node: PageElement) -> bool:
-    following = node.next_sibling if isinstance(node, Tag) and node.name == "sup" else None
+    is_number = isinstance(node, Tag) and node.name == "sup" and node.get_text(strip=True).isdecimal()
+    following = node.next_sibling if is_number else None
     return isinstance(following, NavigableString) and following.lstrip().startswith(("⁄", "/", "∕"))
 
 
@@ -92,7 +97,7 @@ def wikihow_steps(soup: BeautifulSoup, base: str) -> list[Step]:
     for item in soup.select("div.section.steps ol.steps_list_2 > li"):
         section = item.find_parent("div", class_="steps")  # the nearest: a page cut off nests them
         body = item.select_one("div.step")
-        if section is None or body is None or "sample" in classes(section) or section.get("id") == "sd_container":
+        if section is None or body is None or item.find_parent(class_="sample") or item.find_parent(id="sd_container"):
             continue
         if id(section) not in names:
             names[id(section)] = text_of(section.select_one("h3 .mw-headline"))
@@ -124,8 +129,7 @@ def heading_words(tag: Tag) -> str:
 def plain_steps(soup: BeautifulSoup, base: str) -> list[Step]:
     """2009, 2011: after the heading "Steps" `ol` > `li`, most with a bold headline; `h3` begins a section."""
     steps, name = [], ""
-    heading = steps_heading(soup)
-    for tag in heading.find_next_siblings() if heading else ():
+    for tag in after_heading(soup):
         if tag.name == "h2":
             break
         if tag.name == "h3":
@@ -136,6 +140,15 @@ def plain_steps(soup: BeautifulSoup, base: str) -> list[Step]:
                 thumbnail.decompose()
             steps.append(Step(name, bold_start(item), text_of(item), image))
     return steps
+
+
+def after_heading(soup: BeautifulSoup) -> list[Tag]:
+    """The headings and lists after the heading "Steps", however they are wrapped, but not those inside a step."""
+    heading = steps_heading(soup)
+    if heading is None:
+        return []
+    around = heading.find_parent("li")
+    return [tag for tag in heading.find_all_next(["h2", "h3", "ol"]) if tag.find_parent("li") is around]
 
 
 def bold_start(item: Tag) -> str:
@@ -151,10 +164,20 @@ def plain_intro(soup: BeautifulSoup) -> str:
 
 
 def ehow_blocks(soup: BeautifulSoup) -> Iterator[Tag]:
-    """All text blocks but the introduction. In 2017 steps are wrapped in stray spans: no child selectors."""
+    """All text blocks but the introduction. In 2017 steps are wrapped in stray spans: no child selectors.
+
+    A block inside another is a part of it, unless it is of another step: then end tags are missing.
+    """
+    seen: set[int] = set()
     for block in soup.select("div.mod.step div.stepContent div.content"):
         # In a damaged page a block may stand inside a figure that went with the block before.
-        if not block.decomposed and "lead" not in classes(block):
+        if block.decomposed:
+            continue
+        for step in block.select("div.mod.step"):
+            step.extract()
+        is_part = any(id(around) in seen for around in block.parents)
+        seen.add(id(block))
+        if not is_part and "lead" not in classes(block):
             yield block
 
 
@@ -169,19 +192,27 @@ def ehow_steps(soup: BeautifulSoup, base: str) -> list[Step]:
             tag.decompose()
         heading = block.select_one("span.head, h2, h3")
         headline = text_of(heading)
-        if not steps and is_materials(block, headline):
+        if not steps and is_materials(block):
             continue
-        if heading is not None and re.fullmatch(r"Step \d+:?", headline):
+        if heading is not None and STEP_NUMBER.fullmatch(headline):
             heading.decompose()
             headline = ""
         steps.append(Step("", headline, text_of(block), images[id(around)]))
     return steps
 
 
-def is_materials(block: Tag, headline: str) -> bool:
-    """Whether a block before the first step is the list of what one needs."""
-    items = block.select_one("ul")
-    return items is not None and text_of(block) == f"{headline} {text_of(items)}".strip()
+def is_materials(block: Tag) -> bool:
+    """Whether a block before the first step is the list of what one needs: lists under a heading, or a few words."""
+    rest = copy.copy(block)
+    lists = rest.select("ul")
+    for items in lists:
+        items.decompose()
+    words = text_of(rest)
+    for heading in rest.select("span.head, h2, h3, h4, h5, h6"):
+        heading.decompose()
+    others = text_of(rest)
+    is_short = len(words.split()) <= 5 and not words.endswith(".") and not STEP_NUMBER.fullmatch(words)
+    return bool(lists) and is_short and (not others or NEEDS.search(others) is not None)
 
 
 def ehow_intro(soup: BeautifulSoup) -> str:

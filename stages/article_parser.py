@@ -29,7 +29,7 @@ from vsumdata.stages.article_layouts import (
 
 __all__ = ["Article", "Step", "canonical_url", "parse_article", "site_of"]
 
-PARSER_VERSION = 2  # counts up whenever the same page may give another article
+PARSER_VERSION = 3  # counts up whenever the same page may give another article
 MAX_TAGS, MAX_DEPTH = 30_000, 100  # real pages have up to some 4,000 and 25; bounds time and memory
 OTHER = "other"  # the site that is neither
 WIKIHOW_LICENSE = "CC BY-NC-SA 3.0"  # of wikiHow's texts; its pages name it only in the terms of use
@@ -96,7 +96,7 @@ def read(html: str) -> tuple[BeautifulSoup, list[str]]:
             raise FailVideo("no_steps", str(error)) from error
     if depth_of(soup) > MAX_DEPTH:
         raise FailVideo("too_large", f"tags are nested deeper than {MAX_DEPTH}")
-    linked_data = [tag.get_text() for tag in soup.select('script[type="application/ld+json"]')]
+    linked_data = [tag.get_text() for tag in soup.select('script[type^="application/ld+json" i]')]
     for tag in soup.select(JUNK):
         tag.decompose()
     return soup, linked_data

@@ -31,26 +31,27 @@ from vsumdata.stages.web_cache import decode_html
 __all__ = ["Article", "Step", "canonical_url", "find_article_url", "load", "parse_article", "unpack_html"]
 
 HOSTS = r"(?:www\.|m\.)?(?:wikihow|ehow)\.com|" + "|".join(map(re.escape, sorted(SHORTENERS)))
-LINK = re.compile(rf"(?:https?://|(?<![\w.@/-])(?:{HOSTS})/)[^\s<>\"“”]{{1,2000}}", re.IGNORECASE)
+LINK = re.compile(rf"(?:https?://|(?<![\w.@/-])(?:{HOSTS})/)[^\s<>\"“”…，。！？；、]{{1,2000}}", re.IGNORECASE)
 # Most short links of a description lead to a channel or a shop: the line, or the one before, must speak of an article.
 ANNOUNCED = re.compile(r"wikihow|ehow|article|instructions|recipe|step.by.step|read (?:more|the)", re.IGNORECASE)
-ANNOUNCED_WITHIN = 200  # characters before the link
+HINTED = re.compile(r"\b(?:steps?|tutorials?|guides?|full|how.?to|learn (?:more|how)|more info)\b", re.IGNORECASE)
+ANNOUNCED_WITHIN = 200  # characters before the link, or after it
 NAMESPACES = ["special", "category", "user", "user_talk", "user-talk", "talk", "discussion", "image", "file"]
 NAMESPACES += ["video", "wikihow", "help", "template", "forum", "course"]
 NOT_ARTICLES = frozenset(["", "main-page", "index.php", "api.php"])
-EHOW_ARTICLE = re.compile(r"/(?!video)(?:[a-z]+_)?\d+[_/][^/]+/?", re.IGNORECASE)
-BRACKETS = {")": "(", "]": "[", "}": "{"}
+EHOW_ARTICLE = re.compile(r"/(?!video)(?:[a-z-]+_)?\d+[_/][^/]+/?", re.IGNORECASE)
+BRACKETS = {")": "(", "]": "[", "}": "{", "）": "（", "】": "【", "』": "『", "」": "「"}
 
 
 def find_article_url(description: str, hosts: Collection[str] = ()) -> str | None:
     """The first link to a wikiHow or eHow article in a video's description, as https and without its query.
 
     `hosts` are further article sites, whose articles lie under /wikihow/ and /ehow/. Links of YouTube's own
-    redirection are looked through. Where no link leads to an article openly, the first short link (bit.ly, …)
-    that the text announces as one is returned as it is: only asking its host tells where it leads.
+    redirection are looked through. Where no link leads to an article openly, the short link (bit.ly, …) that the
+    text most clearly announces as one is returned as it is: only asking its host tells where it leads.
     """
-    short = None
-    for address, before in links(description):
+    found: list[tuple[int, str]] = []
+    for address, before, after in links(description):
         try:
             parts = urlsplit(address)
             host, port = (parts.hostname or "").lower().rstrip("."), parts.port
@@ -61,26 +62,38 @@ def find_article_url(description: str, hosts: Collection[str] = ()) -> str | Non
             continue
         if is_article(host, path, hosts):
             return f"https://{'www.' if host in ('wikihow.com', 'ehow.com') else ''}{host}{path.rstrip('/')}"
-        if short is None and host in SHORTENERS and path.strip("/") and ANNOUNCED.search(before):
-            short = f"https://{host}{path}"
-    return short
+        if host in SHORTENERS and path.strip("/") and (likelihood := announced(before, after)):
+            found.append((likelihood, f"https://{host}{path}"))
+    return max(found, key=lambda short: short[0])[1] if found else None  # of equals the first
 
 
-def links(text: str) -> Iterator[tuple[str, str]]:
-    """Every address in a text, without the punctuation around it, and its line and the line before, up to it."""
+def announced(before: str, after: str) -> int:
+    """How likely the words around a short link are about an article; 0 where they are not."""
+    if ANNOUNCED.search(before):
+        return 3
+    return 2 if HINTED.search(before) else int(any(word.search(after) for word in (ANNOUNCED, HINTED)))
+
+
+def links(text: str) -> Iterator[tuple[str, str, str]]:
+    """Every address in a text, without the punctuation around it, and the words before and after it.
+
+    Before: of its line and of the line above. After: of its line, without further addresses.
+    """
     for match in LINK.finditer(text):
         address = trimmed(match.group())
         if not address.lower().startswith("http"):
             address = f"https://{address}"
         redirected = re.match(r"https?://(?:www\.)?youtube\.com/redirect\?(.*)", address, re.IGNORECASE)
-        before = text[max(0, match.start() - ANNOUNCED_WITHIN) : match.start()]
-        yield parse_qs(redirected[1]).get("q", [""])[0] if redirected else address, "\n".join(before.split("\n")[-2:])
+        address = parse_qs(redirected[1]).get("q", [""])[0] if redirected else address
+        before = text[max(0, match.start() - ANNOUNCED_WITHIN) : match.start()].split("\n")[-2:]
+        after = text[match.end() : match.end() + ANNOUNCED_WITHIN].split("\n")[0]
+        yield address, "\n".join(before), LINK.sub("", after)
 
 
 def trimmed(address: str) -> str:
     """Without trailing punctuation; a closing bracket stays where the address opens one."""
     while True:
-        address = address.rstrip(".,;:!?'’*_|")
+        address = address.rstrip(".,;:!?'’*_|：")
         last = address[-1:]
         if last not in BRACKETS or address.count(last) <= address.count(BRACKETS[last]):
             return address

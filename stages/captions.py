@@ -23,6 +23,7 @@ __all__ = ["FORMATS", "CaptionError", "Sentence", "Track", "choose_track", "pars
 FORMATS = ("json3", "vtt", "srt")  # in the order of preference: json3 knows when each word begins
 
 WORD_S, LETTER_S = 0.35, 0.06  # estimated length of a word whose end is not known
+SPEAKER_MARK = re.compile(r"^([^\S\n]*)[-–—](?=[ \t\xa0]+[\"'“‘«¿¡(]*\w)", re.MULTILINE)  # "- Hello."
 # Scripts without spaces between words end a sentence inside what looks like one word.
 TOKEN = re.compile(r"[^\s。！？｡]+[。！？｡]*[”’」』）)]*|[。！？｡]+\S*")
 
@@ -36,10 +37,11 @@ def parse_captions(text: str, format: str) -> list[Sentence]:
     Raises `CaptionError` for another format and for text that is not of its format; a valid file without
     speech gives no sentence.
     """
-    if format == "json3":
+    kind = format.lower()
+    if kind == "json3":
         cues, timed = read_json3(text)
-    elif format in FORMATS:
-        cues, timed = read_cues(text, header=format == "vtt")
+    elif kind in FORMATS:
+        cues, timed = read_cues(text, header=kind == "vtt")
     else:
         raise CaptionError(f"unknown caption format {format!r}: known are {', '.join(FORMATS)}")
     return list(sentences(words(cues, timed)))
@@ -58,7 +60,7 @@ def words(cues: Sequence[Cue], timed: bool) -> list[Word]:
         end_s = min(cue.end_s, next_s)
         knots = [(0, cue.start_s), *cue.anchors, (len(cue.text), end_s)]
         start_s = cue.start_s
-        for match in TOKEN.finditer(cue.text):
+        for match in TOKEN.finditer(SPEAKER_MARK.sub(r"\1 ", cue.text)):
             # Words keep their order even where their times do not.
             start_s = min(max(start_s, time_at(match.start(), knots)), end_s)
             stop_s = min(max(start_s, time_at(match.end(), knots)), end_s)
@@ -70,9 +72,12 @@ def words(cues: Sequence[Cue], timed: bool) -> list[Word]:
 
 
 def together(cues: Sequence[Cue]) -> Cue:
-    """Cues that begin at the same time as one, their texts one after another."""
+    """Cues that begin at the same time as one, their texts one after another.
+
+    The same text for the same time is drawn twice (a shadow, say), and said once.
+    """
     text, anchors = "", []
-    for cue in cues:
+    for cue in {(cue.end_s, " ".join(cue.text.split())): cue for cue in cues}.values():
         text += "\n" if text else ""
         anchors += [(len(text) + position, at_s) for position, at_s in cue.anchors]
         text += cue.text

@@ -10,6 +10,7 @@ from typing import Any
 from vsumdata.manifests.sources import Record
 from vsumdata.pipeline.errors import RetryVideo, SkipVideo
 from vsumdata.pipeline.stage import Context
+from vsumdata.stages.extraction import PARSING_ERRORS
 from vsumdata.stages.kept_pages import KeptPages
 from vsumdata.stages.transport import open_ytdlp
 from vsumdata.stages.youtube import RETRY_AFTER_S, as_ours, heed, host_of, settings, wait_turn
@@ -54,6 +55,8 @@ def list_channel(
             pages = KeptPages(ydl, kept) if kept is not None else None
             try:
                 found = ydl.extract_info(url, download=False) or {}
+            except PARSING_ERRORS as error:
+                raise RetryVideo("unknown", RETRY_AFTER_S, f"{type(error).__name__} in yt-dlp: {error}") from error
             except yt_dlp.utils.YoutubeDLError as error:
                 ours = as_ours(error, url)
                 if isinstance(ours, SkipVideo) and NO_TAB in ours.detail:

@@ -24,8 +24,9 @@ class ClipEncoder:
 
     `weights`: a pretrained tag of open_clip, a checkpoint's path, or `seed:N` for random weights, the same in
     each process. `precision`: `fp32`, `bf16`, `fp16` or `auto`: fp16 on a GPU; on a CPU bf16 where it has
-    instructions for it (AVX512-BF16, AMX), else fp32. `size` is the side of its pictures in pixels, `resize`
-    how they are made (`decode.Wanted`), `dim` the length of a feature.
+    instructions for it (AVX512-BF16, AMX), else fp32. `size` is the side of its pictures in pixels, `resize` and
+    `interpolation` say how they are made (`decode.Wanted`), `dim` is the length of a feature. `batch` pictures at
+    a time keep the device busy.
 
     Raises UsageError where the weights cannot be had or do not fit.
     """
@@ -39,7 +40,7 @@ class ClipEncoder:
         self.device = device
         self.precision = choose_precision(device) if precision == "auto" else precision
         tower, config = _load_tower(model, weights, self.precision)
-        self.size, self.resize = _picture(model, config)
+        self.size, self.resize, self.interpolation = _picture(model, config)
         self.batch = BATCH["cuda" if device.startswith("cuda") else "cpu"]
         self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
         self._tower = tower.to(device)
@@ -66,14 +67,15 @@ class ClipEncoder:
         while start < len(frames):
             try:
                 done.append(self._forward(frames[start : start + self.batch]))
+                start += self.batch
+                continue
             except torch.cuda.OutOfMemoryError:
                 if self.batch == 1:
                     raise
-                self.batch //= 2
-                torch.cuda.empty_cache()
-                log.warning("the GPU's memory is full: going on with %d frames at a time", self.batch)
-            else:
-                start += self.batch
+            # Not in the `except` block: there the traceback keeps the tensors that are in the way.
+            self.batch //= 2
+            torch.cuda.empty_cache()
+            log.warning("the GPU's memory is full: going on with %d frames at a time", self.batch)
         return np.concatenate(done)
 
     def _forward(self, frames: np.ndarray) -> np.ndarray:
@@ -124,9 +126,11 @@ def _load_tower(model: str, weights: str, precision: str) -> tuple[Any, dict[str
     return whole.visual.eval().requires_grad_(False), config
 
 
-def _picture(model: str, config: dict[str, Any]) -> tuple[int, str]:
+def _picture(model: str, config: dict[str, Any]) -> tuple[int, str, str]:
     size, resize = config["size"], config.get("resize_mode") or "shortest"
+    # As open_clip has it: `random` is bicubic outside training.
+    interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
     height, width = (size, size) if isinstance(size, int) else size
     if height != width or resize not in ("shortest", "squash"):
         raise UsageError(f"{model} wants {width}x{height} pictures, made by `{resize}`: choose another model")
-    return int(height), resize
+    return int(height), resize, interpolation

@@ -19,10 +19,12 @@ from vsumdata.pipeline.errors import VsumdataError
 ECHO_S = 0.05  # a rolling track's echo cues last 10 ms
 SCREEN_LINES = 10  # more lines are never on the screen; bounds the search for repeated ones
 
-CLOCK = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-TIMING_LINE = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}")
-WORD_TIME = re.compile(rf"<{CLOCK}>")
+CLOCK, FRACTION = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})", r"[.,]\s?(\d+)"
+TIMING_LINE = re.compile(rf"\s*{CLOCK}(?:{FRACTION})?\s*--?>\s*{CLOCK}(?:{FRACTION})?")
+WORD_TIME = re.compile(rf"<{CLOCK}{FRACTION}>")
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.,]*>|\{\\[^{}]*\}")  # WebVTT and SRT tags, {\an8} of SubStation
+# How a word of Japanese or Chinese is read; its end tag may be missing.
+RUBY = re.compile(r"<rt\b[^<>]*>.*?(?:</rt>|(?=</ruby>)|$)", re.IGNORECASE | re.MULTILINE)
 LINE_BREAK = re.compile(r"\\[Nh]")  # SubStation's line break and no-break space, which players take in SRT too
 BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 # Not the zero-width joiners: words of Persian and of India's scripts are spelled with them.
@@ -44,7 +46,9 @@ class Cue(NamedTuple):
 
 
 def number(value: Any) -> float | None:
-    """A finite number of a JSON document, else None."""
+    """A finite number of a JSON document, where long ones may be texts, else None."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,12}", value, re.ASCII):
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12:
         return None
     return float(value) if math.isfinite(value) else None
@@ -62,9 +66,9 @@ def read_json3(text: str) -> tuple[list[Cue], bool]:
     cues = []
     for event in events:
         segments = event.get("segs") if isinstance(event, dict) else None
-        start_ms = number(event.get("tStartMs")) if isinstance(event, dict) else None
-        if isinstance(segments, list) and start_ms is not None:
-            duration_ms = number(event.get("dDurationMs")) or 0.0
+        if isinstance(segments, list):
+            # A time that is not there is 0, as in the protocol buffers that these files are made of.
+            start_ms, duration_ms = (number(event.get(key)) or 0.0 for key in ("tStartMs", "dDurationMs"))
             cues.append(json3_cue(segments, max(0.0, start_ms), max(0.0, duration_ms)))
     return cues, any(cue.anchors for cue in cues)
 
@@ -103,8 +107,8 @@ def read_cues(text: str, header: bool) -> tuple[list[Cue], bool]:
     return cues, rolls or any(cue.anchors for cue in cues)
 
 
-def seconds(hours: str | None, minutes: str, whole: str, fraction: str) -> float:
-    return int(hours or 0) * 3600 + int(minutes) * 60 + int(whole) + int(fraction.ljust(3, "0")) / 1000
+def seconds(hours: str | None, minutes: str, whole: str, fraction: str | None) -> float:
+    return int(hours or 0) * 3600 + int(minutes) * 60 + int(whole) + float(f"0.{fraction or 0}")
 
 
 def payload(lines: list[str]) -> list[str]:
@@ -128,7 +132,7 @@ Rows = tuple[float, float, list[str]]  # start_s, end_s, lines of a cue
 
 
 def is_rolling(cues: Sequence[Rows]) -> bool:
-    """Whether lines are shown again by the next cue, as in YouTube's automatic captions.
+    """Whether lines are shown again by the next cue, as in YouTube's automatic captions and in television's.
 
     One echo, or one line carried over, is enough where words are timed; else it takes a fifth, or a half of
     the cues: people repeat themselves too.
@@ -136,9 +140,9 @@ def is_rolling(cues: Sequence[Rows]) -> bool:
     timed = any(WORD_TIME.search(line) for _, _, lines in cues for line in lines)
     echoes = carried = 0
     for (_, _, before), (start_s, end_s, after) in pairwise(cues):
-        repeats = bool(before and after) and spelled(before[-1]) == spelled(after[0])
-        echoes += 0 < end_s - start_s <= ECHO_S and (repeats or not after)
-        carried += repeats and len(after) > 1
+        repeated = num_repeated(before, after)
+        echoes += 0 < end_s - start_s <= ECHO_S and (repeated > 0 or not after)
+        carried += 0 < repeated < len(after)
     if timed:
         return echoes + carried > 0
     return 5 * echoes > len(cues) or 2 * carried > len(cues) > 2
@@ -148,13 +152,16 @@ def unrolled(cues: Sequence[Rows]) -> Iterator[Rows]:
     """Only the lines that a cue adds to what was on the screen before it."""
     screen: list[str] = []
     for start_s, end_s, lines in cues:
-        texts = [spelled(line) for line in lines]
-        # A line with word times is new even where the speaker says the same again.
-        old = next((i for i, line in enumerate(lines) if WORD_TIME.search(line)), len(lines))
-        most = min(old, len(screen), SCREEN_LINES)
-        repeated = next(n for n in range(most, -1, -1) if screen[len(screen) - n :] == texts[:n])
-        yield start_s, end_s, lines[repeated:]
-        screen = texts
+        yield start_s, end_s, lines[num_repeated(screen, lines) :]
+        screen = lines
+
+
+def num_repeated(before: Sequence[str], after: Sequence[str]) -> int:
+    """How many lines of `after`'s beginning are the end of `before`."""
+    # A line with word times is new even where the speaker says the same again.
+    timed = next((i for i, line in enumerate(after) if WORD_TIME.search(line)), len(after))
+    old, new = [*map(spelled, before[-SCREEN_LINES:])], [*map(spelled, after[: min(timed, SCREEN_LINES)])]
+    return next((n for n in range(min(len(old), len(new)), 0, -1) if old[-n:] == new[:n]), 0)
 
 
 def vtt_cue(start_s: float, end_s: float, lines: list[str]) -> Cue:
@@ -171,7 +178,7 @@ def vtt_cue(start_s: float, end_s: float, lines: list[str]) -> Cue:
 
 
 def plain(line: str) -> str:
-    return clean(html.unescape(LINE_BREAK.sub(" ", TAG.sub("", line))))
+    return clean(html.unescape(LINE_BREAK.sub(" ", TAG.sub("", RUBY.sub("", line)))))
 
 
 def spelled(line: str) -> str:

@@ -45,7 +45,7 @@ class Wanted:
 
     `sampling`: `exact`, or `keyframes` (the key frame nearest to each k: many times faster). `hwaccel`:
     ffmpeg's name for it (`cuda`), with fall-back to the CPU. `resize` as in open_clip: `shortest` (the
-    shorter side to `size`, then the centre) or `squash`.
+    shorter side to `size`, then the centre) or `squash`; `interpolation` too: `bicubic` or `bilinear`.
     """
 
     size: int
@@ -53,6 +53,7 @@ class Wanted:
     sampling: str = "exact"
     hwaccel: str = "none"
     resize: str = "shortest"
+    interpolation: str = "bicubic"
     timeout_s: float = 1700.0
     threads: int = 1
 
@@ -126,7 +127,8 @@ class FrameReader:
             said = child.finish()
         if num_read == 0 and hwaccel == "none":
             raise FailVideo("unreadable", said or "no frame in it can be decoded")
-        self.note = said and self._broken(last_s if end_s is None else min(end_s, last_s), said)
+        broken_s = last_s if end_s is None else min(end_s, last_s)
+        self.note = self._broken(broken_s, said) if said and num_read else said
         return num_read
 
     def _broken(self, last_s: float, said: str) -> str:
@@ -154,7 +156,7 @@ class FrameReader:
 
     def _frame_args(self, hwaccel: str) -> list[str]:
         wanted = self.wanted
-        filters = [*resize_filters(wanted.size, wanted.resize), "showinfo=checksum=0"]
+        filters = [*resize_filters(wanted.size, wanted.resize, wanted.interpolation), "showinfo=checksum=0"]
         before: list[str] = [] if hwaccel == "none" else ["-hwaccel", hwaccel]
         if wanted.sampling == "keyframes":
             before += ["-skip_frame", "nokey"]
@@ -198,8 +200,8 @@ class _Clock:
             self._num, self._den = int(found[1]), int(found[2])
 
 
-def resize_filters(size: int, resize: str) -> list[str]:
-    """ffmpeg's filters for open_clip's resize and crop: square pixels, bicubic, rounding included.
+def resize_filters(size: int, resize: str, interpolation: str) -> list[str]:
+    """ffmpeg's filters for open_clip's resize and crop: square pixels, rounding included.
 
     The picture becomes RGB before it is resized, as there: with chroma resized on its own the mean difference
     is ten times as large (1.2 against 0.1 of 255). param1 = 0.5 is PIL's bicubic.
@@ -208,7 +210,7 @@ def resize_filters(size: int, resize: str) -> list[str]:
     if resize == "shortest":
         width = f"'if(gte(iw*sar,ih),trunc({size}*iw*sar/ih+1e-9),{size})'"
         height = f"'if(gte(iw*sar,ih),{size},trunc({size}*ih/(iw*sar)+1e-9))'"
-    scale = f"scale=w={width}:h={height}:flags=bicubic+accurate_rnd:param0=0:param1=0.5"
+    scale = f"scale=w={width}:h={height}:flags={interpolation}+accurate_rnd:param0=0:param1=0.5"
     # Python's round(), half to even, of the margin.
     x, y = (f"floor({d}/2)+mod({d},2)*mod(floor({d}/2),2)" for d in ("(iw-ow)", "(ih-oh)"))
     return ["sidedata=mode=delete", "format=rgb24", scale, f"crop={size}:{size}:'{x}':'{y}'"]

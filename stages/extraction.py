@@ -7,6 +7,7 @@ yt-dlp carries on where it can: a request that failed is a warning, and the vide
 from __future__ import annotations
 
 import logging
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ Content = TypeVar("Content")
 log = logging.getLogger("vsumdata.yt_dlp")
 RENEWED_AFTER = 300  # videos: about what YouTube lets a guest's session see in an hour
 NO_PAGE = "unable to download api page"
+TEXT_BYTES, TEXT_S = 20_000_000, 60.0  # an hour of json3 captions is some 2 MB
+TEXT_PIECE_BYTES = 4096  # a read waits for the whole piece
 TROUBLE = (NO_PAGE, "unable to download webpage", "failed to parse json")
 PARSING_ERRORS = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -91,7 +94,7 @@ class Session:
 
         try:
             with ydl.urlopen(url) as response:
-                return str(response.read().decode("utf-8", "replace"))
+                return read_bounded(response)
         except RequestError as error:
             if isinstance(error, HTTPError):
                 error.close()
@@ -132,6 +135,16 @@ class Session:
         detail = str(error).lower()
         trouble = self.remarks.trouble() if NO_ANSWER in detail else error.detail if NO_PAGE in detail else None
         return RetryVideo("transient", RETRY_AFTER_S, trouble) if trouble and isinstance(error, SkipVideo) else error
+
+
+def read_bounded(response: Any) -> str | None:
+    """A response's text; None where it is endless or comes in drips."""
+    body, until_s = bytearray(), time.monotonic() + TEXT_S
+    while piece := response.read(TEXT_PIECE_BYTES):
+        body += piece
+        if len(body) > TEXT_BYTES or time.monotonic() > until_s:
+            return None
+    return body.decode("utf-8", "replace")
 
 
 def close_all(opened: list[Any]) -> None:

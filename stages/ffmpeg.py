@@ -95,6 +95,7 @@ class Child:
         self.timeout_s = timeout_s
         self._on_line = on_line
         self._timed_out = threading.Event()
+        self._was_signalled = False
         self._timer = threading.Timer(timeout_s, self._stop_late)
         self._timer.daemon = True
         self._drain = threading.Thread(target=self._read_messages, daemon=True)
@@ -111,6 +112,7 @@ class Child:
             text = line.decode("utf-8", "replace")
             if self._on_line is not None:
                 self._on_line(text)
+            self._was_signalled |= "Exiting normally, received signal" in text
             # The null output only keeps the clock; that it sees time jump is no damage.
             is_error = "[error]" in text or "[fatal]" in text
             if is_error and len(self.complaints) < 8 and not text.startswith("[null @"):
@@ -125,8 +127,8 @@ class Child:
         self._drain.join()
         if self._timed_out.is_set():
             raise FailVideo("timeout", f"ffmpeg needed more than {self.timeout_s:.0f} s")
-        # 255: ffmpeg closed down by itself on a signal.
-        if returncode in (-9, -15, 255):
+        # ffmpeg closes down by itself on a signal and ends with 255, which is also its "not permitted".
+        if returncode in (-9, -15) or (returncode == 255 and self._was_signalled):
             raise RetryVideo("transient", detail=f"ffmpeg was ended from outside ({returncode})")
         if self.complaints:
             return self.complaints[0]

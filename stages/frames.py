@@ -16,8 +16,7 @@ from vsumdata.stages.clip import ClipEncoder
 from vsumdata.stages.decode import FrameReader, Wanted, read_frames
 from vsumdata.stages.shots import change_points, shots
 
-CHUNK = 32  # frames handed over at once
-AHEAD = 4  # chunks that may wait: decoding goes on while the model computes
+AHEAD = 2  # chunks that may wait: decoding goes on while the model computes
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
@@ -38,6 +37,7 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         sampling=options["sampling"],
         hwaccel=options["hwaccel"],
         resize=encoder.resize,
+        interpolation=encoder.interpolation,
         threads=context.threads,
     )
 
@@ -70,7 +70,8 @@ def _encode(reader: FrameReader, encoder: ClipEncoder) -> tuple[np.ndarray, np.n
     place: list[int] = []  # k -> row among the distinct frames
     distinct: list[np.ndarray] = []
     num_distinct, last = 0, None
-    with contextlib.closing(_ahead(_chunks(reader))) as chunks:
+    # Chunks of the model's own batch: else a GPU would get a fraction of what it can take.
+    with contextlib.closing(_ahead(_chunks(reader, encoder.batch))) as chunks:
         for chunk in chunks:
             fresh = []
             for when_s, frame in chunk:
@@ -84,13 +85,19 @@ def _encode(reader: FrameReader, encoder: ClipEncoder) -> tuple[np.ndarray, np.n
     return np.array(time_s, np.float32), np.concatenate(distinct)[place]
 
 
-def _chunks(frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[list[tuple[float, np.ndarray]]]:
+def _chunks(
+    frames: Iterable[tuple[float, np.ndarray]], num_distinct: int
+) -> Iterator[list[tuple[float, np.ndarray]]]:
+    """Pieces of `num_distinct` different frames; a frame that serves several k counts once."""
     chunk: list[tuple[float, np.ndarray]] = []
+    count, last = 0, None
     for item in frames:
+        if item[1] is not last:
+            if count == num_distinct:
+                yield chunk
+                chunk, count = [], 0
+            count, last = count + 1, item[1]
         chunk.append(item)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
     if chunk:
         yield chunk
 

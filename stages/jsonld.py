@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from vsumdata.stages.article_layouts import BLOCKS
+
 MAX_DEPTH = 8  # of nested lists, graphs and sections
+MARK_UP = re.compile(r"</?([a-zA-Z]\w*)\b[^<>]*>")
 
 
 class LinkedStep(NamedTuple):
@@ -30,16 +33,19 @@ class HowTo:
 def how_to(blocks: Sequence[str]) -> HowTo | None:
     """The first `HowTo` with steps, else the first `Recipe`; blocks that are not JSON are passed over."""
     found = [node for block in blocks for node in nodes(parsed(block))]
-    for kind, steps_key in (("HowTo", "step"), ("Recipe", "recipeInstructions")):
+    for kind, key, older_key in (("HowTo", "step", "steps"), ("Recipe", "recipeInstructions", "instructions")):
         for node in found:
             if kind in types(node):
-                steps = list(steps_of(node.get(steps_key)))
+                steps = list(steps_of(node.get(key) or node.get(older_key)))
                 if steps:
                     return HowTo(plain(node.get("name")), plain(node.get("description")), steps)
     return None
 
 
 def parsed(block: str) -> Any:
+    before, wrapped, inside = block.partition("<![CDATA[")
+    if wrapped and before.strip() in ("", "//", "/*"):  # in XHTML; the marks are those of JavaScript's comments
+        block = inside.rpartition("]]>")[0].strip().removeprefix("*/").removesuffix("/*").removesuffix("//")
     try:
         return json.loads(block, strict=False)
     except (ValueError, RecursionError):
@@ -47,10 +53,10 @@ def parsed(block: str) -> Any:
 
 
 def nodes(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """All objects of a block: alone, in a list, in a graph."""
+    """All objects of a block: alone, in a list, in a graph, as what a page is about."""
     if isinstance(value, dict):
         yield value
-        value = value.get("@graph")
+        value = [value.get("@graph"), value.get("mainEntity")]
     if isinstance(value, list) and depth < MAX_DEPTH:
         for item in value:
             yield from nodes(item, depth + 1)
@@ -58,7 +64,8 @@ def nodes(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 
 def types(node: dict[str, Any]) -> tuple[str, ...]:
     kind = node.get("@type")
-    return tuple(item for item in (kind if isinstance(kind, list) else [kind]) if isinstance(item, str))
+    names = kind if isinstance(kind, list) else [kind]
+    return tuple(re.sub(r"^https?://(www\.)?schema\.org/", "", name) for name in names if isinstance(name, str))
 
 
 def steps_of(value: Any, section: str = "", depth: int = 0) -> Iterator[LinkedStep]:
@@ -72,7 +79,10 @@ def steps_of(value: Any, section: str = "", depth: int = 0) -> Iterator[LinkedSt
         if text := plain(value):
             yield LinkedStep(section, "", text)
     elif isinstance(value, dict) and set(types(value)) & {"HowToSection", "ItemList"}:
-        yield from steps_of(value.get("itemListElement"), plain(value.get("name")) or section, depth + 1)
+        items = value.get("itemListElement") or value.get("steps")
+        yield from steps_of(items, plain(value.get("name")) or section, depth + 1)
+    elif isinstance(value, dict) and isinstance(value.get("item"), dict):  # ListItem's
+        yield from steps_of(value["item"], section, depth + 1)
     elif isinstance(value, dict):
         headline, text = plain(value.get("name")), plain(value.get("text"))
         if not text:
@@ -94,8 +104,12 @@ def address_of(value: Any, key: str) -> str | None:
 
 
 def plain(value: Any) -> str:
-    """A text without the mark-up that some sites leave in it."""
-    return clean(re.sub(r"</?[a-zA-Z][^<>]*>", " ", html.unescape(value))) if isinstance(value, str) else ""
+    """A text without the mark-up that some sites leave in it; what is inside a line is not torn apart."""
+    return clean(MARK_UP.sub(space_for, html.unescape(value))) if isinstance(value, str) else ""
+
+
+def space_for(tag: re.Match[str]) -> str:
+    return " " if tag[1].lower() in BLOCKS else ""
 
 
 def clean(text: str) -> str:

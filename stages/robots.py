@@ -36,7 +36,7 @@ def read_robots(text: str, agent: str) -> Robots:
         if key == "user-agent":
             if in_rules:
                 is_own = all_agents = in_rules = False
-            is_own |= value.lower() == agent.lower()
+            is_own |= value.split("/")[0].strip().lower() == agent.lower()
             all_agents |= value == "*"
             named |= is_own
         elif key in ("allow", "disallow", "crawl-delay"):

@@ -43,7 +43,13 @@ def decide(row: Mapping[str, Any], select: Select | Mapping[str, Any]) -> str | 
             return "views_unknown"
         if views is not None and views <= rules.min_views:
             return "low_views"
-    if rules.require_heatmap and applies("require_heatmap") and not own and not row.get("heatmap"):
+    if (
+        rules.require_heatmap
+        and applies("require_heatmap")
+        and not own
+        and row.get("fetched", True)
+        and not row.get("heatmap")
+    ):
         return "no_heatmap"
     return None
 

@@ -3,22 +3,24 @@
 Potapov et al., "Category-specific video summarization" (ECCV 2014), as the field's code runs it (`cpd_auto`
 of CSTA, DSNet and VASNet): linear kernel; m change points cost obj(m)/N + vmax·m/(2N)·(ln(N/m)+1), where
 obj(m) is the smallest sum of the m+1 shots' scatters; the first m of least cost wins, and the earliest change
-point among equals. One dynamic programme serves all m.
+point among equals.
+
+That code computes obj(m) for every m, which takes m·N²/2 steps. Only few are needed: the penalty is strictly
+concave in m, so between two corners of the lower convex hull of (m, obj(m)) the cost lies above the lesser of
+theirs, and the best m is a corner. A corner is what costs least where every change has one fixed price, and one
+pass of N²/2 steps finds that for all m at once.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 # The scatters of N frames take 4·N² bytes; longer videos are cut into equal windows first, each one exact.
 MAX_WINDOW = 10_000
-BLOCK = 16  # numbers of changes that are solved in one pass over the scatters
-CHUNK, LANES = 256, 16
+ENDS = 256  # rows of scatters that one product of matrices gives
 
 
 def shots(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,115 +36,147 @@ def change_points(features: np.ndarray, max_changes: int | None = None, vmax: fl
     decides: N-1 changes cost vmax/2, so unit-norm features whose scatter per frame is below that (a mean
     cosine above 0.5, as pictures of one video have) never come apart into single frames; pure noise
     does, as in the field's code. Videos of more than `MAX_WINDOW` frames also change at the windows' borders,
-    and the bound holds for each window.
+    and the bound holds for each window. Raises ValueError for no frames, for values that are not finite
+    and for vmax < 0.
     """
-    num_frames = len(features)
-    if features.ndim != 2 or num_frames == 0:
-        raise ValueError(f"features must be [N, D] with N >= 1, got {features.shape}")
-    num_windows = -(-num_frames // MAX_WINDOW)
-    borders = np.linspace(0, num_frames, num_windows + 1).round().astype(np.int64)
+    _check(features, vmax)
+    num_windows = -(-len(features) // MAX_WINDOW)
+    borders = np.linspace(0, len(features), num_windows + 1).round().astype(np.int64)
     found: list[np.ndarray] = [borders[1:-1]]
     for start, stop in itertools.pairwise(borders):
-        most = stop - start - 1 if max_changes is None else min(max_changes, stop - start - 1)
-        found.append(start + _best_changes(np.asarray(features[start:stop], np.float64), int(most), vmax))
+        found.append(start + _of_window(features[start:stop], max_changes, vmax))
     return np.sort(np.concatenate(found))
 
 
-def _penalty(num_changes: np.ndarray | int, num_frames: int, vmax: float) -> np.ndarray:
-    return vmax * num_changes / (2 * num_frames) * (np.log(num_frames / num_changes) + 1)
+def _of_window(features: np.ndarray, max_changes: int | None, vmax: float) -> np.ndarray:
+    table = _Scatters(features)
+    points = _best_cut(table, vmax).points
+    if max_changes is not None and len(points) > max_changes:
+        return _best_of_few(table, max_changes, vmax)
+    return points
 
 
-def _best_changes(x_ND: np.ndarray, max_changes: int, vmax: float) -> np.ndarray:  # noqa: N803
-    num_frames = len(x_ND)
-    advance = _compiled()
-    scatter = _scatters(x_ND)
-    ends = np.arange(1, num_frames + 1)
-    # row[l]: least scatter of the first l frames with m changes; m = 0 is one segment from the first frame.
-    row = np.concatenate(([np.inf], scatter[ends * (ends - 1) // 2]))
-    best_m, best_cost, done = 0, row[num_frames] / num_frames, 0
-    cuts: list[np.ndarray] = []
-    # The penalty grows with m and no scatter is below 0: once it reaches the best cost, no larger m can win.
-    while done < max_changes and _penalty(done + 1, num_frames, vmax) < best_cost:
-        size = min(BLOCK, max_changes - done)
-        objective, row, last_cut = advance(scatter, row, done, size)
-        cuts.append(last_cut)
-        m = np.arange(done + 1, done + size + 1)
-        cost = objective / num_frames + _penalty(m, num_frames, vmax)
-        if cost.min() < best_cost:
-            best_m, best_cost = int(m[cost.argmin()]), cost.min()
-        done += size
-    return _walk_back(cuts, best_m, num_frames)
+def _check(features: np.ndarray, vmax: float) -> None:
+    if features.ndim != 2 or len(features) == 0:
+        raise ValueError(f"features must be [N, D] with N >= 1, got {features.shape}")
+    finite = np.isfinite(features).all(1)
+    if not finite.all():
+        raise ValueError(f"the features of frame {finite.argmin()} are not finite")
+    if vmax < 0:
+        raise ValueError(f"vmax must not be negative, got {vmax}")
 
 
-def _walk_back(cuts: list[np.ndarray], num_changes: int, num_frames: int) -> np.ndarray:
-    found, end = np.empty(num_changes, np.int64), num_frames
-    for m in range(num_changes - 1, -1, -1):
-        end = int(cuts[m // BLOCK][m % BLOCK, end])
-        found[m] = end
-    return found
+@dataclass(frozen=True)
+class _Cut:
+    """Change points with the least of `objective` + `price` · their number; `objective` is their scatter."""
+
+    points: np.ndarray
+    objective: float
+    price: float
+
+    @property
+    def num_changes(self) -> int:
+        return len(self.points)
 
 
-def _scatters(x_ND: np.ndarray) -> np.ndarray:  # noqa: N803
+class _Scatters:
     """Scatter of the frames [t, l) at place l(l-1)/2 + t, for all 0 <= t < l <= N."""
-    num_frames = len(x_ND)
-    # Scatter does not change with the mean; without it the cumulative sums lose no digits.
-    x_ND = x_ND - x_ND.mean(0)  # noqa: N806
-    sums = np.concatenate((np.zeros((1, x_ND.shape[1])), np.cumsum(x_ND, 0)))
-    energy = np.concatenate(([0.0], np.cumsum((x_ND**2).sum(1))))
-    norm = (sums**2).sum(1)
-    out = np.empty(num_frames * (num_frames + 1) // 2)
-    for first in range(1, num_frames + 1, 64):
-        dots = sums[first : first + 64] @ sums.T
-        for end, dot in zip(range(first, num_frames + 1), dots, strict=False):
-            length = np.arange(end, 0, -1)
-            between = norm[end] - 2 * dot[:end] + norm[:end]
-            place = end * (end - 1) // 2
-            out[place : place + end] = np.maximum(energy[end] - energy[:end] - between / length, 0)
-    return out
+
+    def __init__(self, features: np.ndarray) -> None:
+        num_frames = self.num_frames = len(features)
+        self.values = np.empty(num_frames * (num_frames + 1) // 2)
+        sums = np.zeros((num_frames + 1, features.shape[1]))
+        sums[1:] = features
+        sums[1:] -= sums[1:].mean(0)  # changes no scatter, and the cumulative sums lose no digits
+        energy = np.concatenate(([0.0], np.cumsum(np.einsum("nd,nd->n", sums[1:], sums[1:]))))
+        np.cumsum(sums, 0, out=sums)
+        norm = np.einsum("nd,nd->n", sums, sums)
+        for first in range(1, num_frames + 1, ENDS):
+            stop = min(first + ENDS, num_frames + 1)
+            for end, dot in zip(range(first, stop), sums[first:stop] @ sums[:stop].T, strict=True):
+                between = norm[end] - 2 * dot[:end] + norm[:end]
+                row = energy[end] - energy[:end] - between / np.arange(end, 0, -1)
+                np.maximum(row, 0, out=self.up_to(end))
+
+    def up_to(self, end: int) -> np.ndarray:
+        """Of [t, end) for each t < end."""
+        return self.values[end * (end - 1) // 2 :][:end]
+
+    def objective(self, points: np.ndarray) -> float:
+        bounds = itertools.pairwise([0, *points.tolist(), self.num_frames])
+        return float(sum(self.up_to(stop)[start] for start, stop in bounds))
 
 
-def _advance(scatter: np.ndarray, row: np.ndarray, done: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From `done` changes to `done + size`.
+def _cost(objective: float | np.ndarray, num_changes: int | np.ndarray, num_frames: int, vmax: float) -> np.ndarray:
+    penalty = vmax * num_changes / (2 * num_frames) * (np.log(num_frames / np.maximum(num_changes, 1)) + 1)
+    return objective / num_frames + penalty
 
-    Returns obj(m) of the new m, the last row, and for each l <= N where the last shot of l frames begins.
+
+def _best_cut(table: _Scatters, vmax: float) -> _Cut:
+    """Of least cost over all numbers of changes."""
+    num_frames = table.num_frames
+    uncut = _Cut(np.empty(0, np.int64), table.objective(np.empty(0, np.int64)), np.inf)
+    single = _Cut(np.arange(1, num_frames), 0.0, 0.0)
+
+    def rank(cut: _Cut) -> tuple[float, int]:
+        return float(_cost(cut.objective, cut.num_changes, num_frames, vmax)), cut.num_changes
+
+    best = min(uncut, single, key=rank)
+    between = [(uncut, single)]
+    while between:
+        fewer, more = between.pop()
+        m = np.arange(fewer.num_changes + 1, more.num_changes)
+        # Were obj(m) smaller than this, m changes would have cost less at one of the two cuts' prices.
+        least = fewer.objective - fewer.price * (m - fewer.num_changes)
+        least = np.maximum(least, more.objective + more.price * (more.num_changes - m))
+        if not (_cost(least, m, num_frames, vmax) <= rank(best)[0]).any():
+            continue
+        # At this price both cost the same: what costs less lies between them, or they are neighbouring corners.
+        price = (fewer.objective - more.objective) / (more.num_changes - fewer.num_changes)
+        cut = _cheapest(table, price)
+        if fewer.num_changes < cut.num_changes < more.num_changes:
+            best = min(best, cut, key=rank)
+            between += [(cut, more), (fewer, cut)]
+    return best
+
+
+def _cheapest(table: _Scatters, price: float) -> _Cut:
+    """The cut whose scatters and changes, at `price` each, sum to the least."""
+    least = np.zeros(table.num_frames + 1)
+    last_cut = _extend(table, least, least, price)
+    points = []
+    end = table.num_frames
+    while end := int(last_cut[end]):
+        points.append(end)
+    found = np.array(points[::-1], np.int64)
+    return _Cut(found, table.objective(found), price)
+
+
+def _best_of_few(table: _Scatters, max_changes: int, vmax: float) -> np.ndarray:
+    """The change points of least cost, at most `max_changes`, where no corner tells: one pass for each number."""
+    num_frames = table.num_frames
+    row = np.full(num_frames + 1, np.inf)
+    row[0] = 0  # no frames in no shots
+    last_cuts, costs = [], []
+    for m in range(max_changes + 1):
+        before, row = row, np.full(num_frames + 1, np.inf)
+        last_cuts.append(_extend(table, before, row, 0))
+        costs.append(_cost(row[-1], m, num_frames, vmax))
+    points = [num_frames]
+    for m in range(int(np.argmin(costs)), 0, -1):
+        points.append(int(last_cuts[m][points[-1]]))
+    return np.array(points[:0:-1], np.int64)
+
+
+def _extend(table: _Scatters, before: np.ndarray, after: np.ndarray, price: float) -> np.ndarray:
+    """Add one shot: after[l] = min over t < l of before[t] + scatter of [t, l) + price, for 1 <= l <= N.
+
+    Returns the first such t for each l, uint16 [N+1]. Where `after` is `before`, any number of shots is added.
     """
-    num_frames = len(row) - 1
-    table = np.full((size + 1, num_frames + 1), np.inf)
-    table[0] = row
-    last_cut = np.zeros((size, num_frames + 1), np.uint16)  # MAX_WINDOW fits
-    lane = np.empty(LANES)
-    for end in range(done + 2, num_frames + 1):
-        here = end * (end - 1) // 2
-        for b in range(1, min(size, end - done - 1) + 1):
-            before = table[b - 1]
-            best, best_chunk = np.inf, done + b
-            # Least value by chunks, in lanes that vectorise; then its first place within the one chunk.
-            for chunk in range(done + b, end, CHUNK):
-                stop = min(chunk + CHUNK, end)
-                head, tail = before[chunk:stop], scatter[here + chunk : here + stop]
-                lane[:] = np.inf
-                whole = len(head) - len(head) % LANES
-                for i in range(0, whole, LANES):
-                    for j in range(LANES):
-                        total = head[i + j] + tail[i + j]
-                        lane[j] = total if total < lane[j] else lane[j]  # min() would not vectorise
-                for i in range(whole, len(head)):
-                    lane[0] = min(lane[0], head[i] + tail[i])
-                if lane.min() < best:
-                    best, best_chunk = lane.min(), chunk
-            t = best_chunk
-            while before[t] + scatter[here + t] != best:
-                t += 1
-            table[b, end] = best
-            last_cut[b - 1, end] = t
-    return table[1:, num_frames].copy(), table[size].copy(), last_cut
-
-
-@functools.cache
-def _compiled() -> Callable[..., Any]:
-    from numba import njit
-
-    try:
-        return njit(cache=True)(_advance)
-    except RuntimeError:  # numba finds no folder that it may write its cache to
-        return njit(_advance)
+    last_cut = np.zeros(len(before), np.uint16)  # MAX_WINDOW fits
+    total = np.empty(len(before))
+    for end in range(1, len(before)):
+        np.add(before[:end], table.up_to(end), out=total[:end])
+        last_cut[end] = first = total[:end].argmin()
+        after[end] = total[first] + price
+    return last_cut

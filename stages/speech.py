@@ -6,6 +6,7 @@ or repeat itself, so each window's result is checked, and one that fails is deco
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,7 +174,7 @@ class OpenAIWhisper:
         for at in range(0, len(windows), self.batch):
             cuts = [window.cut(audio) for window in windows[at : at + self.batch]]
             mels = torch.stack([self.spectrogram(cut) for cut in cuts])
-            decoded = whisper.decode(self.model, mels, options)
+            decoded = grouped_task()(self.model, options).run(mels)
             for window, cut, mel, result in zip(windows[at:], cuts, mels, decoded, strict=False):
                 found = self.with_words(result, mel, len(cut), language)
                 results.append([_later(_segment(found, found["words"]), window.start_s)])
@@ -218,6 +219,24 @@ class OpenAIWhisper:
             beam_size=BEAM_SIZE,
         )
         return [_later(_segment(s, s["words"]), window.start_s) for s in result["segments"]]
+
+
+@functools.cache
+def grouped_task() -> Any:
+    """openai-whisper's decoder with a beam for several windows at once.
+
+    The library's own (20250625) repeats the tokens for each beam but not the sound, and fails on two windows.
+    """
+    from whisper.decoding import DecodingTask
+
+    class GroupedTask(DecodingTask):  # type: ignore[misc]
+        def _get_audio_features(self, mel: Any) -> Any:
+            return super()._get_audio_features(mel).repeat_interleave(self.n_group, dim=0)
+
+        def _detect_language(self, audio_features: Any, tokens: Any) -> Any:
+            return super()._detect_language(audio_features[:: self.n_group], tokens)
+
+    return GroupedTask
 
 
 def _segment(found: Mapping[str, Any], words: Iterable[Mapping[str, Any]]) -> Segment:

@@ -55,13 +55,14 @@ def raise_for_status(response: requests.Response, url: str) -> None:
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which may also be a date; None where it says nothing."""
+    """Seconds from now of a Retry-After header, a number of seconds or a date; None where it says nothing."""
     if value is None:
         return None
-    if value.strip().isdecimal():
+    if re.fullmatch(r"\s*\d+\s*", value, re.ASCII):
         return min(float(value), LONGEST_RETRY_AFTER_S)
     try:
-        left_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):  # TypeError: a date without a time zone
+        until = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):  # OverflowError: a time zone of years
         return None
+    left_s = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(max(0.0, left_s), LONGEST_RETRY_AFTER_S)

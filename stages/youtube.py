@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from vsumdata.pipeline.errors import RetryVideo, SkipVideo, ThrottledError, UsageError
 from vsumdata.pipeline.stage import Context
+from vsumdata.stages import web_answers
 from vsumdata.stages.ffmpeg import ffmpeg_program
 
 log = logging.getLogger("vsumdata.yt_dlp")
@@ -30,6 +29,8 @@ CLASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "content isn't available, try again later",
             "session has been rate-limited",
             "http error 429",
+            "http 429",
+            "status 429",
             "too many requests",
             "ip is likely being blocked",
             "requiring a captcha challenge",
@@ -56,6 +57,9 @@ CLASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "this live stream recording is not available",
             "video unavailable",
             "has been removed by the uploader",
+            "has been removed for violating",
+            "associated with this video has been terminated",
+            "no longer available due to a copyright claim",
             NO_ANSWER,
             "channel was removed",
             "account has been terminated",
@@ -74,7 +78,9 @@ CLASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "timed out",
             "timeout",
             "http error 5",
+            "http 5",
             "http error 403",
+            "http 403",
             "connection",
             "unable to download",
             "temporary failure",
@@ -204,19 +210,8 @@ def retry_after_s(error: BaseException | None) -> float | None:
     while error is not None and error not in seen:
         response = getattr(error, "response", None)
         if response is not None:
-            return seconds_from_now(response.headers.get("Retry-After") or "")
+            return web_answers.retry_after_s(response.headers.get("Retry-After"))
         seen.append(error)
         behind = getattr(error, "exc_info", None) or (None, None, None)
         error = next((one for one in (behind[1], getattr(error, "cause", None), error.__cause__) if one), None)
     return None
-
-
-def seconds_from_now(retry_after: str) -> float | None:
-    """A Retry-After in either of its forms, a number of seconds or a date."""
-    if re.fullmatch(r"\d{1,9}", retry_after.strip(), re.ASCII):
-        return float(retry_after)
-    try:
-        at = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -74,6 +74,16 @@ def slow(row: Row, context: Context) -> None:
     time.sleep(1)
 
 
+def meet(row: Row, context: Context) -> None:
+    """Wait until two workers are at it."""
+    folder = Path(context.root) / "met"
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    until = time.monotonic() + 50
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+
+
 def die_once(row: Row, context: Context) -> None:
     """A worker killed from outside, once: the row is innocent."""
     marker = Path(context.root) / f"{row['video_id']}.died"
@@ -94,6 +104,7 @@ BEHAVIOURS = {
     "poison": poison,
     "hang": hang,
     "slow": slow,
+    "meet": meet,
     "dieonce": die_once,
     "diskfull": disk_full,
 }

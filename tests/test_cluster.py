@@ -92,7 +92,7 @@ def test_a_full_disk_stops_the_run(ray_session: None, tmp_path: Path) -> None:
 
 def test_gpu_workers_get_gpus_and_their_fetch_does_not(ray_session: None, tmp_path: Path) -> None:
     stage = stage_zoo.stage(fetch=stage_zoo.fetch, gpus=1.0, workers=2)
-    rows = do(tmp_path, stage, *(f"slow-{n}" for n in range(10)), "nofetch-0")
+    rows = do(tmp_path, stage, *(f"meet-{n}" for n in range(6)), "nofetch-0")
     assert (rows["nofetch-0"]["outcome"], rows["nofetch-0"]["detail"]) == ("skipped", "said by fetch")
     done = [row for row in rows.values() if row["outcome"] == "done"]
     assert all(len(row["gpu_ids"]) == 1 for row in done)

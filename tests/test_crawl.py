@@ -38,6 +38,25 @@ def test_an_interrupted_listing_goes_on_where_it_stopped(site: MadeUpSite, tmp_p
     assert not list((root / "listings").glob("*.pages"))
 
 
+def test_an_empty_listing_does_not_take_the_place_of_a_good_one(site: MadeUpSite, tmp_path: Path) -> None:
+    manifest, root = write_manifest(tmp_path), tmp_path / "root"
+    crawl(site, manifest, root)
+    (listing,) = (root / "listings").glob("*.json")
+    listing.write_text(json.dumps(json.loads(listing.read_text()) | {"listed_at": 0}))
+    site.num_videos = 0
+    code, shown = crawl(site, manifest, root)
+    assert (code, "the listing of the last run serves" in shown) == (0, True), shown
+    assert "24" in vsumdata("status", "--root", str(root)).stdout
+    assert len(json.loads(listing.read_text())["records"]) == 24
+
+
+def test_nothing_but_retries_is_no_success(site: MadeUpSite, tmp_path: Path) -> None:
+    site.fault = lambda target, _: refuse(HTTPStatus.BAD_GATEWAY) if "videos" in target else None
+    code, shown = crawl(site, write_manifest(tmp_path), tmp_path / "root", "--limit", "2")
+    assert code == 1
+    assert "2 retry" in shown
+
+
 def test_429_pauses_for_as_long_as_the_host_says_and_blames_nobody(site: MadeUpSite, tmp_path: Path) -> None:
     manifest, root = write_manifest(tmp_path), tmp_path / "root"
     walls = [time.time()]

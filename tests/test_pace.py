@@ -89,8 +89,10 @@ def test_the_state_survives_damage(tmp_path: Path) -> None:
     whole = file.read_text()
     file.write_text(whole + "tail of a longer one that a kill left}")
     assert turns.reserve(HOST, 12) > 800
-    for damaged in ("", whole[: len(whole) // 2], "[1]"):
+    odd = [{HOST: 3}, {HOST: {"open_until": None}}, {HOST: {"next_at": time.time() + 1e9}}]
+    for damaged in ("", whole[: len(whole) // 2], "[1]", *map(json.dumps, odd)):
         file.write_text(damaged)
+        assert Pace(str(tmp_path), 12).notice() == ""
         assert turns.reserve(HOST, 12) == 0
         assert json.loads(file.read_text())[HOST]["next_at"] > time.time()
 

@@ -35,6 +35,19 @@ def test_credentials_are_secret_and_ordinary_settings_are_not() -> None:
     assert redact(text, found) == f"HTTP 407 from http://{HIDDEN}@proxy.example:3128 for {HIDDEN}"
 
 
+def test_parts_of_tokens_and_cookies_are_secret_by_themselves() -> None:
+    found = secrets_of({
+        "http_headers": {"Cookie": "SID=abcdefgh12; path=/; HSID=ijklmnop34"},
+        "extractor_args": {"youtube": {
+            "po_token": ["web.gvs+0123456789abcdefgh,mweb.gvs+ijklmnopqrstuvwxyz"],
+            "visitor_data": ["CgtABCDEFGHIJKLMN%3D%3D"],
+        }},
+    })  # fmt: skip
+    for text in ("pot=0123456789abcdefgh", "pot=ijklmnopqrstuvwxyz", "v=CgtABCDEFGHIJKLMN==", "sid abcdefgh12"):
+        assert HIDDEN in redact(text, found)
+    assert redact("path=/ of the file", found) == "path=/ of the file"
+
+
 def test_a_proxy_of_the_environment_is_secret_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://jane:hunter22@proxy.example:3128")
     assert "hunter22" in secrets_of({})

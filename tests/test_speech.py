@@ -53,6 +53,17 @@ def test_both_engines_hear_the_same_words_at_the_same_times(engine, reference, j
     assert apart.max() < 2  # a word beside a pause may begin before or after it
 
 
+@pytest.mark.filterwarnings("ignore:__array_wrap__", "ignore:.*gpt2.tiktoken")
+@needs_weights
+@pytest.mark.recorded
+def test_openai_whisper_hears_all_windows_in_one_batch(reference, jfk):
+    windows = [voice.Window(((start, start + 11.0),)) for start in (0.0, 11.0, 22.0)]
+    found = reference.recognise(np.tile(jfk, 3), windows, "en")
+    assert [words_of(segment.words) for (segment,) in found] == [JFK] * 3
+    starts = [segment.words[0].start_s for (segment,) in found]
+    np.testing.assert_allclose(np.diff(starts), 11, atol=0.1)
+
+
 @needs_weights
 @pytest.mark.recorded
 def test_voice_activity_in_stretches_loses_nothing(monkeypatch, jfk):

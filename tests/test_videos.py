@@ -114,6 +114,7 @@ KEPT = {"source": "channel:@x", "view_count": 50_001, "duration_s": 100.0, "heat
         ({"view_count": None}, {}, "views_unknown"),
         ({"heatmap": None}, {}, "no_heatmap"),
         ({"heatmap": None}, {"require_heatmap": False}, None),
+        ({"heatmap": None, "fetched": False}, {}, None),
         ({"live_status": "is_upcoming"}, {}, "live"),
         ({"media_type": "livestream", "live_status": "was_live"}, {}, "live"),
         ({"media_type": "short"}, {}, "short"),

@@ -23,6 +23,7 @@ from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 from vsumdata.manifests import tables
 from vsumdata.pipeline.errors import RetryVideo, SkipVideo, ThrottledError, UsageError
 from vsumdata.pipeline.stage import Context
+from vsumdata.stages import extraction
 from vsumdata.stages.videos import classify
 from vsumdata.stages.youtube import as_ours, retry_after_s, settings
 
@@ -72,6 +73,10 @@ MESSAGES = [
     ("HTTP Error 503: Service Unavailable", "transient"),
     ("HTTP Error 403: Forbidden", "transient"),
     ("Failed to resolve 'www.youtube.com' ([Errno -3] Temporary failure in name resolution)", "transient"),
+    ("HTTP 429", "throttled"),
+    ("HTTP 503", "transient"),
+    ("This video has been removed for violating YouTube's Terms of Service", "removed"),
+    ("The YouTube account associated with this video has been terminated", "removed"),
     ("something entirely new", "unknown"),
     ("", "unknown"),
 ]
@@ -128,14 +133,11 @@ def http_error(retry_after: str | None) -> HTTPError:
 
 @pytest.mark.parametrize(
     ("value", "low", "high"),
-    [
-        ("120", 120, 120),
-        (" 0 ", 0, 0),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1)), 3300, 3600),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0, 0),
-    ],
+    [("120", 120, 120), (" 0 ", 0, 0), (timedelta(hours=1), 3300, 3600), (timedelta(hours=-1), 0, 0)],
 )
-def test_retry_after_is_found_behind_the_message(value: str, low: float, high: float) -> None:
+def test_retry_after_is_found_behind_the_message(value: str | timedelta, low: float, high: float) -> None:
+    if isinstance(value, timedelta):
+        value = format_datetime(datetime.now(UTC) + value, usegmt=True)
     with closing(http_error(value)) as cause:
         ours = as_ours(raised(ExtractorError("Unable to download: HTTP Error 429", cause=cause)), URL)
         assert isinstance(ours, ThrottledError)
@@ -187,3 +189,12 @@ def test_cookies_that_are_not_there(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(UsageError, match=r"cookiefile: .*gone\.txt: No such file"):
             options(tmp_path, {"cookiefile": str(tmp_path / "gone.txt")})
+
+
+def test_endless_captions_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert extraction.read_bounded(BytesIO("für".encode())) == "für"
+    monkeypatch.setattr(extraction, "TEXT_BYTES", 10_000)
+    with open("/dev/zero", "rb") as endless:
+        assert extraction.read_bounded(endless) is None
+    monkeypatch.setattr(extraction, "TEXT_S", -1.0)
+    assert extraction.read_bounded(BytesIO(b"in drips")) is None

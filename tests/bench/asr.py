@@ -1,0 +1,119 @@
+"""Seconds of sound heard per second, and word error rates: our stage, plain sequential engines.
+
+    python tests/bench/asr.py [--repeat N] [--json]
+
+Needs the recordings and the packaged tiny.en weights, which openai-whisper gets converted. The text to compare with
+is, for jfk.flac, its words, and for manifesto.mp4, YouTube's automatic captions, which err themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from machine import report
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.speech_kit import JFK, read_audio, weights, word_error_rate, write_openai_checkpoint
+
+from vsumdata.pipeline.stage import Context
+from vsumdata.stages import transcripts
+from vsumdata.stages.captions import parse_captions
+
+RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
+THREADS = len(os.sched_getaffinity(0))
+Listener = Callable[[Path], str]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9']+", re.sub(r"\[[^]]*\]", " ", text.lower()))
+
+
+def our_stage(engine: str, location: Path) -> Listener:
+    options = {"languages": ["en"], "engine": engine, "model": "tiny.en", "location": str(location)}
+    stage = transcripts.load(options, Context(root=".", scratch=".", threads=THREADS))
+
+    def listen(path: Path) -> str:
+        row = stage({"videos": {"caption": None}, "media": str(path)})
+        return " ".join(sentence["text"] for sentence in row["sentence"])
+
+    return listen
+
+
+def plain_faster_whisper(location: Path) -> Listener:
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(str(location), device="cpu", compute_type="int8", cpu_threads=THREADS)
+
+    def listen(path: Path) -> str:
+        segments, _ = model.transcribe(read_audio(path), language="en", beam_size=5, word_timestamps=True)
+        return " ".join(segment.text for segment in segments)
+
+    return listen
+
+
+def plain_openai_whisper(checkpoint: Path) -> Listener:
+    import torch
+    import whisper
+
+    torch.set_num_threads(THREADS)
+    model = whisper.load_model(str(checkpoint), device="cpu")
+
+    def listen(path: Path) -> str:
+        return str(
+            model.transcribe(read_audio(path), language="en", beam_size=5, fp16=False, word_timestamps=True)["text"]
+        )
+
+    return listen
+
+
+def measure(checkpoint: Path, repeat: int) -> dict[str, dict[str, float]]:
+    captions = parse_captions((RECORDINGS / "captions" / "manifesto.vtt").read_text(encoding="utf-8"), "vtt")
+    said = {"jfk.flac": words(JFK), "manifesto.mp4": words(" ".join(sentence.text for sentence in captions))}
+    files = {name: RECORDINGS / "media" / name for name in said}
+    length_s = sum(len(read_audio(path)) / 16_000 for path in files.values())
+    listeners = {
+        "our stage": our_stage("faster-whisper", weights()),
+        "faster-whisper, sequential": plain_faster_whisper(weights()),
+        "our stage, openai-whisper": our_stage("openai-whisper", checkpoint),
+        "openai-whisper, sequential": plain_openai_whisper(checkpoint),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in listeners}
+    errors: dict[str, dict[str, float]] = {}
+    for _ in range(repeat):
+        for name, listen in listeners.items():
+            begun = time.perf_counter()
+            heard = {file: words(listen(path)) for file, path in files.items()}
+            rates[name].append(length_s / (time.perf_counter() - begun))
+            errors[name] = {f"wer_{file}": word_error_rate(said[file], heard[file]) for file in said}
+    return {name: {"seconds_per_s": statistics.median(rates[name]), **errors[name]} for name in listeners}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeat", type=int, default=3, metavar="N")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if not RECORDINGS.is_dir():
+        sys.exit(f"the recordings ({RECORDINGS}) are not here")
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "tiny.en.pt"
+        write_openai_checkpoint(weights(), checkpoint)
+        figures = measure(checkpoint, arguments.repeat)
+    if arguments.json:
+        print(json.dumps(report("asr", figures), indent=1))
+        return
+    for name, values in figures.items():
+        print(f"{name:28}", *(f"{key} {value:.3f}" for key, value in values.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Frames a second: decoding alone, the model alone, and the frames stage, in turn on the same files and cores.
+
+    python tests/bench/features.py [--repeat N] [--clip MODEL] [FILE …] [--json]
+
+`ratio` is the stage against the slower of the two alone. `cpu_bound` is what is left when decoding and the model
+share the cores and nothing is lost: 1 / (1/decode + 1/encode). Without files the recordings are taken, else made-up
+clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from machine import report
+
+from vsumdata.pipeline.stage import Context
+from vsumdata.stages import frames
+from vsumdata.stages.clip import ClipEncoder
+from vsumdata.stages.decode import Wanted, read_frames
+from vsumdata.stages.ffmpeg import ffmpeg_program
+
+RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "media"
+LENGTH_S = 60
+
+
+def clips(folder: Path) -> list[Path]:
+    """Clips of a minute, 360 lines high, as YouTube serves them: the recordings in a loop, or a test picture."""
+    found = sorted(RECORDINGS.glob("*.mp4"))
+    sources = [["-stream_loop", "-1", "-i", str(path)] for path in found] or [["-f", "lavfi", "-i", "testsrc2=r=30"]]
+    for number, source in enumerate(sources):
+        target = ["-map", "0:v:0", "-vf", "scale=-2:360", "-c:v", "libx264", "-crf", "26", "-t", str(LENGTH_S)]
+        command = [ffmpeg_program(), "-v", "error", *source, *target, str(folder / f"{number}.mp4")]
+        subprocess.run(command, check=True)
+    return sorted(folder.glob("*.mp4"))
+
+
+def per_second(work: Callable[[], int]) -> float:
+    begun = time.perf_counter()
+    count = work()
+    return count / (time.perf_counter() - begun)
+
+
+def measure(files: list[Path], model: str, repeat: int) -> dict[str, float]:
+    threads = len(os.sched_getaffinity(0))
+    encoder = ClipEncoder(model, "seed:0", threads=threads)
+    options = {"clip_model": model, "clip_weights": "seed:0", "precision": "auto", "frame_dim": encoder.dim}
+    options |= {"fps": 1.0, "sampling": "exact", "hwaccel": "none"}
+    stage = frames.load(options, Context(root=".", scratch=".", threads=threads))
+    wanted = Wanted(size=encoder.size, threads=threads, resize=encoder.resize)
+    pictures = np.random.default_rng(0).integers(0, 256, (64, encoder.size, encoder.size, 3), np.uint8)
+    ways: dict[str, Callable[[], int]] = {
+        "decode_per_s": lambda: sum(1 for path in files for _ in read_frames(path, wanted)),
+        "encode_per_s": lambda: len(encoder.encode(pictures)),
+        "stage_per_s": lambda: sum(len(stage({"media": str(path)})["frame_time_s"]) for path in files),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeat):
+        for name, way in ways.items():
+            found[name].append(per_second(way))
+    figures = {name: statistics.median(values) for name, values in found.items()}
+    decode, encode, whole = figures.values()
+    shared = 1 / (1 / decode + 1 / encode)
+    return figures | {"ratio": whole / min(decode, encode), "cpu_bound": shared, "of_cpu_bound": whole / shared}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--repeat", type=int, default=3, metavar="N")
+    parser.add_argument("--clip", default="ViT-B-32", metavar="MODEL")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(arguments.files or clips(Path(folder)), arguments.clip, arguments.repeat)
+    if arguments.json:
+        print(json.dumps(report("features", figures), indent=1))
+    else:
+        print(*(f"{name:14} {value:8.2f}" for name, value in figures.items()), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -77,6 +77,7 @@ def transcripts_stage(manifest: Manifest, models: Models) -> Stage:
         name="transcripts",
         reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
         load=transcripts.load,
+        version=2,  # counts up whenever the same captions or sound may give other sentences
         fetch=media.fetch_sound,
         options={
             "languages": manifest.captions.languages,

@@ -207,12 +207,12 @@ def is_materials(block: Tag) -> bool:
     lists = rest.select("ul")
     for items in lists:
         items.decompose()
-    words = text_of(rest)
+    is_numbered = STEP_NUMBER.fullmatch(text_of(rest)) is not None
     for heading in rest.select("span.head, h2, h3, h4, h5, h6"):
         heading.decompose()
-    others = text_of(rest)
-    is_short = len(words.split()) <= 5 and not words.endswith(".") and not STEP_NUMBER.fullmatch(words)
-    return bool(lists) and is_short and (not others or NEEDS.search(others) is not None)
+    words = text_of(rest)
+    is_title = len(words.split()) <= 5 and not words.endswith(".") and NEEDS.search(words) is not None
+    return bool(lists) and not is_numbered and (is_title or not words)
 
 
 def ehow_intro(soup: BeautifulSoup) -> str:

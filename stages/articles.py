@@ -34,6 +34,7 @@ HOSTS = r"(?:www\.|m\.)?(?:wikihow|ehow)\.com|" + "|".join(map(re.escape, sorted
 LINK = re.compile(rf"(?:https?://|(?<![\w.@/-])(?:{HOSTS})/)[^\s<>\"“”…，。！？；、]{{1,2000}}", re.IGNORECASE)
 # Most short links of a description lead to a channel or a shop: the line, or the one before, must speak of an article.
 ANNOUNCED = re.compile(r"wikihow|ehow|article|instructions|recipe|step.by.step|read (?:more|the)", re.IGNORECASE)
+# These say less: a short link after the words above goes before one after these, and both before one above them.
 HINTED = re.compile(r"\b(?:steps?|tutorials?|guides?|full|how.?to|learn (?:more|how)|more info)\b", re.IGNORECASE)
 ANNOUNCED_WITHIN = 200  # characters before the link, or after it
 NAMESPACES = ["special", "category", "user", "user_talk", "user-talk", "talk", "discussion", "image", "file"]

@@ -30,6 +30,7 @@ MAX_FRAMES = 200_000  # a made-up time stamp must not ask for years of frames
 CLOCK_S = 2e-6  # the container's start is printed in microseconds, and frame times are sums of fractions
 # Recordings that may be put end to end, so that their clock jumps: ffmpeg's own correction is used there.
 JUMPING = frozenset({"mpegts", "mpeg", "flv", "live_flv", "ogg"})
+UNTIMED = frozenset({"avi", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "obu"})
 
 _SHOWN = re.compile(r"^\[Parsed_showinfo_\d+ @ [^\]]*\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) ")
 _TIME_BASE = re.compile(r"^\[Parsed_showinfo_\d+ @ [^\]]*\] \[info\] config in time_base: (\d+)/(\d+)")
@@ -43,8 +44,8 @@ Picked = Generator[tuple[float, np.ndarray], None, None]
 class Wanted:
     """What is asked of a video.
 
-    `sampling`: `exact`, or `keyframes` (the key frame nearest to each k: many times faster). `hwaccel`:
-    ffmpeg's name for it (`cuda`), with fall-back to the CPU. `resize` as in open_clip: `shortest` (the
+    `sampling`: `exact`, or `keyframes` (the key frame nearest to each k: many times faster, save for VP9, AVI and
+    MPEG program streams, which are decoded whole). `hwaccel`: ffmpeg's name for it (`cuda`), with fall-back to the CPU. `resize` as in open_clip: `shortest` (the
     shorter side to `size`, then the centre) or `squash`; `interpolation` too: `bicubic` or `bilinear`.
     """
 
@@ -139,7 +140,11 @@ class FrameReader:
 
     @property
     def _jumps(self) -> bool:
-        return not JUMPING.isdisjoint(self.info.format.split(","))
+        return not JUMPING.isdisjoint(self._formats)
+
+    @property
+    def _formats(self) -> list[str]:
+        return self.info.format.split(",")
 
     @property
     def _origin_s(self) -> float:
@@ -159,7 +164,9 @@ class FrameReader:
         filters = [*resize_filters(wanted.size, wanted.resize, wanted.interpolation), "showinfo=checksum=0"]
         before: list[str] = [] if hwaccel == "none" else ["-hwaccel", hwaccel]
         if wanted.sampling == "keyframes":
-            before += ["-skip_frame", "nokey"]
+            filters.insert(0, "select=key")  # not all decoders (VP9) skip what they are asked to
+            # Where no or few packets carry times of their own, only decoding them all gives the frames theirs.
+            before += ["-skip_frame", "nokey"] if UNTIMED.isdisjoint(self._formats) else []
         else:
             step = f"floor(({{}}-{self._origin_s:.6f}+{CLOCK_S})*{wanted.fps})"
             now, before_t = step.format("t"), step.format("prev_selected_t")

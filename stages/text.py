@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+log = logging.getLogger(__name__)
 BATCH = {"cpu": 32, "cuda": 256}
 
 
@@ -25,7 +27,7 @@ class TextEncoder:
         torch.set_num_threads(threads)
         local = Path(location).exists()
         self.model = SentenceTransformer(location, device=device, local_files_only=local)
-        self.device = device
+        self.batch = BATCH[device]
         dim = self.model.get_embedding_dimension()
         if dim is None:
             raise ValueError(f"{location} does not say the size of its embeddings")
@@ -44,13 +46,7 @@ class TextEncoder:
         pieces = [(i, piece, size) for i, text in enumerate(texts) for piece, size in self._pieces(text)]
         owner = np.array([i for i, _, _ in pieces])
         weight = np.array([size for _, _, size in pieces], np.float32)
-        # The library sorts by length itself, so that a batch wastes little on padding.
-        embedding = self.model.encode(
-            [piece for _, piece, _ in pieces],
-            batch_size=BATCH[self.device],
-            show_progress_bar=False,
-            normalize_embeddings=True,
-        )
+        embedding = self._embed([piece for _, piece, _ in pieces])
         pooled = np.zeros((len(texts), self.dim), np.float32)
         np.add.at(pooled, owner, embedding.astype(np.float32) * weight[:, None])
         norm = np.linalg.norm(pooled, axis=1, keepdims=True)
@@ -58,10 +54,31 @@ class TextEncoder:
             raise FloatingPointError("the text model gave an embedding without a direction")
         return (pooled / norm).astype(np.float16)
 
+    def _embed(self, pieces: list[str]) -> np.ndarray:
+        """Unit-norm embeddings; a full GPU halves the batch and goes on."""
+        import torch
+
+        while True:
+            try:
+                # The library sorts by length itself, so that a batch wastes little on padding.
+                return self.model.encode(
+                    pieces, batch_size=self.batch, show_progress_bar=False, normalize_embeddings=True
+                )
+            except torch.cuda.OutOfMemoryError:
+                if self.batch == 1:
+                    raise
+            self.batch //= 2  # not in the `except` block: there the traceback keeps the tensors that are in the way
+            torch.cuda.empty_cache()
+            log.warning("the GPU's memory is full: going on with %d texts at a time", self.batch)
+
     def _pieces(self, text: str) -> Iterator[tuple[str, int]]:
         """The text cut at word boundaries into what fits the model's window, and each piece's tokens."""
-        tokenizer = self.model.tokenizer
-        room = self.model.max_seq_length - tokenizer.num_special_tokens_to_add()
+        tokenizer, window = self.model.tokenizer, self.model.max_seq_length
+        if window is None or window == float("inf"):  # static embeddings take any length
+            yield text, 1
+            return
+        prompt = self.model.prompts.get(self.model.default_prompt_name or "", "")  # the library puts it before each
+        room = max(1, window - len(tokenizer(prompt)["input_ids"]))
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         spans = encoded["offset_mapping"]
         first = 0

@@ -81,18 +81,23 @@ def speech_spans(audio: np.ndarray) -> list[tuple[float, float]]:
 
 
 def windows_of(spans: Sequence[tuple[float, float]]) -> list[Window]:
-    """Pack spans into windows; a full one is closed at the longest pause in its second half."""
-    windows, rest = [], list(spans)
-    while rest:
-        count = 1
-        while count < len(rest) and rest[count][1] - rest[0][0] <= WINDOW_S:
-            count += 1
-        if count < len(rest):
-            late = [i for i in range(1, count + 1) if rest[i - 1][1] - rest[0][0] >= WINDOW_S / 2]
-            count = max(late, key=lambda i: rest[i][0] - rest[i - 1][1], default=count)
-        windows.append(Window(tuple(rest[:count])))
-        rest = rest[count:]
-    return windows
+    """Pack spans into as few windows as can be (each costs a whole window's encoding), cut at the longest pauses."""
+    # best[n]: number of windows of the first n spans, less the pauses that they are cut at, where the last begins.
+    best: list[tuple[int, float, int]] = [(0, 0.0, 0)]
+    for n, (_, end_s) in enumerate(spans, 1):
+        found = []
+        for first in range(n - 1, -1, -1):
+            if first < n - 1 and end_s - spans[first][0] > WINDOW_S:
+                break
+            pause_s = spans[first][0] - spans[first - 1][1] if first else 0.0
+            found.append((best[first][0] + 1, best[first][1] - pause_s, first))
+        best.append(min(found))
+    windows, last = [], len(spans)
+    while last:
+        first = best[last][2]
+        windows.append(Window(tuple(spans[first:last])))
+        last = first
+    return windows[::-1]
 
 
 def uncovered_s(window: Window, words: Iterable[Word]) -> float:

@@ -28,6 +28,7 @@ def numbered(*steps: str, name: str = "") -> str:
         ('1<span class="frac nowrap"><sup>1</sup>⁄<sub>2</sub></span> cups', "1\xa01⁄2 cups"),
         ("2 <sup>3</sup>&frasl;<sub>4</sub> cups", "2 3⁄4 cups"),
         ("<b>12</b><sup>1</sup>/<sub>2</sub>-inch", "12\xa01/2-inch"),
+        ("the 5<sup>th</sup>/6th cup", "the 5th/6th cup"),
         ("½ or 1½ or 1/2 cup", "½ or 1½ or 1/2 cup"),
         ("10<sup>2</sup> cm<sup>2</sup>, H<sub>2</sub>O", "102 cm2, H2O"),
         ('Salt.<sup class="reference" id="_ref-1"><a>[1]</a></sup>', "Salt."),
@@ -83,6 +84,93 @@ def test_json_ld_in_a_graph_with_lists_of_types_strings_and_clips():
     assert [step.text for step in parse_article(linked_data(json.dumps(recipe)), URL).steps] == ["Boil the water."]
 
 
+def ehow(*blocks: str) -> str:
+    wrapped = (f'<div class="mod step"><div class="stepContent">{block}</div></div>' for block in blocks)
+    return '<link rel="canonical" href="https://www.ehow.com/how_1_tea.html">' + "".join(wrapped)
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        "<ul><li>Tea</li></ul>",
+        "<p>Things You'll Need</p><ul><li>Tea</li></ul>",
+        "<strong>Materials:</strong><ul><li>Tea</li></ul>",
+        "<h4>For the Pot</h4><ul><li>Tea</li></ul>",
+        "<h3>Things You'll Need for a Pot of Tea</h3><ul><li>Tea</li></ul>",
+        "<h4>Tools</h4><ul><li>Pot</li></ul><h4>Ingredients</h4><ul><li>Tea<ul><li>green</li></ul></li></ul>",
+    ],
+)
+def test_what_one_needs_is_no_step(needs):
+    page = ehow(f'<div class="content">{needs}</div>', '<div class="content"><p>Pour.</p></div>')
+    assert [step.text for step in parse_article(page, "").steps] == ["Pour."]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "<p>You will need it.</p><ul><li>Tea</li></ul>",
+        "<p>Mix together:</p><ul><li>Tea</li></ul>",
+        "<h3>Step 1</h3><ul><li>Mix.</li></ul>",
+        "<p>Things You'll Need</p>",
+    ],
+)
+def test_a_first_step_is_not_taken_for_what_one_needs(first):
+    page = ehow(f'<div class="content">{first}</div>', '<div class="content"><p>Pour.</p></div>')
+    assert len(parse_article(page, "").steps) == 2
+
+
+def test_blocks_within_blocks_are_read_once():
+    lead = '<div class="content lead"><div class="content">Tea is good.</div></div>'
+    article = parse_article(ehow(lead, '<div class="content"><div class="content">Boil.</div> Wait.</div>'), "")
+    assert (article.intro, [step.text for step in article.steps]) == ("Tea is good.", ["Boil. Wait."])
+    unclosed = ehow('<div class="content">Boil.', '<div class="content">Pour.').replace("</div>", "")
+    assert [step.text for step in parse_article(unclosed, "").steps] == ["Boil.", "Pour."]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<h2>Steps</h2><div id="steps">{0}<h3>Pan</h3>{1}</div><h2>Tips</h2>{2}',
+        '<div><h2>Steps</h2><div class="section_text">{0}<h3>Pan</h3>{1}</div></div><div><h2>Tips</h2>{2}</div>',
+        "<ul><li><div><h2>Steps</h2></div>{0}<div><h3>Pan</h3></div>{1}<h2>Tips</h2>{2}</li></ul>",
+    ],
+)
+def test_plain_lists_however_they_are_wrapped(page):
+    lists = ("<ol><li><b>Boil.</b><ol><li>Wait.</li></ol></li></ol>", "<ol><li>Fry.</li></ol>", "<ol><li>x</li></ol>")
+    steps = parse_article(page.format(*lists), URL).steps
+    assert [(step.section, step.text) for step in steps] == [("", "Boil. Wait."), ("Pan", "Fry.")]
+
+
+@pytest.mark.parametrize("around", ['<div class="sample">{}</div>', '<div id="sd_container"><div>{}</div></div>'])
+def test_samples_are_no_steps_wherever_they_stand(around):
+    steps = parse_article(around.format(numbered("A template.")) + numbered("two"), URL).steps
+    assert [step.text for step in steps] == ["Do it. two"]
+
+
+FOLD = {"@type": "http://schema.org/HowTo", "name": "Fold", "step": [{"@type": "HowToStep", "text": "Fold."}]}
+LISTED = {"@type": "ListItem", "position": 1, "item": {"@type": "https://schema.org/HowToStep", "text": "Fold."}}
+SECTION = {"@type": "https://schema.org/HowToSection", "name": "One", "itemListElement": [LISTED]}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        linked_data(json.dumps(FOLD)),
+        linked_data(json.dumps({"@type": "WebPage", "mainEntity": FOLD})),
+        linked_data(json.dumps({"@type": "HowTo", "steps": ["Fold."]})),
+        linked_data(json.dumps({"@type": "HowTo", "step": [LISTED]})),
+        linked_data(json.dumps({"@type": "HowTo", "step": [SECTION]})),
+        linked_data(json.dumps(FOLD)).replace("+json", "+JSON; charset=utf-8"),
+        linked_data(f"<![CDATA[{json.dumps(FOLD)}]]>"),
+        linked_data(f"\n//<![CDATA[\n{json.dumps(FOLD)}\n//]]>\n"),
+        linked_data(f"/*<![CDATA[*/ {json.dumps(FOLD)} /*]]>*/"),
+        linked_data(json.dumps({"@type": "HowTo", "step": "<p><b>F</b>old.</p>"})),
+    ],
+)
+def test_ways_to_write_json_ld(page):
+    assert [step.text for step in parse_article(f"<html>{page}", URL).steps] == ["Fold."]
+
+
 # ---- damaged and hostile pages -----------------------------------------------------------------------------
 
 PAGES = [WIKIHOW, PLAIN, EHOW, "<html>" + linked_data(json.dumps(HOW_TO)), numbered("a", "b", name="c")]
@@ -134,9 +222,10 @@ BLOCK = '<div class="mod step"><div class="stepContent"><div class="content">x'
         "<h2>Steps</h2><ol><li " + "a=1 " * 200_000 + ">x",
         linked_data('[{"@graph":' * 5_000),
         linked_data(json.dumps({"@type": "HowTo", "step": [[[["a"] * 100] * 100] * 5]})),
+        linked_data(json.dumps({"@type": "HowTo", "step": "<" + "a" * 1_000_000})),
         "<!DOCTYPE html [" + "".join(f'<!ENTITY a{i + 1} "&a{i};&a{i};">' for i in range(60)) + "]><p>&a60;",
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_no_page_takes_for_ever(page):
     """A page that took more than seconds here would be seen: some of these once took minutes."""

@@ -107,7 +107,7 @@ def test_ehow_layout_of_2015_and_2017():
 def test_json_ld_is_the_last_resort():
     page = "<html><body>" + linked_data("{broken", '{"@graph": [{"no": "type"}]}', json.dumps([HOW_TO]))
     article = parse_article(page, "https://www.ehow.com/13712189/how-to-fold")
-    assert (article.title, article.site, article.intro) == ("How to Fold", "ehow", "It is easy .")
+    assert (article.title, article.site, article.intro) == ("How to Fold", "ehow", "It is easy.")
     assert [(step.section, step.headline, step.text) for step in article.steps] == [
         ("First part", "Fold it.", "Fold it. Twice."),
         ("First part", "", "Press & hold."),

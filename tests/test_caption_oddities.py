@@ -75,6 +75,21 @@ def test_what_people_say_again_is_kept(cues):
     assert said(numbered, "srt").split() == words
 
 
+@pytest.mark.parametrize("num_lines", [2, 3])
+def test_lines_that_roll_up_together_are_said_once(num_lines):
+    lines = [f"line {name} is said here" for name in "one two three four five six".split()]
+    text = vtt(*("\n".join(lines[max(0, i - num_lines) : i]) for i in range(1, len(lines) + 1)))
+    assert said(text, "vtt") == " ".join(lines)
+    assert said(text.replace("WEBVTT\n\n", "").replace(".000", ",000"), "srt") == " ".join(lines)
+
+
+def test_layers_of_one_line_are_said_once():
+    text = vtt("<c.black>Stir\nit.</c>", "Yes.") + "\n\n00:00:00.000 --> 00:00:01.000\nStir it.\n"
+    assert said(text, "vtt") == "Stir it. Yes."
+    event = {"tStartMs": 0, "dDurationMs": 900, "segs": [{"utf8": "Stir it."}]}
+    assert said(json3(event, event | {"wpWinPosId": 2}), "json3") == "Stir it."
+
+
 def test_a_zero_length_cue_that_repeats_is_no_echo():
     text = "".join(f"00:00:0{i},000 --> 00:00:0{i},000\nno no\n\n" for i in range(5))
     assert said(text, "srt") == " ".join(["no"] * 10)
@@ -108,6 +123,9 @@ def test_word_times_outside_their_cue_shuffle_nothing():
         ("♪ la la ♪ [Applause] >> Hi. &gt;&gt;&gt;Ho. [ __ ] \u200b", ["la la Hi.", "Ho."]),
         ("<i>One</i>\u00a0and&nbsp;<b>two</b> &amp; &lt;three&gt;", ["One and two & <three>"]),
         ("{\\an8}{\\i1}One{\\i0}\\Ntwo\\hthree", ["One two three"]),
+        ("- Hi.\n<i>- Ho.</i>\n- ¿Qué?", ["Hi.", "Ho.", "¿Qué?"]),
+        ("-5 - 3 degrees\n-- so -\n- ", ["-5 - 3 degrees -- so - -"]),
+        ("<ruby>東京<rt>とうきょう</rt>都<rt>と</ruby>です。", ["東京都です。"]),
     ],
 )
 def test_scripts_and_marks(text, expected):
@@ -145,6 +163,31 @@ def test_headers_blocks_marks_and_line_ends(newline):
 )
 def test_srt_with_and_without_counters_and_blank_lines(text):
     assert said(text, "srt") == "Mix 3 12"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("00:00:01 --> 00:00:02", "00:00:03 --> 00:00:04"),
+        ("00:00:01,000000 --> 00:00:02,000000000000", "00:00:03,0 --> 00:00:04"),
+        ("00:00:01,000 -> 00:00:02,000", "00:00:03, 000 -> 00:00:04, 000"),
+    ],
+)
+def test_timing_lines_with_other_fractions_and_arrows(first, second):
+    text = f"1\n{first}\nHello.\n\n2\n{second}\nWorld.\n"
+    assert parse_captions(text, "srt") == [(1.0, 2.0, "Hello."), (3.0, 4.0, "World.")]
+
+
+def test_a_format_in_capitals():
+    assert said(vtt("Hello."), "VTT") == "Hello."
+
+
+def test_json3_times_that_are_texts_or_missing():
+    text = json3(
+        {"dDurationMs": "900", "segs": [{"utf8": "Hello."}]},
+        {"tStartMs": "2000", "dDurationMs": 1000, "segs": [{"utf8": "World."}]},
+    )
+    assert parse_captions(text, "json3") == [(0.0, 0.9, "Hello."), (2.0, 3.0, "World.")]
 
 
 def test_json3_windows_appended_and_empty_events_and_late_segments():

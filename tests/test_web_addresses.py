@@ -1,8 +1,12 @@
 import socket
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vsumdata.pipeline.errors import FailVideo, RetryVideo
 from vsumdata.pipeline.stage import Context
@@ -48,6 +52,16 @@ def test_retry_after():
     assert retry_after_s("9" * 400) == 86_400.0
     assert retry_after_s("Fri, 31 Dec 9999 23:59:59 GMT") == 86_400.0
     assert retry_after_s(None) is None
+    assert retry_after_s("Fri, 31 Dec 2027 23:59:59 +9999999999999") is None
+    without_zone = format_datetime(datetime.now(UTC) + timedelta(hours=1)).removesuffix(" +0000")
+    assert retry_after_s(without_zone) == pytest.approx(3600, abs=60)
+    assert retry_after_s("Sat, 01 Aug 2020 10:00:00") == 0.0
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,5} \d\d:\d\d:\d\d [+-]\d{1,15}"))
+def test_arbitrary_retry_after(value):
+    found = retry_after_s(value)
+    assert found is None or 0 <= found <= 86_400
 
 
 def test_a_proxy_is_asked_from_the_source_address_and_its_password_is_not_told(tmp_path):

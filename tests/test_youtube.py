@@ -133,7 +133,13 @@ def http_error(retry_after: str | None) -> HTTPError:
 
 @pytest.mark.parametrize(
     ("value", "low", "high"),
-    [("120", 120, 120), (" 0 ", 0, 0), (timedelta(hours=1), 3300, 3600), (timedelta(hours=-1), 0, 0)],
+    [
+        ("120", 120, 120),
+        (" 0 ", 0, 0),
+        ("9" * 30, 86_400, 86_400),
+        (timedelta(hours=1), 3300, 3600),
+        (timedelta(hours=-1), 0, 0),
+    ],
 )
 def test_retry_after_is_found_behind_the_message(value: str | timedelta, low: float, high: float) -> None:
     if isinstance(value, timedelta):
@@ -145,7 +151,7 @@ def test_retry_after_is_found_behind_the_message(value: str | timedelta, low: fl
         assert low <= ours.after_s <= high
 
 
-@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1e3", "²", "9" * 30, "Mon, 99 Foo 2026 99:99:99 GMT"])
+@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1e3", "²", "Fri, 31 Dec 2027 23:59:59 +9999999999999"])
 def test_retry_after_that_says_nothing(value: str | None) -> None:
     with closing(http_error(value)) as error:
         assert retry_after_s(error) is None

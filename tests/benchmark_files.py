@@ -1,0 +1,149 @@
+"""Benchmark files in the layout that their authors publish, but small: for tests of the loaders."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+TVSUM_IDS = [f"youtube{i:04d}" for i in range(1, 51)]
+
+
+def eccv16_video(number: int, users: int = 3, *, named: bool = False) -> dict:
+    """One group's data sets; each number gives another length."""
+    rng = np.random.default_rng(number)
+    n_frames = 60 + number
+    picks = np.arange(0, n_frames, 15)
+    shots = np.array([[0, 19], [20, 44], [45, n_frames - 1]])
+    values = {
+        "features": rng.random((len(picks), 8), np.float32),
+        "gtscore": rng.random(len(picks), np.float32),
+        "gtsummary": np.zeros(len(picks), np.float32),
+        "user_summary": rng.integers(0, 2, (users, n_frames)).astype(np.float32),
+        "change_points": shots.astype(np.int32),
+        "n_frame_per_seg": np.diff(shots)[:, 0].astype(np.int32) + 1,
+        "n_frames": np.int64(n_frames),
+        "picks": picks.astype(np.int32),
+        "n_steps": np.int64(len(picks)),
+    }
+    return values | ({"video_name": f"Clip {number}"} if named else {})
+
+
+def write_eccv16(path: Path, num_videos: int, changes: dict | None = None, *, named: bool = False) -> Path:
+    """`changes`: video's name -> data sets to replace, or to leave out where the value is None."""
+    with h5py.File(path, "w") as file:
+        for number in range(1, num_videos + 1):
+            name = f"video_{number}"
+            values = eccv16_video(number, named=named) | (changes or {}).get(name, {})
+            for key, value in values.items():
+                if value is not None:
+                    file[f"{name}/{key}"] = value
+    return path
+
+
+def tvsum_scores(number: int) -> np.ndarray:
+    """20 users' scores of 1 to 5, as long as `eccv16_video(number)`."""
+    return np.random.default_rng(number).integers(1, 6, (20, 60 + number)).astype(np.uint8)
+
+
+def write_tvsum_tsv(folder: Path, *, order: list[int] | None = None, info: bool = True) -> Path:
+    path = folder / "ydata-tvsum50-anno.tsv"
+    lines = [
+        f"{TVSUM_IDS[number - 1]}\tVT\t{','.join(map(str, user))}\n"
+        for number in order or range(1, 51)
+        for user in tvsum_scores(number)
+    ]
+    path.write_text("".join(lines))
+    if info:
+        rows = [f"VT\t{name}\tTitle \"{i}\n\thttps://x\t0:0{i % 5 + 2}\n".replace("\n\t", "\t") for i, name in enumerate(TVSUM_IDS)]
+        (folder / "ydata-tvsum50-info.tsv").write_text("category\tvideo_id\ttitle\turl\tlength\n" + "".join(rows))
+    return path
+
+
+def write_tvsum_mat(path: Path) -> Path:
+    """MATLAB 7.3's form of the struct array tvsum50: references to each field's value, transposed, text in UTF-16."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        fields: dict[str, list] = {name: [] for name in ("video", "title", "category", "length", "nframes", "user_anno")}
+        for number, name in enumerate(TVSUM_IDS, 1):
+            scores = tvsum_scores(number).astype(np.float64)
+            values = {
+                "video": np.array([list(map(ord, name))], np.uint16).T,
+                "title": np.array([list(map(ord, f"Title {number} é"))], np.uint16).T,
+                "category": np.array([[86], [84]], np.uint16),
+                "length": np.array([[scores.shape[1] / 30]]),
+                "nframes": np.array([[float(scores.shape[1])]]),
+                "user_anno": scores,
+            }
+            for field, value in values.items():
+                fields[field].append(file.create_dataset(f"#refs#/{field}{number}", data=value).ref)
+        for field, references in fields.items():
+            file[f"tvsum50/{field}"] = np.array(references, dtype=h5py.ref_dtype)[:, None]
+    header = b"MATLAB 7.3 MAT-file, Platform: MACI64"
+    with path.open("r+b") as raw:
+        raw.write(header.ljust(512, b" "))
+    return path
+
+
+HISUM_SPLIT = {"train_keys": ["video_3", "video_1"], "val_keys": ["video_2"], "test_keys": ["video_4"]}
+
+
+def write_mrhisum(folder: Path, *, features: bool = True, summary: str = "gt_summary") -> Path:
+    rng = np.random.default_rng(0)
+    with h5py.File(folder / "mr_hisum.h5", "w") as file:
+        for number in range(1, 5):
+            seconds = 20 + number
+            group = file.create_group(f"video_{number}")
+            group["gtscore"] = rng.random(seconds)
+            group["change_points"] = np.array([[0, 8], [8, seconds]])
+            group[summary] = np.repeat([1.0, 0.0], [8, seconds - 8])
+            if features:
+                group["features"] = rng.random((seconds, 16), np.float32)
+    (folder / "mr_hisum_split.json").write_text(json.dumps(HISUM_SPLIT))
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow("video_id yt8m_file random_id youtube_id duration views labels".split())
+        for number in range(1, 5):
+            rows.writerow([f"video_{number}", "train0026", "ORaA", f"hisum{number:06d}", 20 + number, 84554, "[8]"])
+    return folder
+
+
+def write_wikihow(folder: Path) -> Path:
+    labels = {"Boil-Eggs": [0] * 40 + [1] * 40, "abcdefghijk": [1] * 20, "Tie-a-Tie": [0] * 64}
+    (folder / "wikihowto_annt.json").write_text(json.dumps(labels))
+    steps = folder / "how_to_steps"
+    steps.mkdir()
+    step = {str(i): {"text": f"Step {i}.", "img": None, "vid": "/a/b.mp4"} for i in (1, 2, 10)}
+    for slug, youtube_id in (("Boil-Eggs", "AAAAAAAAAAA"), ("Fold-a-Map", "abcdefghijk")):
+        url = f"https://www.youtube.com/embed/{youtube_id}?showinfo=0"
+        (steps / f"{slug}.json").write_text(json.dumps({"video_url": url} | step))
+    return folder
+
+
+def bliss_clip(stream: str = "stream1") -> dict:
+    return {
+        "video_id": stream,
+        "num_frame": 6,
+        "num_keyframe": 2,
+        "num_sentence": 3,
+        "video_label": [0, 1, 0, 0, 1, 0],
+        "text_label": [1, 0, 0],
+        "sentence": ["hello there", "a brush", "bye"],
+        "sentence_time": [[0, 2], [2, 4], [4, 6]],
+        "highlight": ["hello", "there"],
+    }
+
+
+def write_bliss(folder: Path, changes: dict | None = None) -> Path:
+    """A folder BLiSS with one clip in train and one in test; `changes` go into the test clip's annotation."""
+    rng = np.random.default_rng(0)
+    for part in ("annotation", "feature"):
+        (folder / part).mkdir(parents=True)
+    for split, clip in (("train", "clip_a"), ("test", "clip_b")):
+        entry = bliss_clip(f"stream of {split}") | ((changes or {}) if split == "test" else {})
+        (folder / "annotation" / f"{split}.json").write_text(json.dumps({clip: entry}))
+        for name, shape in (("video_clip", (6, 5)), ("text_roberta", (3, 7)), ("video_summ_clip", (2, 5))):
+            np.save(folder / "feature" / f"{name}_{split}.npy", {clip: rng.random(shape, np.float32)}, allow_pickle=True)
+    return folder

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import faulthandler
 import fcntl
+import json
 import logging
 import os
 import pickle
@@ -19,6 +20,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from vsumdata.pipeline.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.pipeline.stage import Context, Function, Row, Stage
 
 DETAIL_LENGTH = 2000
+MADE_BY = "vsumdata"  # key of the metadata of a part's schema
+MAKERS = ("vsumdata", "torch", "open_clip_torch", "sentence-transformers", "faster-whisper", "openai-whisper", "yt-dlp")
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 OUTCOME_COLUMNS = ("video_id", "outcome", "reason", "seconds")
 log = logging.getLogger("vsumdata.worker")
@@ -147,7 +151,7 @@ class StageWorker(Worker):
             self.function = job.stage.load(job.stage.options, self.context)
         fetch = job.stage.fetch
         self.fetch = fetch(job.stage.options, self.context) if fetch is not None else None
-        self.schema = table_schema(job.stage)
+        self.schema = table_schema(job.stage).with_metadata({MADE_BY: json.dumps(made_by(job, self.context.device))})
         self.empty = dict.fromkeys(payload_schema(job.stage).names)
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -230,6 +234,18 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def made_by(job: Job, device: str) -> dict[str, Any]:
+    """What a part file says of its making, for who holds nothing but the file."""
+    options = {name: value for name, value in job.stage.options.items() if not name.endswith("location")}
+    return {
+        "stage": job.stage.name,
+        "version": job.stage.version,
+        "options": json.loads(json.dumps(options, default=str)),
+        "device": device,
+        "packages": {name: version(name) for name in MAKERS},
+    }
 
 
 def cuda_works() -> bool:

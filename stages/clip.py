@@ -6,6 +6,7 @@ import logging
 import pickle
 import re
 import warnings
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ class ClipEncoder:
     """The image tower of `model` (open_clip's name), ready to encode frames.
 
     `weights`: a pretrained tag of open_clip, a checkpoint's path, or `seed:N` for random weights, the same in
-    each process. `precision`: `fp32`, `bf16`, `fp16` or `auto`: fp16 on a GPU; on a CPU bf16 where it has
-    instructions for it (AVX512-BF16, AMX), else fp32. `size` is the side of its pictures in pixels, `resize` and
-    `interpolation` say how they are made (`decode.Wanted`), `dim` is the length of a feature. `batch` pictures at
-    a time keep the device busy.
+    each process. A checkpoint's file tells neither its activation nor its preprocessing: both are then those of
+    the architecture (OpenAI's weights want its `-quickgelu` name). `precision`: `fp32`, `bf16`, `fp16` or `auto`:
+    fp16 on a GPU; on a CPU bf16 where it has instructions for it (AVX512-BF16, AMX), else fp32. `size` is the side
+    of its pictures in pixels, `resize` and `interpolation` say how they are made (`decode.Wanted`), `dim` is the
+    length of a feature. `batch` pictures at a time keep the device busy.
 
     Raises UsageError where the weights cannot be had or do not fit.
     """
@@ -41,22 +43,29 @@ class ClipEncoder:
         self.precision = choose_precision(device) if precision == "auto" else precision
         tower, config = _load_tower(model, weights, self.precision)
         self.size, self.resize, self.interpolation = _picture(model, config)
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.batch = BATCH["cuda" if device.startswith("cuda") else "cpu"]
         self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
         self._tower = tower.to(device)
         # (x/255 - mean)/std as one product and one sum.
-        mean, std = (torch.tensor(config[key], device=device).view(1, 3, 1, 1) for key in ("mean", "std"))
+        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.std))
         self._scale, self._shift = 1 / (255 * std), -mean / std
         self.dim = self.encode(np.zeros((1, self.size, self.size, 3), np.uint8)).shape[1]
 
     @property
-    def device_name(self) -> str:
-        """For the table: the device and the precision."""
-        if not self.device.startswith("cuda"):
-            return f"{self.device} {self.precision}"
+    def made_on(self) -> str:
+        """For the table: the device, the precision and the libraries."""
         import torch
 
-        return f"{self.device} {torch.cuda.get_device_name(self.device)} {self.precision}"
+        name = f" {torch.cuda.get_device_name(self.device)}" if self.device.startswith("cuda") else ""
+        versions = f"torch {torch.__version__}, open_clip {metadata.version('open_clip_torch')}"
+        return f"{self.device}{name} {self.precision}, {versions}"
+
+    @property
+    def preprocessing(self) -> str:
+        """For the table: how a whole frame becomes what the tower gets; mean and deviation are of values in [0,1]."""
+        mean, std = (" ".join(map(str, values)) for values in (self.mean, self.std))
+        return f"{self.size} px {self.resize} {self.interpolation}, mean {mean}, std {std}"
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """uint8 [n, size, size, 3] -> unit-norm float16 [n, dim]; a full GPU halves the batch and goes on."""

@@ -45,8 +45,9 @@ class Wanted:
     """What is asked of a video.
 
     `sampling`: `exact`, or `keyframes` (the key frame nearest to each k: many times faster, save for VP9, AVI and
-    MPEG program streams, which are decoded whole). `hwaccel`: ffmpeg's name for it (`cuda`), with fall-back to the CPU. `resize` as in open_clip: `shortest` (the
-    shorter side to `size`, then the centre) or `squash`; `interpolation` too: `bicubic` or `bilinear`.
+    MPEG program streams, which are decoded whole). `hwaccel`: ffmpeg's name for it (`cuda`), with fall-back to the
+    CPU. `resize` as in open_clip: `shortest` (the shorter side to `size`, then the centre) or `squash`;
+    `interpolation` too: `bicubic` or `bilinear`.
     """
 
     size: int

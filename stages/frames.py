@@ -13,8 +13,8 @@ import numpy as np
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.pipeline.stage import Context, Function, Row
 from vsumdata.stages.clip import ClipEncoder
-from vsumdata.stages.decode import FrameReader, Wanted, read_frames
-from vsumdata.stages.shots import change_points, shots
+from vsumdata.stages.decode import Wanted, read_frames
+from vsumdata.stages.shots import shots
 
 AHEAD = 2  # chunks that may wait: decoding goes on while the model computes
 
@@ -30,7 +30,6 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     )
     if encoder.dim != options["frame_dim"]:
         raise UsageError(f"{options['clip_model']} gives {encoder.dim} numbers, not {options['frame_dim']}")
-    change_points(np.eye(3, dtype=np.float32))  # compile now, not during the first video
     wanted = Wanted(
         size=encoder.size,
         fps=float(options["fps"]),
@@ -56,15 +55,15 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
             "clip_model": options["clip_model"],
             "clip_weights": options["clip_weights"],
             "sampling": options["sampling"],
-            "decoder": reader.decoder,
-            "device": encoder.device_name,
+            "decoder": f"{reader.decoder}, {encoder.preprocessing}",
+            "device": encoder.made_on,
         }
         return payload | {"detail": reader.note} if reader.note else payload
 
     return describe
 
 
-def _encode(reader: FrameReader, encoder: ClipEncoder) -> tuple[np.ndarray, np.ndarray]:
+def _encode(reader: Iterable[tuple[float, np.ndarray]], encoder: ClipEncoder) -> tuple[np.ndarray, np.ndarray]:
     """Frame times float32 [T] and features float16 [T, D]; a frame that serves several k is encoded once."""
     time_s: list[float] = []
     place: list[int] = []  # k -> row among the distinct frames
@@ -73,21 +72,18 @@ def _encode(reader: FrameReader, encoder: ClipEncoder) -> tuple[np.ndarray, np.n
     # Chunks of the model's own batch: else a GPU would get a fraction of what it can take.
     with contextlib.closing(_ahead(_chunks(reader, encoder.batch))) as chunks:
         for chunk in chunks:
-            fresh = []
+            fresh = []  # never empty: a chunk begins with a new frame
             for when_s, frame in chunk:
                 if frame is not last:
                     fresh.append(frame)
                     num_distinct, last = num_distinct + 1, frame
                 time_s.append(when_s)
                 place.append(num_distinct - 1)
-            if fresh:
-                distinct.append(encoder.encode(np.stack(fresh)))
+            distinct.append(encoder.encode(np.stack(fresh)))
     return np.array(time_s, np.float32), np.concatenate(distinct)[place]
 
 
-def _chunks(
-    frames: Iterable[tuple[float, np.ndarray]], num_distinct: int
-) -> Iterator[list[tuple[float, np.ndarray]]]:
+def _chunks(frames: Iterable[tuple[float, np.ndarray]], num_distinct: int) -> Iterator[list[tuple[float, np.ndarray]]]:
     """Pieces of `num_distinct` different frames; a frame that serves several k counts once."""
     chunk: list[tuple[float, np.ndarray]] = []
     count, last = 0, None

@@ -151,15 +151,22 @@ def _download(repository: str, revision: str, name: str) -> Path | None:
         raise UsageError(f"{name} of the model {repository} cannot be had: {_words(error)}") from error
 
 
-def check_address(url: str, cached: Path, remedy: str) -> None:
-    """Raise UsageError where a weights file is neither cached nor to be had at its address."""
+def check_address(url: str, cached: Path, remedy: str, sha256: str = "") -> None:
+    """Raise UsageError where a weights file is neither cached nor to be had at its address.
+
+    `sha256` is the hash of the file, or its first digits: a cached one that differs would be fetched anew.
+    """
+    broken = ""
     if cached.is_file():
-        return
+        with cached.open("rb") as opened:
+            if not sha256 or hashlib.file_digest(opened, "sha256").hexdigest().startswith(sha256):
+                return
+        broken = f"the checksum of {cached} is wrong, and "
     try:
         request = urllib.request.Request(url, method="HEAD")
         urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S).close()
     except (urllib.error.URLError, OSError) as error:
-        raise UsageError(f"the weights {cached.name} cannot be had ({_words(error)}): {remedy}") from error
+        raise UsageError(f"{broken}the weights {cached.name} cannot be had ({_words(error)}): {remedy}") from error
 
 
 def _words(error: BaseException) -> str:

@@ -95,12 +95,17 @@ def resolve_clip(model: str, weights: str, folder: str | Path) -> Model:
 
 def _pretrained_source(tag: str, hf_hub: str = "", url: str = "") -> str:
     """Which revision or address a tag's weights come from, in open_clip's own order of preference."""
-    remedy = "give a checkpoint's file, or for a trial seed:0, with --set features.clip.weights=…"
+    remedy = (
+        "give a checkpoint's file (for OpenAI's weights the model's -quickgelu name too), or for a trial seed:0, "
+        "with --set features.clip.weights=…"
+    )
     if hf_hub:
         repository, _, file = hf_hub.rpartition("/")
         return hub_folder(repository, (file,) if file else CLIP_WEIGHTS, remedy).identity
-    cached = Path("~/.cache/clip").expanduser() / url.rpartition("/")[2]
-    check_address(url, cached, remedy)
+    folder, file = url.split("/")[-2:]
+    # Where open_clip, too, finds the hash that a file must have.
+    digest = folder if "openaipublic" in url else Path(file).stem.rpartition("-")[2] if "mlfoundations" in url else ""
+    check_address(url, Path("~/.cache/clip").expanduser() / file, remedy, digest)
     return url
 
 
@@ -166,7 +171,7 @@ def _resolve_openai(name: str, folder: str | Path) -> Model:
     url = addresses[name]
     digest, file = url.split("/")[-2:]
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "whisper"
-    check_address(url, cache / file, "give a checkpoint's file with --set asr.model=…")
+    check_address(url, cache / file, "give a checkpoint's file with --set asr.model=…", digest)
     return Model(name, name, f"openai-whisper {file} sha256:{digest[:32]}")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from vsumdata.stages.decode import FrameReader, Wanted, read_frames
@@ -52,6 +54,17 @@ def read(path: Path, **wanted: object) -> tuple[list[float], list[int], FrameRea
     with read_frames(path, Wanted(size=SIDE, **wanted)) as reader:  # type: ignore[arg-type]
         frames = list(reader)
     return [time_s for time_s, _ in frames], [number_of(frame) for _, frame in frames], reader
+
+
+def read_by_pyav(path: Path, index: int) -> Iterator[tuple[Fraction, bool, np.ndarray]]:
+    """The same file by another program: each frame's time from the container's start, whether it is a key, its RGB."""
+    with av.open(str(path)) as container:
+        start = Fraction(container.start_time or 0, av.time_base)
+        for frame in container.decode(container.streams[index]):
+            assert isinstance(frame, av.VideoFrame)
+            assert frame.pts is not None
+            time_s = frame.pts * Fraction(frame.time_base or 0) - start
+            yield time_s, bool(frame.key_frame), frame.to_ndarray(format="rgb24")
 
 
 X264 = ("-c:v", "libx264", "-preset", "veryfast")

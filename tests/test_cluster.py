@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from ray.cloudpickle import register_pickle_by_value
 from tests import stage_zoo
@@ -68,6 +70,18 @@ def test_a_row_that_hangs_ends_by_its_time_limit(ray_session: None, tmp_path: Pa
     assert rows["hang-0"]["reason"] == "timeout"
     assert "hang" in rows["hang-0"]["detail"], "the trace says where it hung"
     assert {rows["good-0"]["outcome"], rows["good-1"]["outcome"]} == {"done"}
+
+
+def test_parts_say_how_they_were_made_also_when_merged(ray_session: None, tmp_path: Path) -> None:
+    do(tmp_path, stage_zoo.stage(options={"model": "m", "model_location": "/a/path"}), "ok-0", "ok-1", "ok-2")
+    store = Store(tmp_path)
+    for _ in range(2):
+        for info in store.parts("zoo", "f"):
+            made = json.loads(pq.read_schema(info.path).metadata[b"vsumdata"])
+            assert (made["stage"], made["options"], made["device"]) == ("zoo", {"model": "m"}, "cpu")
+            assert made["packages"]["torch"]
+        upkeep.compact_table(store, "zoo", "f")
+    assert len(store.parts("zoo", "f")) == 1
 
 
 def test_downloads_do_not_run_far_ahead_of_the_workers(ray_session: None, tmp_path: Path) -> None:

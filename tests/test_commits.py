@@ -45,9 +45,14 @@ def test_rows_that_come_quickly_are_written_together(monkeypatch: pytest.MonkeyP
 
 def test_what_is_done_is_written_when_a_row_ends_the_block() -> None:
     written: list[list[dict[str, Any]]] = []
-    with pytest.raises(StorageError, match="row"), Commits(written.append) as waiting:
-        waiting.add({"video_id": "a"})
-        raise StorageError("a row ran out of room")
+
+    def end_early() -> None:
+        with Commits(written.append) as waiting:
+            waiting.add({"video_id": "a"})
+            raise StorageError("a row ran out of room")
+
+    with pytest.raises(StorageError, match="row"):
+        end_early()
     assert written == [[{"video_id": "a"}]]
 
 
@@ -58,8 +63,12 @@ def test_a_full_disk_reaches_the_worker() -> None:
         tried.append(rows)
         raise StorageError("no room")
 
-    with pytest.raises(StorageError, match="no room"), Commits(write) as waiting:
-        waiting.add({"video_id": "a"})
-        until(lambda: waiting.error)
-        waiting.add({"video_id": "b"})
+    def do_a_block() -> None:
+        with Commits(write) as waiting:
+            waiting.add({"video_id": "a"})
+            until(lambda: waiting.error)
+            waiting.add({"video_id": "b"})
+
+    with pytest.raises(StorageError, match="no room"):
+        do_a_block()
     assert len(tried) == 1

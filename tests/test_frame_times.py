@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import pytest
-from tests.numbered_clips import SIDE, X264, ffmpeg, number_of, numbered, read, render
+from tests.numbered_clips import SIDE, X264, ffmpeg, number_of, numbered, read, read_by_pyav, render
 
 from vsumdata.stages.decode import CLOCK_S, Wanted, probe, read_frames
 
@@ -32,14 +31,8 @@ class Shown:
 def shown_frames(path: Path) -> list[Shown]:
     stream = probe(path).best_video
     assert stream is not None
-    found = []
-    with av.open(str(path)) as container:
-        start = Fraction(container.start_time or 0, av.time_base)
-        for frame in container.decode(container.streams[stream.index]):
-            assert frame.pts is not None
-            time_s = frame.pts * Fraction(frame.time_base) - start
-            found.append(Shown(time_s, number_of(frame.to_ndarray(format="rgb24")), bool(frame.key_frame)))
-    return found
+    found = read_by_pyav(path, stream.index)
+    return [Shown(time_s, number_of(picture), is_key) for time_s, is_key, picture in found]
 
 
 def by_the_rule(frames: list[Shown], fps: float) -> list[Shown]:
@@ -56,7 +49,9 @@ def plain(path: Path, *args: object, rate: object = 25, num: int = 80) -> Path:
     return path
 
 
-def with_sound(path: Path, *, picture_s: float = 0, sound_s: float = 0, length_s: float = 4, codec: str = "aac") -> Path:
+def with_sound(
+    path: Path, *, picture_s: float = 0, sound_s: float = 0, length_s: float = 4, codec: str = "aac"
+) -> Path:
     """Pictures of 3.6 s from `picture_s` on, and a sound of `length_s` from `sound_s` on."""
     args = VP9 if path.suffix == ".webm" else (*X264, "-bf", 2)
     pictures = render(path.with_name("pictures.mkv"), 90, "N/25", *args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from huggingface_hub import constants
 from tests.model_hub import REVISION, Hub
 
 from vsumdata.pipeline.errors import UsageError
+from vsumdata.stages import models
 from vsumdata.stages.hub import check_address, package_path
 from vsumdata.stages.models import resolve_asr, resolve_clip, resolve_text
 
@@ -239,17 +241,28 @@ def test_speech_names_that_mean_nothing(tmp_path):
             resolve_asr(engine, name, tmp_path)
 
 
-def test_openai_whisper(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "whisper").mkdir()
-    (tmp_path / "whisper" / "tiny.en.pt").write_bytes(b"weights")
-    model = resolve_asr("openai-whisper", "tiny.en", tmp_path)
-    assert model.location == "tiny.en"
-    assert model.identity == "openai-whisper tiny.en.pt sha256:d3dd57d32accea0b295c96e26691aa14"
+def test_openai_whisper(tmp_path):
     (tmp_path / "mine.pt").write_bytes(b"weights")
     mine = resolve_asr("openai-whisper", "mine.pt", tmp_path)
     assert mine.location == str(tmp_path / "mine.pt")
     assert mine.identity.startswith("openai-whisper content sha256:")
+
+
+def test_openai_whisper_by_name(tmp_path, hub, monkeypatch):
+    """From the cache, from its address, and not at all: the hash in the address says which file is meant."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    table = {"tiny.en": f"{hub}/gone/{digest}/tiny.en.pt"}
+    monkeypatch.setattr(models, "_source_table", lambda package, file: table)
+    with pytest.raises(UsageError, match=r"^the weights tiny\.en\.pt cannot be had .*asr\.model"):
+        resolve_asr("openai-whisper", "tiny.en", tmp_path)
+    (tmp_path / "whisper").mkdir()
+    (tmp_path / "whisper" / "tiny.en.pt").write_bytes(b"weights")
+    model = resolve_asr("openai-whisper", "tiny.en", tmp_path)
+    assert (model.location, model.identity) == ("tiny.en", f"openai-whisper tiny.en.pt sha256:{digest[:32]}")
+    (tmp_path / "whisper" / "tiny.en.pt").write_bytes(b"weigh")
+    with pytest.raises(UsageError, match=r"^the checksum of \S+tiny\.en\.pt is wrong, and .*asr\.model"):
+        resolve_asr("openai-whisper", "tiny.en", tmp_path)
 
 
 def test_weights_at_an_address(tmp_path, hub):

@@ -8,16 +8,14 @@ from __future__ import annotations
 import itertools
 import subprocess
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
-from tests.numbered_clips import X264, ffmpeg
+from tests.numbered_clips import X264, ffmpeg, read_by_pyav
 
 from vsumdata.stages.clip import ClipEncoder, _picture
 from vsumdata.stages.decode import Wanted, read_frames
@@ -60,14 +58,11 @@ def prepared(picture: np.ndarray, way: Way) -> np.ndarray:
 def whole_frames(path: Path, index: int, times: Sequence[float]) -> list[np.ndarray]:
     """The frames of a file that are shown at `times`, decoded by PyAV at full size."""
     found: list[np.ndarray] = []
-    with av.open(str(path)) as container:
-        start = Fraction(container.start_time or 0, av.time_base)
-        for frame in container.decode(container.streams[index]):
-            assert frame.pts is not None
-            if abs(float(frame.pts * frame.time_base - start) - times[len(found)]) < 1e-4:
-                found.append(frame.to_ndarray(format="rgb24"))
-                if len(found) == len(times):
-                    break
+    for time_s, _, picture in read_by_pyav(path, index):
+        if abs(float(time_s) - times[len(found)]) < 1e-4:
+            found.append(picture)
+            if len(found) == len(times):
+                break
     return found
 
 

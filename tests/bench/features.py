@@ -55,7 +55,7 @@ def measure(files: list[Path], model: str, repeat: int) -> dict[str, float]:
     options = {"clip_model": model, "clip_weights": "seed:0", "precision": "auto", "frame_dim": encoder.dim}
     options |= {"fps": 1.0, "sampling": "exact", "hwaccel": "none"}
     stage = frames.load(options, Context(root=".", scratch=".", threads=threads))
-    wanted = Wanted(size=encoder.size, threads=threads, resize=encoder.resize)
+    wanted = Wanted(size=encoder.size, threads=threads, resize=encoder.resize, interpolation=encoder.interpolation)
     pictures = np.random.default_rng(0).integers(0, 256, (64, encoder.size, encoder.size, 3), np.uint8)
     ways: dict[str, Callable[[], int]] = {
         "decode_per_s": lambda: sum(1 for path in files for _ in read_frames(path, wanted)),

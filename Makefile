@@ -38,7 +38,7 @@ bench: $(READY)
 # mypy sees the packages under the name that they are imported by
 links:
 	@mkdir -p build/links/vsumdata
-	@for folder in pipeline stages manifests datasets; do ln -sfn ../../../$$folder build/links/vsumdata/$$folder; done
+	@for folder in pipeline stages manifests datasets train; do ln -sfn ../../../$$folder build/links/vsumdata/$$folder; done
 
 build: $(READY)
 	rm -rf dist

@@ -1,16 +1,25 @@
-"""The videos of a root that the store wrote: read one by one, in the order of their ids."""
+"""The videos of a root that the store wrote: read one by one, in the order of their ids.
+
+As a data set to measure on (`load`): the reference is YouTube's "most replayed", like Mr. HiSum's, but at 1 fps of the
+container and with closed shots. Licence: each video's own (`license`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
+from vsumdata.datasets.protocol import PROTOCOLS
+from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Video
 from vsumdata.manifests import tables
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import UsageError
 
+NAME = "shards"
+PROTOCOL = replace(PROTOCOLS["mrhisum"], name=NAME, shots="closed")
 READ_AT_ONCE = 16  # videos that iterating holds
 COLUMNS = [name for name, _ in tables.features(1, 1)]  # Video has a field for each
 
@@ -72,3 +81,16 @@ def open_shards(root: str | Path, table: str = "features", split: str | None = N
         if outcome == tables.DONE and split in (None, its_split)
     ]
     return Shards(store.root, table, fingerprints[table], sorted(index))
+
+
+def load(path: str | Path) -> list[Video]:
+    """The test videos of the root at `path` that have a replay score and shots, with the reference made of these.
+
+    Where a root has no test split, all of its videos. Raises UsageError where none of them has a reference.
+    """
+    shards = open_shards(path, split="test")
+    videos = shards if len(shards) else open_shards(path)
+    found = [with_reference(video) for video in videos if lacks(video) is None]
+    if not found:
+        raise UsageError(f"none of the {len(videos)} videos of {path} has a replay score and shots to measure against")
+    return found

@@ -12,7 +12,7 @@ import numpy as np
 TVSUM_IDS = [f"youtube{i:04d}" for i in range(1, 51)]
 
 
-def eccv16_video(number: int, users: int = 3, *, named: bool = False) -> dict:
+def eccv16_video(number: int, users: int = 20, *, named: bool = False) -> dict:
     """One group's data sets; each number gives another length."""
     rng = np.random.default_rng(number)
     n_frames = 60 + number
@@ -58,7 +58,10 @@ def write_tvsum_tsv(folder: Path, *, order: list[int] | None = None, info: bool 
     ]
     path.write_text("".join(lines))
     if info:
-        rows = [f"VT\t{name}\tTitle \"{i}\n\thttps://x\t0:0{i % 5 + 2}\n".replace("\n\t", "\t") for i, name in enumerate(TVSUM_IDS)]
+        rows = [
+            f'VT\t{name}\tTitle "{i}\n\thttps://x\t0:0{i % 5 + 2}\n'.replace("\n\t", "\t")
+            for i, name in enumerate(TVSUM_IDS)
+        ]
         (folder / "ydata-tvsum50-info.tsv").write_text("category\tvideo_id\ttitle\turl\tlength\n" + "".join(rows))
     return path
 
@@ -66,7 +69,9 @@ def write_tvsum_tsv(folder: Path, *, order: list[int] | None = None, info: bool 
 def write_tvsum_mat(path: Path) -> Path:
     """MATLAB 7.3's form of the struct array tvsum50: references to each field's value, transposed, text in UTF-16."""
     with h5py.File(path, "w", userblock_size=512) as file:
-        fields: dict[str, list] = {name: [] for name in ("video", "title", "category", "length", "nframes", "user_anno")}
+        fields: dict[str, list] = {
+            name: [] for name in ("video", "title", "category", "length", "nframes", "user_anno")
+        }
         for number, name in enumerate(TVSUM_IDS, 1):
             scores = tvsum_scores(number).astype(np.float64)
             values = {
@@ -145,5 +150,6 @@ def write_bliss(folder: Path, changes: dict | None = None) -> Path:
         entry = bliss_clip(f"stream of {split}") | ((changes or {}) if split == "test" else {})
         (folder / "annotation" / f"{split}.json").write_text(json.dumps({clip: entry}))
         for name, shape in (("video_clip", (6, 5)), ("text_roberta", (3, 7)), ("video_summ_clip", (2, 5))):
-            np.save(folder / "feature" / f"{name}_{split}.npy", {clip: rng.random(shape, np.float32)}, allow_pickle=True)
+            value = np.array({clip: rng.random(shape, np.float32)}, dtype=object)  # as np.save makes of a dictionary
+            np.save(folder / "feature" / f"{name}_{split}.npy", value, allow_pickle=True)
     return folder

@@ -76,7 +76,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 def test_help_names_every_command() -> None:
     text = vsumdata("--help").stdout
-    for command in ("run", "status", "inspect", "verify", "compact", "prune", "doctor"):
+    for command in ("run", "status", "inspect", "verify", "compact", "prune", "doctor", "bench", "export"):
         assert command in text
 
 

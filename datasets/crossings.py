@@ -1,0 +1,110 @@
+"""What crosses between the parts of a fold: the same video, the same task, or nearly the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from vsumdata.datasets.splits import Fold, normalise
+from vsumdata.datasets.video import Video
+from vsumdata.pipeline.errors import UsageError
+
+# Two videos are nearly the same where the mean of their frames' features points the same way and they last equally
+# long. Re-encoding moves a mean by far less; two videos of one kind differ by more. Chosen, not fitted: no benchmark's
+# features were at hand. Both can be given to `crossings`.
+SAME_COSINE = 0.995
+SAME_DURATION = 0.02  # relative
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """`what` is "video", "task" or "near-duplicate"; the videos are in two parts of the fold `label`."""
+
+    what: str
+    first: str
+    second: str
+    label: str
+
+    def __str__(self) -> str:
+        which = self.first if self.first == self.second else f"{self.first} and {self.second}"
+        return f"{self.what} {which} ({self.label})" if self.label else f"{self.what} {which}"
+
+
+def check(folds: Sequence[Fold], videos: Iterable[Video], *, cosine: float = SAME_COSINE) -> None:
+    """Raise UsageError that names what crosses within a fold; see `crossings`."""
+    found = list(crossings(folds, videos, cosine=cosine))
+    if found:
+        shown = "; ".join(map(str, found[:SHOWN]))
+        raise UsageError(f"{len(found)} crossings between training, validation and test videos: {shown}")
+
+
+def crossings(
+    folds: Sequence[Fold], videos: Iterable[Video], *, cosine: float = SAME_COSINE, duration: float = SAME_DURATION
+) -> Iterator[Crossing]:
+    """Every pair of videos that must not be in two parts of one fold, and is.
+
+    `videos` are read once and not kept. A legacy fold validates on its test videos; only what its training
+    videos share with them is a crossing then. Videos without features (D = 0) cannot be near-duplicates.
+    Raises UsageError where a fold names a video that is not among `videos`.
+    """
+    known = [_Known.of(video) for video in videos]
+    pairs = [*_same_task(known), *_near(known, cosine, duration)]
+    ids = {video.video_id for video in known}
+    for fold in folds:
+        parts = {"train": fold.train, "test": fold.test} | ({} if fold.legacy else {"val": fold.val})
+        unknown = sorted(set().union(*parts.values()) - ids)
+        if unknown:
+            raise UsageError(f"{fold.label or 'a fold'} names {unknown[0]}, which is not among the {len(ids)} videos")
+        for one, other in combinations(parts.values(), 2):
+            yield from (Crossing("video", both, both, fold.label) for both in sorted(set(one) & set(other)))
+        where = {video_id: part for part, its in parts.items() for video_id in its}
+        for what, first, second in pairs:
+            if first in where and second in where and where[first] != where[second]:
+                yield Crossing(what, first, second, fold.label)
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is kept of a video: `direction` is the unit mean of its features, None where there are none."""
+
+    video_id: str
+    task: str
+    duration_s: float
+    direction: np.ndarray | None
+
+    @classmethod
+    def of(cls, video: Video) -> _Known:
+        mean = video.frame_feature.mean(0, dtype=np.float64) if video.frame_feature.size else np.zeros(0)
+        length = float(np.linalg.norm(mean))
+        last = float(video.frame_time_s[-1]) if len(video.frame_time_s) else 0.0
+        direction = (mean / length).astype(np.float32) if length > 0 else None
+        return cls(video.video_id, normalise(video.task or ""), video.duration_s or last, direction)
+
+
+Pair = tuple[str, str, str]
+
+
+def _same_task(known: Sequence[_Known]) -> Iterator[Pair]:
+    tasks: dict[str, list[str]] = {}
+    for video in known:
+        if video.task:
+            tasks.setdefault(video.task, []).append(video.video_id)
+    for same in tasks.values():
+        yield from (("task", first, second) for first, second in combinations(same, 2))
+
+
+def _near(known: Sequence[_Known], cosine: float, duration: float) -> Iterator[Pair]:
+    """Pairs of nearly the same pictures; only videos of about the same length are compared."""
+    seen = sorted((video for video in known if video.direction is not None), key=lambda video: video.duration_s)
+    for size in sorted({len(video.direction) for video in seen if video.direction is not None}):
+        same = [video for video in seen if video.direction is not None and len(video.direction) == size]
+        directions = np.stack([video.direction for video in same if video.direction is not None])
+        lasts = np.array([video.duration_s for video in same])
+        stops = np.searchsorted(lasts, lasts * (1 + duration), side="right")
+        for at, stop in enumerate(stops.tolist()):
+            close = np.flatnonzero(directions[at + 1 : stop] @ directions[at] >= cosine)
+            yield from (("near-duplicate", same[at].video_id, same[at + 1 + to].video_id) for to in close.tolist())

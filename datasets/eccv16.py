@@ -1,0 +1,152 @@
+"""The field's common HDF5 layout, `eccv16_dataset_*_google_pool5.h5`: one group for each video, named `video_<i>`.
+
+| key | shape | meaning |
+|---|---|---|
+| features | [T,1024] | GoogLeNet pool5 of every 15th frame |
+| gtscore | [T] | importance that regression is trained on |
+| gtsummary | [T] | the authors' summary (not read by the later code) |
+| user_summary | [U,n_frames] | binary, one row for each user |
+| change_points | [C,2] | first and last frame of each shot, both inside |
+| n_frame_per_seg | [C] | their lengths |
+| n_frames, n_steps | scalars | frames of the video, T |
+| picks | [T] | the frames that the features are of |
+| video_name | scalar | SumMe only: the file's name |
+
+Read from e-apostolidis/CA-SUM@43eee5d README.md ("Data") and inference/inference.py, e-apostolidis/PGL-SUM@81d0d6d
+model/data_loader.py, thswodnjs3/CSTA@b070f7d dataset.py, li-plus/DSNet@1804176 src/helpers/data_helper.py. The files
+were made by Ke Zhang and Wei-Lun Chao and first published with KaiyangZhou/pytorch-vsumm-reinforce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsumdata.datasets.downloads import open_hdf5
+from vsumdata.datasets.video import Video
+from vsumdata.pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    import h5py
+
+NEEDED = ("features", "gtscore", "user_summary", "change_points", "n_frame_per_seg", "n_frames", "picks")
+STEP = 15  # the published files hold every 15th frame
+NOMINAL_FPS = 30.0  # for videos whose length is not known; TVSum's own have 24 to 30
+
+
+def load(path: Path, where: str, num_videos: int | None = None) -> list[Video]:
+    """The videos of the HDF5 file at `path`, in the order of their numbers.
+
+    `num_videos` is how many the data set has. `frame_time_s` assumes 30 frames per second: the layout does not
+    tell. Raises UsageError that names video and key where something is missing or does not fit.
+    """
+    with open_hdf5(path, where) as file:
+        names = in_order(file)
+        if num_videos is not None:
+            _check_names(path, names, num_videos, where)
+        return [read(path, file, name) for name in names]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """`video_2` before `video_10`."""
+    return sorted(
+        names, key=lambda name: (int(digits) if (digits := name.rpartition("_")[2]).isdecimal() else -1, name)
+    )
+
+
+def read(path: Path, file: h5py.File, name: str) -> Video:
+    """One video of the open `file`."""
+    group = open_group(path, file, name, NEEDED)
+    values = {key: np.asarray(group[key][()]) for key in NEEDED}
+    n_frames = int(scalar(path, name, "n_frames", values["n_frames"]))
+    picks, change_points = values["picks"].astype(np.int64), values["change_points"].astype(np.int64)
+    _check_frames(path, name, values, n_frames)
+    _check_shots(path, name, change_points, values["n_frame_per_seg"], n_frames)
+    title = group["video_name"][()] if "video_name" in group else None
+    summary = np.asarray(group["gtsummary"][()]) if "gtsummary" in group else None
+    return make_video(
+        path,
+        video_id=name,
+        title=title.decode() if isinstance(title, bytes) else title,
+        frame_time_s=(picks / NOMINAL_FPS).astype(np.float32),
+        frame_feature=values["features"],
+        gt_score=values["gtscore"],
+        gt_summary=summary,
+        user_summary=values["user_summary"] != 0,
+        change_points=change_points,
+        picks=picks,
+        n_frames=n_frames,
+    )
+
+
+def make_video(path: Path, **values: Any) -> Video:
+    """A Video of these values; what its check of shapes finds is a UsageError about the file at `path`."""
+    try:
+        return Video(**values)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def open_group(path: Path, file: h5py.File, name: str, needed: Sequence[str]) -> Mapping[str, Any]:
+    """The group of a video, which holds the `needed` data sets."""
+    import h5py
+
+    group = file.get(name)
+    if not isinstance(group, h5py.Group):
+        raise UsageError(f"{path}: {name} is missing" if group is None else f"{path}: {name} is not a video's group")
+    missing = [key for key in needed if not isinstance(group.get(key), h5py.Dataset)]
+    if missing:
+        raise UsageError(f"{path}: {name} has no {', '.join(missing)}; it has {', '.join(sorted(group)) or 'nothing'}")
+    return group
+
+
+def scalar(path: Path, name: str, key: str, value: np.ndarray) -> float:
+    if value.size != 1:
+        raise UsageError(f"{path}: {name}: {key} has shape {list(value.shape)}; expected one number")
+    return float(value.reshape(()))
+
+
+def check_finite(path: Path, name: str, values: Mapping[str, np.ndarray]) -> None:
+    for key, value in values.items():
+        if not np.issubdtype(value.dtype, np.number) or not np.isfinite(value).all():
+            raise UsageError(f"{path}: {name}: {key} holds values that are not finite numbers")
+
+
+def _check_names(path: Path, names: Sequence[str], num_videos: int, where: str) -> None:
+    expected = {f"video_{i}" for i in range(1, num_videos + 1)}
+    if set(names) != expected:
+        strange = in_order(set(names) ^ expected)[:3]
+        raise UsageError(
+            f"{path} holds {len(names)} videos, not video_1 to video_{num_videos} (first differences: "
+            f"{', '.join(strange)}): another data set's file, or a part; get it from {where}"
+        )
+
+
+def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_frames: int) -> None:
+    sizes = {key: values[key].shape[0] if values[key].ndim else 0 for key in ("features", "gtscore", "picks")}
+    if len(set(sizes.values())) > 1 or not sizes["features"]:
+        found = ", ".join(f"{key} {size}" for key, size in sizes.items())
+        raise UsageError(f"{path}: {name}: the numbers of steps differ or are 0: {found}")
+    check_finite(path, name, {key: values[key] for key in ("features", "gtscore", "picks")})
+    picks, users = values["picks"], values["user_summary"]
+    if picks.ndim != 1 or (np.diff(picks) <= 0).any() or picks[0] < 0 or picks[-1] >= n_frames:
+        raise UsageError(f"{path}: {name}: picks do not ascend within 0 to n_frames - 1 = {n_frames - 1}")
+    if users.ndim != 2 or users.shape[1] != n_frames or not len(users):
+        raise UsageError(
+            f"{path}: {name}: user_summary is {list(users.shape)}; expected [users, n_frames = {n_frames}]"
+        )
+    if not np.isin(users, (0, 1)).all():
+        raise UsageError(f"{path}: {name}: user_summary holds values other than 0 and 1")
+
+
+def _check_shots(path: Path, name: str, shots: np.ndarray, lengths: np.ndarray, n_frames: int) -> None:
+    if shots.ndim != 2 or shots.shape[1:] != (2,) or not len(shots):
+        raise UsageError(f"{path}: {name}: change_points is {list(shots.shape)}; expected [shots, 2]")
+    start, last = shots[:, 0], shots[:, 1]
+    if start[0] != 0 or last[-1] >= n_frames or (start > last).any() or (start[1:] != last[:-1] + 1).any():
+        raise UsageError(f"{path}: {name}: change_points do not cut frames 0 to {n_frames - 1} without gap or overlap")
+    if lengths.shape != start.shape or (lengths != last - start + 1).any():
+        raise UsageError(f"{path}: {name}: n_frame_per_seg does not hold the lengths of the shots in change_points")

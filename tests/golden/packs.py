@@ -1,0 +1,66 @@
+"""Compare with what the field's official evaluation code answers: any folder of golden packs.
+
+    python tests/golden/packs.py FOLDER [--annotations PARQUET]
+
+A line per case: pack, case, ours, theirs, ok. The exit code is 1 if any differs or a pack is not known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import highlight_packs
+import numpy as np
+import score_packs
+import shot_packs
+from answers import Answer, Pack, shown
+
+ANNOTATIONS = Path(__file__).parents[3] / "shared" / "data" / "tvsum_annotations.parquet"
+CHECKS: dict[str, Callable[[Pack], Iterator[Answer]]] = {
+    "kts": shot_packs.kts,
+    "knapsack": shot_packs.knapsacks,
+    "scores_to_summary": shot_packs.summaries,
+    "rank_correlation_tvsum": score_packs.ranks,
+    "highlight_metrics": highlight_packs.highlights,
+    "human_tvsum": score_packs.humans,
+    "chance_levels": score_packs.chances,
+}
+
+
+def check(path: Path, annotations: Path) -> Iterator[Answer]:
+    content = json.loads(path.read_text())
+    beside = path.with_suffix(".npz")
+    arrays = dict(np.load(beside)) if beside.is_file() else {}
+    name = content.get("pack")
+    if name not in CHECKS:
+        yield Answer("pack", f"known are {', '.join(CHECKS)}", name, False)
+        return
+    yield from CHECKS[name](Pack(content, arrays, annotations))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--annotations", type=Path, default=ANNOTATIONS, metavar="PARQUET")
+    options = parser.parse_args()
+    paths = sorted(options.folder.glob("*.json"))
+    if not paths:
+        print(f"{options.folder}: no pack (*.json) is here", file=sys.stderr)
+        return 1
+    num_cases = num_wrong = 0
+    for path in paths:
+        for answer in check(path, options.annotations):
+            num_cases += 1
+            num_wrong += not answer.ok
+            verdict = "ok" if answer.ok else "DIFFERS"
+            print(path.stem, answer.case, shown(answer.ours), shown(answer.theirs), verdict, sep="\t")
+    print(f"{num_cases} cases, {num_wrong} differ")
+    return int(num_wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

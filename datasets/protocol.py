@@ -99,7 +99,7 @@ _VASNET = Protocol(
 _DSNET = replace(_VASNET, name="dsnet", missing_score="error", summary_length="frames")
 _MRHISUM = Protocol(
     name="mr-hisum",
-    metrics=("f1", "map50", "map15"),
+    metrics=("f1", "map50", "map15", "tau", "rho"),
     shots="mr-hisum",
     knapsack="pgl-sum",
     missing_score="zero",
@@ -133,6 +133,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(name="tvsum", metrics=_TVSUM, lengths="cut", rank="per-user", rank_step=15),
         Protocol(name="summe", metrics=_TVSUM, lengths="cut", f1_users="max", rank="summary-vs-mean"),
         Protocol(name="mrhisum", metrics=("f1", "map50", "map15"), shots="half-open"),
+        Protocol(name="shards", metrics=("f1", "map50", "map15")),  # our own roots, with closed shots
         Protocol(
             name="bliss",
             metrics=("rouge1", "rouge2", "rougeL", "cosine"),
@@ -143,7 +144,7 @@ PROTOCOLS: dict[str, Protocol] = {
         replace(_PGL, name="pgl-sum-summe", f1_users="max"),
         _CA,
         replace(_CA, name="ca-sum-summe", metrics=("f1",), f1_users="max", rank=None),
-        replace(_CA, name="csta-tvsum"),
+        replace(_CA, name="csta"),
         replace(_CA, name="csta-summe", f1_users="max", rank="summary-vs-mean", rank_step=1),
         _VASNET,
         replace(_VASNET, name="vasnet-summe", f1_users="max"),

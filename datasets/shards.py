@@ -7,7 +7,6 @@ container and with closed shots. Licence: each video's own (`license`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -19,7 +18,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import UsageError
 
 NAME = "shards"
-PROTOCOL = replace(PROTOCOLS["mrhisum"], name=NAME, shots="closed")
+PROTOCOL = PROTOCOLS[NAME]
 READ_AT_ONCE = 16  # videos that iterating holds
 COLUMNS = [name for name, _ in tables.features(1, 1)]  # Video has a field for each
 

@@ -185,3 +185,13 @@ def test_frames_above_a_rank() -> None:
     assert above_rank(np.ones(10), 0.15).all()
     assert above_rank(scores, 0.15, in_time=True).sum() == 85  # the score of frame 84 in time, not of rank 15
     assert above_rank(np.empty(0), 0.15).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "capacity", "chosen"),
+    [([0.3, 0.1], [0, 7], 3, [0]), ([0.3, 0.2], [0, 3], 5, [0, 1]), ([0.3, 0.4], [0, 3], 3, [1])],
+)
+def test_the_official_way_loses_worthless_weights_only_where_no_capacity_is_left(
+    values: list[float], weights: list[int], capacity: int, chosen: list[int]
+) -> None:
+    assert knapsack(np.array(values), np.array(weights), capacity, "pgl-sum").tolist() == chosen

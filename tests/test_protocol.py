@@ -11,7 +11,7 @@ from vsumdata.pipeline.errors import UsageError
 from vsumdata.train.evaluate import METRICS
 
 NAMED = (
-    "ca-sum pgl-sum csta-tvsum csta-summe vasnet msva dsnet a2summ mr-hisum bliss wikihow-summaries "
+    "ca-sum pgl-sum csta csta-summe vasnet msva dsnet a2summ mr-hisum bliss wikihow-summaries "
     "umt-youtube-highlights umt-tvsum videoxum videoxum-released tvsum summe mrhisum synthetic"
 )
 
@@ -28,9 +28,9 @@ def test_every_metric_of_a_preset_is_known(preset: Protocol) -> None:
 
 
 def test_no_two_presets_are_the_same_but_for_the_name() -> None:
-    ours = [preset for preset in PROTOCOLS.values() if preset.name not in ("csta-tvsum",)]  # CSTA took CA-SUM's
+    ours = [preset for preset in PROTOCOLS.values() if preset.name not in ("csta",)]  # CSTA took CA-SUM's
     assert len({replace(preset, name="", note="") for preset in ours}) == len(ours)
-    assert replace(protocol("csta-tvsum"), name="ca-sum") == protocol("ca-sum")
+    assert replace(protocol("csta"), name="ca-sum") == protocol("ca-sum")
 
 
 def test_a_wrong_name_is_answered_with_near_ones() -> None:

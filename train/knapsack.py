@@ -37,8 +37,8 @@ def knapsack(values: np.ndarray, weights: np.ndarray, capacity: int, variant: Va
         return np.arange(len(values))
     if weights.sum() <= capacity and (weights.all() or variant == "exact"):
         return np.flatnonzero(values > 0)
-    unit = max(1, int(np.gcd.reduce(weights)))
     lossy = variant == "pgl-sum" and not weights.all()
+    unit = 1 if lossy else max(1, int(np.gcd.reduce(weights)))  # what is lost turns on the capacity that is left
     units, room = weights // unit, capacity // unit
     problem = _unsettled(units, room) if lossy else _settled(values, units, room)
     chosen = _solve(values, units, room, problem, lossy)

@@ -132,7 +132,8 @@ def as_csv(table: Table) -> str:
         numbers = ["" if math.isnan(value) else repr(value) for value in (row.mean, row.std, *row.ci95)]
         made_by = (table.data, table.protocol, table.split, table.seeds)
         against = ("", "") if math.isnan(row.p) else (repr(row.p), table.baseline)
-        writer.writerow([*made_by, row.method, row.metric, *numbers, row.n, *against, "; ".join(row.notes)])
+        notes = "; ".join([*row.notes, *table.remarks])
+        writer.writerow([*made_by, row.method, row.metric, *numbers, row.n, *against, notes])
     return text.getvalue()
 
 
@@ -146,7 +147,7 @@ def as_json(table: Table) -> str:
             "std": number(row.std),
             "ci95": None if math.isnan(row.ci95[0]) else list(row.ci95),
             "n": row.n,
-            "notes": [*significance(row, table.baseline), *row.notes],
+            "notes": [*significance(row, table.baseline), *row.notes, *table.remarks],
         }
         for row in table.rows
     ]

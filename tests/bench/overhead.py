@@ -21,16 +21,25 @@ from machine import OFFLINE_MODELS, PROGRAM, report, timed
 import vsumdata.datasets.sample.site as sample
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.sources import read_lists
+from vsumdata.pipeline.errors import VideoError
 from vsumdata.pipeline.recipe import recipe, resolve_models
 from vsumdata.pipeline.stage import Context
+from vsumdata.stages.probe import probe
 
 TABLES = ("videos", "transcripts", "frames", "features")
 
 
+def is_whole(path: Path) -> bool:
+    try:
+        return bool(probe(path).video)
+    except VideoError:
+        return False
+
+
 def write_list(folder: Path, number: int) -> Path:
-    """A manifest of `number` videos: the sample's, again and again."""
+    """A manifest of `number` videos: the sample's whole ones, again and again."""
     folder.mkdir()
-    clips = sorted(Path(sample.__file__).parent.glob("assets/media/*.mp4"))
+    clips = [path for path in sorted(Path(sample.__file__).parent.glob("assets/media/*.mp4")) if is_whole(path)]
     lines = [{"video": str(clips[at % len(clips)]), "video_id": f"video-{at}"} for at in range(number)]
     (folder / "videos.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "own.yaml").write_text(f"name: own\nsources: [{{files: videos.jsonl}}]\n{OFFLINE_MODELS}")

@@ -31,6 +31,10 @@ class Pack:
     def __getitem__(self, key: str) -> Any:
         return self.content[key]
 
+    def get(self, key: str, default: Any) -> Any:
+        """A section that other packs of the kind may leave out."""
+        return self.content.get(key, default)
+
     def tolerance(self, word: str = "") -> float:
         """The number that the pack's tolerance gives in the part that holds `word`, else its first number."""
         number = r"\d+(?:\.\d+)?e-?\d+"

@@ -21,7 +21,7 @@ from vsumdata.train.metrics_text import cross_f_clip, f_clip
 
 
 def highlights(pack: Pack) -> Iterator[Answer]:
-    for name, section in pack["sections"].items():
+    for name, section in pack.get("sections", {}).items():
         if name not in SECTIONS:
             yield Answer(f"section {name}", f"known are {', '.join(SECTIONS)}", name, False)
             continue
@@ -66,7 +66,8 @@ def _mr_hisum(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
         means["f1_percent"].append(100 * ours["f1"])
     plain = [at for at, name in enumerate(_scored(section)) if name.startswith("plain")]
     for key, theirs in section.get("mean_over_plain", {}).items():
-        yield close(f"mean {key}", float(np.mean(np.array(means[key])[plain])), theirs, near * 100)
+        tolerance = near * (100 if key.endswith("percent") else 1)
+        yield close(f"mean {key}", float(np.mean(np.array(means[key])[plain])), theirs, tolerance)
 
 
 def _scored(section: Mapping[str, Any]) -> list[str]:

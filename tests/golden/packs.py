@@ -32,14 +32,19 @@ CHECKS: dict[str, Callable[[Pack], Iterator[Answer]]] = {
 
 
 def check(path: Path, annotations: Path) -> Iterator[Answer]:
-    content = json.loads(path.read_text())
-    beside = path.with_suffix(".npz")
-    arrays = dict(np.load(beside)) if beside.is_file() else {}
-    name = content.get("pack")
-    if name not in CHECKS:
-        yield Answer("pack", f"known are {', '.join(CHECKS)}", name, False)
-        return
-    yield from CHECKS[name](Pack(content, arrays, annotations))
+    """The cases of one pack; what cannot be read or checked is a case that differs."""
+    name = path.stem
+    try:
+        content = json.loads(path.read_text())
+        beside = path.with_suffix(".npz")
+        arrays = dict(np.load(beside)) if beside.is_file() else {}
+        name = content.get("pack")
+        if name in CHECKS:
+            yield from CHECKS[name](Pack(content, arrays, annotations))
+        else:
+            yield Answer("pack", f"known are {', '.join(CHECKS)}", name, False)
+    except (KeyError, IndexError, TypeError, ValueError, OSError, AssertionError) as error:
+        yield Answer("pack", f"cannot be checked: {type(error).__name__}: {error}", name, False)
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from vsumdata.train.knapsack import Variant, knapsack
 PRESETS = {
     "PGL-SUM": "pgl-sum",
     "CA-SUM": "ca-sum",
-    "CSTA": "csta-tvsum",
+    "CSTA": "csta",
     "VASNet": "vasnet",
     "MSVA": "msva",
     "DSNet": "dsnet",
@@ -30,7 +30,7 @@ PRESETS = {
 
 
 def kts(pack: Pack) -> Iterator[Answer]:
-    for case in pack["cases"]:
+    for case in pack.get("cases", ()):
         features, theirs = pack.arrays[case["features_array"]], pack.arrays[case["objective_array"]]
         table = segmentation.scatters(features)
         objective, _ = segmentation.segment(table, len(theirs) - 1)
@@ -67,7 +67,7 @@ def solver(function: str) -> tuple[Variant, bool]:
 
 
 def knapsacks(pack: Pack) -> Iterator[Answer]:
-    for instance in pack["instances"]:
+    for instance in pack.get("instances", ()):
         values, weights = np.array(instance["values"], float), np.array(instance["weights"], int)
         best = instance.get("optimal_value")
         exact = knapsack(values, weights, instance["capacity"])
@@ -117,7 +117,7 @@ def f1(preset: str, kind: str, summary: np.ndarray, users: np.ndarray) -> float:
 
 
 def summaries(pack: Pack) -> Iterator[Answer]:
-    for video in pack["videos"]:
+    for video in pack.get("videos", ()):
         yield from _one_video(pack, video)
     for native in pack.content.get("mr_hisum_native", ()):
         yield from _mr_hisum(pack, native)

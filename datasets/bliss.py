@@ -85,7 +85,7 @@ def _video(path: Path, clip: str, entry: Any, arrays: Mapping[str, np.ndarray], 
             {"start_s": float(start), "end_s": float(stop), "text": text}
             for text, (start, stop) in zip(entry["sentence"], entry["sentence_time"], strict=True)
         ],
-        summary_text=" ".join(highlight) if isinstance(highlight, list) else highlight,
+        summary_text="\n".join(highlight) if isinstance(highlight, list) else highlight,
         **arrays,
     )
 

@@ -4,13 +4,13 @@
 |---|---|---|
 | features | [T,1024] | GoogLeNet pool5 of every 15th frame |
 | gtscore | [T] | importance that regression is trained on |
-| gtsummary | [T] | the authors' summary (not read by the later code) |
-| user_summary | [U,n_frames] | binary, one row for each user |
-| change_points | [C,2] | first and last frame of each shot, both inside |
-| n_frame_per_seg | [C] | their lengths |
+| gtsummary | [T] | the authors' summary (not read by the later code; left out where it is not [T]) |
+| user_summary | [U,n] | chosen where above 0, one row for each user; n may be a few frames off n_frames |
+| change_points | [C,2] | first and last frame of each shot, both inside; the very last may be n_frames |
+| n_frame_per_seg | [C] | their lengths (not read: change_points tell) |
 | n_frames, n_steps | scalars | frames of the video, T |
 | picks | [T] | the frames that the features are of |
-| video_name | scalar | SumMe only: the file's name |
+| video_name | scalar or [1] | SumMe only: the file's name |
 
 Read from e-apostolidis/CA-SUM@43eee5d README.md ("Data") and inference/inference.py, e-apostolidis/PGL-SUM@81d0d6d
 model/data_loader.py, thswodnjs3/CSTA@b070f7d dataset.py, li-plus/DSNet@1804176 src/helpers/data_helper.py. The files
@@ -32,7 +32,7 @@ from vsumdata.pipeline.errors import UsageError
 if TYPE_CHECKING:
     import h5py
 
-NEEDED = ("features", "gtscore", "user_summary", "change_points", "n_frame_per_seg", "n_frames", "picks")
+NEEDED = ("features", "gtscore", "user_summary", "change_points", "n_frames", "picks")
 STEP = 15  # the published files hold every 15th frame
 NOMINAL_FPS = 30.0  # for videos whose length is not known; TVSum's own have 24 to 30
 
@@ -62,24 +62,30 @@ def read(path: Path, file: h5py.File, name: str) -> Video:
     group = open_group(path, file, name, NEEDED)
     values = {key: np.asarray(group[key][()]) for key in NEEDED}
     n_frames = int(scalar(path, name, "n_frames", values["n_frames"]))
-    picks, change_points = values["picks"].astype(np.int64), values["change_points"].astype(np.int64)
+    picks = values["picks"].astype(np.int64)
     _check_frames(path, name, values, n_frames)
-    _check_shots(path, name, change_points, values["n_frame_per_seg"], n_frames)
-    title = group["video_name"][()] if "video_name" in group else None
     summary = np.asarray(group["gtsummary"][()]) if "gtsummary" in group else None
     return make_video(
         path,
         video_id=name,
-        title=title.decode() if isinstance(title, bytes) else title,
+        title=_text(group["video_name"][()]) if "video_name" in group else None,
         frame_time_s=(picks / NOMINAL_FPS).astype(np.float32),
         frame_feature=values["features"],
         gt_score=values["gtscore"],
-        gt_summary=summary,
-        user_summary=values["user_summary"] != 0,
-        change_points=change_points,
+        gt_summary=summary if summary is not None and summary.shape == picks.shape else None,
+        user_summary=values["user_summary"] > 0,
+        change_points=_shots(path, name, values["change_points"].astype(np.int64), n_frames),
         picks=picks,
         n_frames=n_frames,
     )
+
+
+def _text(value: object) -> str | None:
+    """The text in a scalar or an array of one; None where it is empty."""
+    found = np.asarray(value).reshape(-1)
+    if not found.size:
+        return None
+    return found[0].decode() if isinstance(found[0], bytes) else str(found[0])
 
 
 def make_video(path: Path, **values: Any) -> Video:
@@ -130,23 +136,23 @@ def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_fra
     if len(set(sizes.values())) > 1 or not sizes["features"]:
         found = ", ".join(f"{key} {size}" for key, size in sizes.items())
         raise UsageError(f"{path}: {name}: the numbers of steps differ or are 0: {found}")
-    check_finite(path, name, {key: values[key] for key in ("features", "gtscore", "picks")})
+    check_finite(path, name, {key: values[key] for key in ("features", "gtscore", "picks", "user_summary")})
     picks, users = values["picks"], values["user_summary"]
     if picks.ndim != 1 or (np.diff(picks) <= 0).any() or picks[0] < 0 or picks[-1] >= n_frames:
         raise UsageError(f"{path}: {name}: picks do not ascend within 0 to n_frames - 1 = {n_frames - 1}")
-    if users.ndim != 2 or users.shape[1] != n_frames or not len(users):
+    if users.ndim != 2 or abs(users.shape[1] - n_frames) >= STEP or not len(users):
         raise UsageError(
             f"{path}: {name}: user_summary is {list(users.shape)}; expected [users, n_frames = {n_frames}]"
         )
-    if not np.isin(users, (0, 1)).all():
-        raise UsageError(f"{path}: {name}: user_summary holds values other than 0 and 1")
 
 
-def _check_shots(path: Path, name: str, shots: np.ndarray, lengths: np.ndarray, n_frames: int) -> None:
+def _shots(path: Path, name: str, shots: np.ndarray, n_frames: int) -> np.ndarray:
+    """`shots` within the video: a last one that ends at n_frames is cut by that frame."""
     if shots.ndim != 2 or shots.shape[1:] != (2,) or not len(shots):
         raise UsageError(f"{path}: {name}: change_points is {list(shots.shape)}; expected [shots, 2]")
+    if shots[-1, 1] == n_frames:
+        shots = np.vstack([shots[:-1], [[shots[-1, 0], n_frames - 1]]])
     start, last = shots[:, 0], shots[:, 1]
     if start[0] != 0 or last[-1] >= n_frames or (start > last).any() or (start[1:] != last[:-1] + 1).any():
         raise UsageError(f"{path}: {name}: change_points do not cut frames 0 to {n_frames - 1} without gap or overlap")
-    if lengths.shape != start.shape or (lengths != last - start + 1).any():
-        raise UsageError(f"{path}: {name}: n_frame_per_seg does not hold the lengths of the shots in change_points")
+    return shots

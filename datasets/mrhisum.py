@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NAME = "mrhisum"
 PROTOCOL = protocol(NAME)
 WHERE = "the links in MRHiSum/MR.HiSum's README on GitHub"
+MAX_MISCOUNT = 2  # seconds by which YouTube-8M's features and the scores may differ: both are cut to the shorter
 SPLITS = ("train", "val", "test")
 
 
@@ -70,18 +71,19 @@ class HiSum(Sequence[Video]):
         score, summary = np.asarray(group["gtscore"][()]), np.asarray(group[summary_key(group)][()])
         features = np.asarray(group["features"][()]) if "features" in group else np.zeros((len(score), 0), np.float32)
         _check(self.path, name, {"gtscore": score, "gt_summary": summary, "features": features})
-        frame = np.arange(len(score))
+        shots = _half_open(self.path, name, np.asarray(group["change_points"][()]), len(score))
+        frame = np.arange(min(len(score), len(features)))
         return make_video(
             self.path,
             video_id=name,
             frame_time_s=frame.astype(np.float32),
-            frame_feature=features,
-            gt_score=score,
-            gt_summary=summary,
-            user_summary=summary[None] != 0,
-            change_points=_half_open(self.path, name, np.asarray(group["change_points"][()]), len(score)),
+            frame_feature=features[: len(frame)],
+            gt_score=score[: len(frame)],
+            gt_summary=summary[: len(frame)],
+            user_summary=summary[None, : len(frame)] != 0,
+            change_points=_without_empty(np.minimum(shots, len(frame))),
             picks=frame,
-            n_frames=len(score),
+            n_frames=len(frame),
             split=self.split[name],
             license="CC BY 4.0",
             url=f"https://www.youtube.com/watch?v={row['youtube_id']}" if row else None,
@@ -141,7 +143,9 @@ def _read_metadata(path: Path, split: Mapping[str, str]) -> dict[str, dict[str, 
 
 def _check(path: Path, name: str, values: Mapping[str, np.ndarray]) -> None:
     sizes = {key: value.shape[0] if value.ndim else 0 for key, value in values.items()}
-    if len(set(sizes.values())) > 1 or not sizes["gtscore"]:
+    seconds = sizes["gtscore"]
+    too_far = abs(sizes["features"] - seconds) > MAX_MISCOUNT
+    if sizes["gt_summary"] != seconds or too_far or not seconds or not sizes["features"]:
         found = ", ".join(f"{key} {size}" for key, size in sizes.items())
         raise UsageError(f"{path}: {name}: the numbers of seconds differ or are 0: {found}")
     check_finite(path, name, values)
@@ -150,7 +154,18 @@ def _check(path: Path, name: str, values: Mapping[str, np.ndarray]) -> None:
 def _half_open(path: Path, name: str, shots: np.ndarray, num_frames: int) -> np.ndarray:
     if shots.ndim != 2 or shots.shape[1:] != (2,) or not len(shots):
         raise UsageError(f"{path}: {name}: change_points is {list(shots.shape)}; expected [shots, 2]")
+    shots = _without_empty(shots.astype(np.int64))
     start, stop = shots[:, 0], shots[:, 1]
-    if start[0] != 0 or stop[-1] != num_frames or (start >= stop).any() or (start[1:] != stop[:-1]).any():
+    if (
+        not len(shots)
+        or start[0] != 0
+        or stop[-1] != num_frames
+        or (start >= stop).any()
+        or (start[1:] != stop[:-1]).any()
+    ):
         raise UsageError(f"{path}: {name}: change_points do not cut seconds 0 to {num_frames} without gap or overlap")
-    return shots.astype(np.int64)
+    return shots
+
+
+def _without_empty(shots: np.ndarray) -> np.ndarray:
+    return shots[shots[:, 0] != shots[:, 1]]

@@ -174,7 +174,8 @@ def read(path: Path) -> list[list[str]]:
             ]
         else:
             pairs = [(fold["train_keys"], fold["test_keys"]) for fold in parse(text)]
-        found = [([_key(v) for v in train], [_key(v) for v in test]) for train, test in pairs]
+        # With the file's part: augmented and transfer splits train on other data sets, whose videos have the same keys.
+        found = [([v.strip() for v in train], [v.strip() for v in test]) for train, test in pairs]
     except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{path} has not the form of a published split (train_keys, test_keys): {str(error).splitlines()[0]}"
@@ -182,12 +183,12 @@ def read(path: Path) -> list[list[str]]:
     for number, (train, test) in enumerate(found, 1):
         if set(train) & set(test) or not test:
             raise UsageError(f"{path}: fold {number} has no test videos, or trains on one")
-    return [test for _, test in found]
+    return [[_key(v) for v in test] for _, test in found]
 
 
 def _key(name: str) -> str:
     """`video_7` of `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_7`."""
-    return name.strip().rpartition("/")[2]
+    return name.rpartition("/")[2]
 
 
 def _parts(video_ids: Sequence[str], groups: Mapping[str, str], seed: int) -> list[list[str]]:

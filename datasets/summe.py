@@ -35,17 +35,19 @@ WHERE_GT = "https://gyglim.github.io/me/vsum/index.html (SumMe.zip, folder GT)"
 def load(path: str | Path) -> list[Video]:
     """The 25 videos of the HDF5 file at `path`, or of a folder that holds it and perhaps a folder `GT`.
 
-    `GT` adds the true frame rate (`frame_time_s`, `duration_s`) and must have as many users and frames as the
-    HDF5 file. Raises UsageError.
+    `GT` adds the true frame rate (`frame_time_s`, `duration_s`) and must have as many users and, but for a few, frames
+    as the HDF5 file, which then must name its videos. Raises UsageError.
     """
     features = _find(Path(path))
     videos = eccv16.load(features, WHERE, NUM_VIDEOS)
-    unnamed = [video.video_id for video in videos if not video.title]
-    if unnamed:
-        raise UsageError(f"{features}: {unnamed[0]} has no video_name, which all of SumMe's have; get it from {WHERE}")
     folder = Path(path) / "GT"
     if not folder.is_dir():
         return videos
+    unnamed = [video.video_id for video in videos if not video.title]
+    if unnamed:
+        raise UsageError(
+            f"{features}: {unnamed[0]} has no video_name, by which its file in GT is found; get it from {WHERE}"
+        )
     return [_with_rate(video, folder / f"{video.title}.mat") for video in videos]
 
 
@@ -63,7 +65,8 @@ def _with_rate(video: Video, path: Path) -> Video:
     chosen, fps = values["user_score"].T > 0, float(values["FPS"].item())
     if video.user_summary is None or video.picks is None:
         raise ValueError(f"{video.video_id} has no user_summary or no picks")
-    if chosen.shape != video.user_summary.shape:
+    users, width = video.user_summary.shape
+    if len(chosen) != users or abs(chosen.shape[1] - width) >= eccv16.STEP:
         raise UsageError(
             f"{path} has {list(chosen.shape)} users and frames, {video.video_id} of the HDF5 file "
             f"{list(video.user_summary.shape)}: another video, or another version"

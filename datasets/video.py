@@ -27,7 +27,7 @@ SHAPES = {
     "description_feature": ("S",),
     "global_feature": ("S",),
     "user_score": ("U", "T"),
-    "user_summary": ("U", "n_frames"),
+    "user_summary": ("U", None),  # published files are up to 14 frames off n_frames
     "change_points": (None, 2),
     "picks": ("T",),
     "gt_score": ("T",),
@@ -74,7 +74,7 @@ class Video:
     global_text: str | None = None
     global_feature: np.ndarray | None = None  # [S]
     user_score: np.ndarray | None = None  # [U,T]
-    user_summary: np.ndarray | None = None  # [U,n_frames]
+    user_summary: np.ndarray | None = None  # [U,about n_frames]
     change_points: np.ndarray | None = None  # [C,2]
     picks: np.ndarray | None = None  # [T]
     n_frames: int | None = None

@@ -18,7 +18,7 @@ from vsumdata.datasets import synthetic
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.splits import folds
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train import metrics, table
+from vsumdata.train import baselines, metrics, table
 from vsumdata.train.baselines import BASELINES, Trial
 from vsumdata.train.benchmark import Measured, Request, bench
 from vsumdata.train.table import Row, Table
@@ -234,3 +234,12 @@ def test_what_could_not_be_measured_is_a_dash_not_a_number():
     assert table.cell(replace(UNKNOWN, mean=0.25, p=0.01, n=9)) == "0.250 *"
     found = Table(data="d", protocol="p", split="s", seeds=1, baseline="random", rows=[UNKNOWN])
     assert table.as_csv(found).splitlines()[1] == "d,p,s,1,x,f1,,,,,0,,,"
+
+
+def test_a_users_summary_that_ends_early_chooses_nothing_after_it() -> None:
+    video = synthetic.load("videos=1,frames=30,users=2")[0]
+    assert video.user_summary is not None
+    short = baselines.at_picks(video.user_summary[0][:-20], video)
+    whole = baselines.at_picks(video.user_summary[0], video)
+    assert len(short) == len(whole) == len(video.frame_time_s)
+    assert (short <= whole).all()

@@ -126,6 +126,19 @@ def test_splits_from_their_published_files(tmp_path):
         assert found[0].label == f"tvsum/{path.name}, fold 1 of 2"
 
 
+@pytest.mark.parametrize("form", ["json", "yml"])
+def test_a_split_may_train_on_other_data_sets(tmp_path, form):
+    """VASNet's tvsum_aug_splits.json and DSNet's tvsum_trans.yml: `video_1` of each data set is another video."""
+    file = "eccv16_dataset_{}_google_pool5" if form == "json" else "../datasets/eccv16_dataset_{}_google_pool5.h5"
+    tvsum, ovp = (f"{file.format(name)}/video_" for name in ("tvsum", "ovp"))
+    path = tmp_path / f"split.{form}"
+    path.write_text(json.dumps([{"train_keys": [ovp + "1", tvsum + "2"], "test_keys": [tvsum + "1"]}]))
+    assert splits.read(path) == [["video_1"]]
+    path.write_text(json.dumps([{"train_keys": [ovp + "1", tvsum + "1"], "test_keys": [tvsum + "1"]}]))
+    with pytest.raises(UsageError, match="trains on one"):
+        splits.read(path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -50,10 +50,13 @@ def test_mrhisum_as_downloaded_has_no_features(tmp_path):
     [
         ("gtscore", None, "video_3 has no gtscore; it has change_points, features, gt_summary"),
         ("gt_summary", None, "video_3 has no gt_summary"),
-        ("features", np.zeros((22, 16)), "gtscore 23, gt_summary 23, features 22"),
+        ("features", np.zeros((20, 16)), "gtscore 23, gt_summary 23, features 20"),
+        ("features", np.zeros((0, 16)), "gtscore 23, gt_summary 23, features 0"),
+        ("gt_summary", np.zeros(22), "gtscore 23, gt_summary 22, features 23"),
         ("gtscore", np.full(23, np.nan), "gtscore holds values that are not finite"),
         ("change_points", np.array([[0, 8], [8, 22]]), "do not cut seconds 0 to 23"),
         ("change_points", np.array([[0, 7], [8, 23]]), "do not cut seconds 0 to 23"),
+        ("change_points", np.array([[5, 5]]), "do not cut seconds 0 to 23"),
         ("change_points", np.zeros(4), r"change_points is \[4\]"),
     ],
 )
@@ -65,6 +68,18 @@ def test_what_is_wrong_in_a_video_of_mrhisum(tmp_path, key, value, message):
     with pytest.raises(UsageError, match=message) as caught:
         list(mrhisum.load(tmp_path))
     assert "video_3" in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [21, 22, 24, 25])
+def test_mrhisum_with_other_features_than_scores_is_cut_to_the_shorter(tmp_path, seconds):
+    with h5py.File(write_mrhisum(tmp_path) / "mr_hisum.h5", "r+") as file:
+        del file["video_3/features"], file["video_3/change_points"]
+        file["video_3/features"] = np.ones((seconds, 16), np.float32)
+        file["video_3/change_points"] = np.array([[0, 0], [0, 8], [8, 8], [8, 22], [22, 23], [23, 23]])
+    video, kept = mrhisum.load(tmp_path)[0], min(seconds, 23)
+    assert (video.n_frames, video.frame_feature.shape, video.gt_score.shape) == (kept, (kept, 16), (kept,))
+    assert (video.gt_summary.shape, video.user_summary.shape) == ((kept,), (1, kept))
+    assert video.change_points.tolist() == [[0, 8], [8, min(kept, 22)]] + ([[22, 23]] if kept == 23 else [])
 
 
 def test_what_is_wrong_beside_mrhisum(tmp_path):
@@ -142,7 +157,7 @@ def test_bliss(tmp_path):
     assert second.gt_summary.tolist() == [0, 1, 0, 0, 1, 0]
     assert second.sentence_label.tolist() == [1, 0, 0]
     assert second.sentence[1] == {"start_s": 2.0, "end_s": 4.0, "text": "a brush"}
-    assert second.summary_text == "hello there"
+    assert second.summary_text == "hello\nthere"  # ROUGE-L takes it line by line
 
 
 def test_bliss_reference_may_be_one_text(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -16,6 +18,8 @@ from tests.benchmark_files import (
 
 from vsumdata.datasets import summe, tvsum, tvsum_annotations
 from vsumdata.pipeline.errors import UsageError
+from vsumdata.train.evaluate import evaluate
+from vsumdata.train.keyshots import summary_from_scores
 
 H5 = "eccv16_dataset_tvsum_google_pool5.h5"
 
@@ -104,17 +108,16 @@ def test_a_wrong_order_is_found_by_the_lengths(tmp_path):
         ({"gtscore": np.zeros(6)}, "features 5, gtscore 6, picks 5"),
         ({"picks": np.array([0, 15, 30, 45, 63])}, r"picks do not ascend within 0 to n_frames - 1 = 62"),
         ({"picks": np.array([0, 15, 15, 45, 60])}, "picks do not ascend"),
-        ({"user_summary": np.zeros((3, 60))}, r"user_summary is \[3, 60\]; expected \[users, n_frames = 63\]"),
+        ({"user_summary": np.zeros((3, 48))}, r"user_summary is \[3, 48\]; expected \[users, n_frames = 63\]"),
         ({"user_summary": np.zeros((0, 63))}, r"user_summary is \[0, 63\]"),
-        ({"user_summary": np.full((3, 63), 2)}, "values other than 0 and 1"),
+        ({"user_summary": np.zeros((20, 78))}, r"user_summary is \[20, 78\]"),
+        ({"user_summary": np.full((20, 63), np.nan)}, "user_summary holds values that are not finite"),
         ({"user_summary": np.ones((15, 63))}, "user_summary is of 15 users; TVSum has 20"),
         ({"change_points": np.zeros((3, 3))}, r"change_points is \[3, 3\]"),
         ({"change_points": np.array([[0, 19], [21, 44], [45, 62]])}, "without gap or overlap"),
-        ({"change_points": np.array([[0, 19], [20, 44], [45, 63]])}, "cut frames 0 to 62"),
-        ({"n_frame_per_seg": np.array([20, 25, 17])}, "n_frame_per_seg does not hold the lengths"),
+        ({"change_points": np.array([[0, 19], [20, 44], [45, 64]])}, "cut frames 0 to 62"),
         ({"n_frames": np.array([63, 63])}, r"n_frames has shape \[2\]; expected one number"),
         ({"features": np.full((5, 8), np.nan)}, "features holds values that are not finite"),
-        ({"gtsummary": np.zeros(3)}, r"gt_summary is \[3\]; expected \[5\]"),
     ],
 )
 def test_what_does_not_fit_names_video_and_key(tmp_path, change, message):
@@ -130,6 +133,59 @@ def test_optional_keys_and_matlab_scalars(tmp_path):
     assert tvsum.load(write_eccv16(tmp_path / H5, 50, change))[2].n_frames == 63
 
 
+@pytest.mark.parametrize("width", [49, 60, 77])
+def test_users_may_have_judged_a_few_frames_more_or_less(tmp_path, width):
+    judged = np.random.default_rng(0).integers(0, 2, (20, width))
+    path = write_eccv16(tmp_path / H5, 50, {"video_3": {"user_summary": judged * 2.5 - (judged == 0)}})
+    video = tvsum.load(path)[2]
+    np.testing.assert_array_equal(video.user_summary, judged == 1)  # chosen is what is above 0
+    scores = np.random.default_rng(1).random(5)
+    summary = summary_from_scores(scores, video, tvsum.PROTOCOL)
+    assert len(summary) == video.n_frames == 63
+    fitted = np.pad(summary, (0, max(0, width - 63)))[:width]
+    expected = [2 * (fitted & user).sum() / max(1, fitted.sum() + user.sum()) for user in video.user_summary]
+    result = evaluate(scores, replace(video, user_score=tvsum_scores(3)[:, ::15]), tvsum.PROTOCOL)
+    assert result.values["f1"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("lengths", [None, np.array([20, 25, 17]), np.zeros(9)])
+def test_stated_lengths_of_shots_are_not_needed(tmp_path, lengths):
+    video = tvsum.load(write_eccv16(tmp_path / H5, 50, {"video_3": {"n_frame_per_seg": lengths}}))[2]
+    assert video.change_points.tolist() == [[0, 19], [20, 44], [45, 62]]
+
+
+def test_what_published_files_have_otherwise_is_read(tmp_path):
+    shots = np.array([[0, 19], [20, 44], [45, 63]])
+    video = tvsum.load(
+        write_eccv16(tmp_path / H5, 50, {"video_3": {"change_points": shots, "gtsummary": np.zeros(63)}})
+    )[2]
+    assert video.change_points.tolist() == [[0, 19], [20, 44], [45, 62]]
+    assert video.gt_summary is None
+
+
+def test_a_miscount_of_frames_is_no_other_order(tmp_path):
+    longer = {"n_frames": np.int64(112)}  # the annotations have 110
+    write_eccv16(tmp_path / H5, 50, {"video_50": longer | {"change_points": np.array([[0, 111]])}})
+    write_tvsum_tsv(tmp_path)
+    video = tvsum.load(tmp_path)[49]
+    assert video.n_frames == 112
+    np.testing.assert_array_equal(video.user_score, tvsum_scores(50)[:, ::15])
+
+
+@pytest.mark.parametrize("number", [114, 120, 121])
+def test_another_length_is_another_video(tmp_path, number):
+    other = {"n_frames": np.int64(number), "change_points": np.array([[0, number - 1]])}
+    write_eccv16(tmp_path / H5, 50, {"video_50": other | {"user_summary": np.zeros((20, number))}})
+    write_tvsum_tsv(tmp_path)
+    with pytest.raises(UsageError, match=rf"1 videos differ, first video_50 has {number} frames, youtube0050 110"):
+        tvsum.load(tmp_path)
+
+
+def test_a_path_that_is_not_there():
+    with pytest.raises(UsageError, match=r"^/nonexist is not there; get"):
+        tvsum.load("/nonexist")
+
+
 def test_another_data_sets_file(tmp_path):
     write_eccv16(tmp_path / "of_summe.h5", 25, named=True)
     with pytest.raises(UsageError, match=r"holds 25 videos, not video_1 to video_50 .*another data set's file"):
@@ -137,9 +193,6 @@ def test_another_data_sets_file(tmp_path):
     write_eccv16(tmp_path / "of_tvsum.h5", 50)
     with pytest.raises(UsageError, match="holds 50 videos, not video_1 to video_25"):
         summe.load(tmp_path / "of_tvsum.h5")
-    write_eccv16(tmp_path / "unnamed.h5", 25)
-    with pytest.raises(UsageError, match="video_1 has no video_name"):
-        summe.load(tmp_path / "unnamed.h5")
     with pytest.raises(UsageError, match="has no tvsum50"):
         tvsum_annotations.read(write_eccv16(tmp_path / "of_tvsum.mat", 2))
 
@@ -194,11 +247,25 @@ def test_summe_with_and_without_its_own_annotations(tmp_path):
     video = summe.load(tmp_path)[4]
     assert video.duration_s == 65 / 25
     np.testing.assert_allclose(video.frame_time_s, np.arange(0, 65, 15) / 25, rtol=1e-6)
+    savemat(tmp_path / "GT" / "Clip 5.mat", {"user_score": np.zeros((66, 20)), "FPS": 25.0})
+    assert summe.load(tmp_path)[4].duration_s == 66 / 25
+    savemat(tmp_path / "GT" / "Clip 5.mat", {"user_score": np.zeros((80, 20)), "FPS": 25.0})
+    with pytest.raises(UsageError, match=r"Clip 5.mat .*video_5"):
+        summe.load(tmp_path)
     savemat(tmp_path / "GT" / "Clip 5.mat", {"user_score": np.zeros((64, 3)), "FPS": 25.0})
     with pytest.raises(UsageError, match=r"Clip 5.mat .*video_5"):
         summe.load(tmp_path)
     savemat(tmp_path / "GT" / "Clip 5.mat", {"user_score": np.zeros((65, 3))})
     with pytest.raises(UsageError, match=r"Clip 5.mat has no FPS"):
+        summe.load(tmp_path)
+
+
+def test_summe_needs_its_names_only_for_its_own_annotations(tmp_path):
+    changes = {"video_2": {"video_name": None}, "video_3": {"video_name": [b"Clip 3"]}}
+    write_eccv16(tmp_path / "summe.h5", 25, changes, named=True)
+    assert [video.title for video in summe.load(tmp_path)[:3]] == ["Clip 1", None, "Clip 3"]
+    (tmp_path / "GT").mkdir()
+    with pytest.raises(UsageError, match="video_2 has no video_name"):
         summe.load(tmp_path)
 
 

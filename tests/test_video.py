@@ -46,7 +46,10 @@ def video(video_id: str = "a", frames: int = 4, sentences: int = 2, dim: int = 3
         ({"step_feature": np.zeros((1, 5))}, r"step_feature is \[1, 5\]; expected 0 rows"),
         ({"user_score": np.zeros((2, 5))}, r"user_score is \[2, 5\]; expected \[U, 4\]"),
         ({"change_points": np.zeros((2, 3))}, r"change_points is \[2, 3\]; expected \[any, 2\]"),
-        ({"n_frames": 9, "user_summary": np.zeros((2, 8))}, r"user_summary is \[2, 8\]; expected \[2|U, 9\]"),
+        (
+            {"user_score": np.zeros((3, 4)), "user_summary": np.zeros((2, 8))},
+            r"user_summary is \[2, 8\]; expected \[3, any\]",
+        ),
         ({"picks": np.arange(3)}, r"picks is \[3\]; expected \[4\]"),
     ],
 )
@@ -59,12 +62,12 @@ def test_benchmark_fields_fit_together():
     found = replace(
         video(),
         user_score=np.zeros((2, 4)),
-        user_summary=np.zeros((2, 60)),
+        user_summary=np.zeros((2, 57)),
         change_points=np.array([[0, 29], [30, 59]]),
         picks=np.arange(4) * 15,
         n_frames=60,
     )
-    assert found.user_summary.shape == (2, found.n_frames)
+    assert found.user_summary.shape == (2, 57)  # published files are a few frames off
     np.testing.assert_array_equal(found.sentence_span, [[0, 0.5], [1, 1.5]])
     assert video(sentences=0).sentence_span.shape == (0, 2)
 

@@ -99,8 +99,10 @@ def mean_user(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:
 
 
 def at_picks(summary: np.ndarray, video: Video) -> np.ndarray:
-    """Of values for all original frames those of the T frames: [T]."""
-    return summary.astype(np.float64)[np.arange(len(video.frame_time_s)) if video.picks is None else video.picks]
+    """Of values for all original frames those of the T frames: [T]; zero where the users' summaries end early."""
+    picks = np.arange(len(video.frame_time_s)) if video.picks is None else video.picks
+    missing = max(0, int(picks[-1]) + 1 - len(summary))
+    return np.pad(summary.astype(np.float64), (0, missing))[picks]
 
 
 BASELINES: Mapping[str, Baseline] = {"random": random, "uniform": uniform, "human": human, "mean-user": mean_user}

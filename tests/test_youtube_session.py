@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import stat
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -188,3 +189,18 @@ def test_listing_that_breaks_off_does_not_pass_for_a_whole_one(
         list(list_channel(kit.HANDLE, ["videos"], site.context(tmp_path)))
     if isinstance(caught.value, ThrottledError):
         assert caught.value.after_s == 60.0
+
+
+def test_listing_goes_on_behind_the_pages_that_came(site: YouTube, tmp_path: Path) -> None:
+    context, pages = site.context(tmp_path), tmp_path / "pages"
+    later = json.dumps(site.channel_tab("02"))
+    broken = Answer(HTTPStatus.INTERNAL_SERVER_ERROR)
+    site.faults = [
+        lambda asked: broken if asked.path == BROWSE and json.dumps(asked.body["continuation"]) in later else None
+    ]
+    with pytest.raises(RetryVideo):
+        list(list_channel(kit.HANDLE, ["videos"], context, pages))
+    site.faults = []
+    already = len(site.paths())
+    assert len(list(list_channel(kit.HANDLE, ["videos"], context, pages))) == 60
+    assert site.paths()[already:] == [BROWSE]  # only the page that had not come

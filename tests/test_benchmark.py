@@ -18,7 +18,7 @@ from vsumdata.datasets import synthetic
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.splits import folds
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train import baselines, metrics, table
+from vsumdata.train import baselines, benchmark, metrics, table
 from vsumdata.train.baselines import BASELINES, Trial
 from vsumdata.train.benchmark import Measured, Request, bench
 from vsumdata.train.table import Row, Table
@@ -243,3 +243,10 @@ def test_a_users_summary_that_ends_early_chooses_nothing_after_it() -> None:
     whole = baselines.at_picks(video.user_summary[0], video)
     assert len(short) == len(whole) == len(video.frame_time_s)
     assert (short <= whole).all()
+
+
+def test_videos_without_a_test_part_are_cut_into_parts() -> None:
+    videos = [replace(video, split="train") for video in synthetic.load("videos=10,frames=30,users=2")]
+    split, tests = benchmark.test_videos(Request(on="shards"), videos)
+    assert "5 parts" in split
+    assert sorted(video_id for fold in tests[0] for video_id in fold) == sorted(video.video_id for video in videos)

@@ -159,7 +159,8 @@ def test_videos(request: Request, videos: Sequence[Video]) -> tuple[str, list[li
     """What the split is called, and for each seed each fold's test videos."""
     if not videos:
         raise UsageError(f"{request.on}: {request.data} holds no videos")
-    if not request.split and not splits.sources(request.on) and videos[0].split:
+    is_split = videos[0].split and any(video.split == "test" for video in videos)
+    if not request.split and not splits.sources(request.on) and is_split:
         fold = splits.given(videos)
         return fold.label, [[fold.test]] * request.seeds
     name = f"{request.on}/{request.split}" if request.split else request.on

@@ -36,6 +36,9 @@ SHAPES = {
     "summary_feature": ("K", "D"),
 }
 
+# What a model is trained towards, and the masks of a batch that say where it is known.
+TARGETS = {"gt_score": "score_mask", "gt_summary": "summary_mask", "sentence_label": "label_mask"}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Video:
@@ -136,7 +139,8 @@ class Batch:
     """Videos padded with zeros to the longest; a mask is true where there is something.
 
     A field is None when no video of the batch has it. A video without a replay score, in a batch where others
-    have one, is false throughout `replay_mask`.
+    have one, is false throughout `replay_mask`; likewise `score_mask` of `gt_score`, `summary_mask` of `gt_summary`
+    and `label_mask` of `sentence_label`.
     """
 
     video_id: tuple[str, ...]
@@ -154,6 +158,12 @@ class Batch:
     description_mask: torch.Tensor | None  # bool [B]
     global_feature: torch.Tensor | None  # float32 [B,S]
     global_mask: torch.Tensor | None  # bool [B]
+    gt_score: torch.Tensor | None = None  # float32 [B,T]
+    score_mask: torch.Tensor | None = None  # bool [B,T]
+    gt_summary: torch.Tensor | None = None  # float32 [B,T], 0 or 1
+    summary_mask: torch.Tensor | None = None  # bool [B,T]
+    sentence_label: torch.Tensor | None = None  # float32 [B,M], 0 or 1
+    label_mask: torch.Tensor | None = None  # bool [B,M]
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -173,6 +183,8 @@ def collate(videos: Sequence[Video]) -> Batch:
         columns[name], columns[mask_name(name)] = pad([getattr(video, name) for video in videos], name)
     for name in ("description_feature", "global_feature"):
         columns[name], columns[mask_name(name)] = stack([getattr(video, name) for video in videos], name)
+    for name, mask in TARGETS.items():
+        columns[name], columns[mask] = pad([getattr(video, name) for video in videos], name)
     spans = [None if video.sentence_feature is None else video.sentence_span for video in videos]
     columns["sentence_span"], _ = pad(spans, "sentence_span")
     tensors: dict[str, Any] = {

@@ -1,0 +1,84 @@
+"""Compare with what the field's official model code computes: any folder of parity packs.
+
+    python tests/golden/parity.py FOLDER
+
+A line per array: pack, array, largest difference, ok. The exit code is 1 if any differs, is not computed by us, or if
+a pack is not known. Each pack is run in float32 and in float64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from parity_pack import Ours, Pack, Verdict
+
+Check = Callable[[Pack, Mapping[str, Any], torch.dtype], Iterator[Ours]]
+
+
+def checks() -> dict[str, Check]:
+    """By the official class that a pack is of."""
+    import parity_a2summ
+    import parity_attention
+    import parity_csta
+    import parity_dsnet
+    import parity_losses
+
+    return {
+        **parity_a2summ.CHECKS,
+        **parity_attention.CHECKS,
+        **parity_csta.CHECKS,
+        **parity_dsnet.CHECKS,
+        **parity_losses.CHECKS,
+    }
+
+
+def check(path: Path, known: Mapping[str, Check]) -> Iterator[Verdict]:
+    """A verdict for each array of a pack; what cannot be read or is not known differs."""
+    try:
+        pack = Pack.read(path)
+        if pack.cls not in known:
+            yield Verdict("pack", float("nan"), False, f"{pack.cls} is not known; known are {', '.join(known)}")
+            return
+        yield from compared(pack, known[pack.cls])
+    except (KeyError, IndexError, TypeError, ValueError, OSError, RuntimeError) as error:
+        yield Verdict("pack", float("nan"), False, f"cannot be checked: {type(error).__name__}: {error}")
+
+
+def compared(pack: Pack, run: Check) -> Iterator[Verdict]:
+    missing = dict.fromkeys(pack.arrays)
+    for dtype in (torch.float32, torch.float64):
+        for case in pack["cases"]:
+            for ours in run(pack, case, dtype):
+                for verdict in pack.compare(case["id"], ours, dtype):
+                    missing.pop(verdict.array, None)
+                    yield verdict
+    for array in missing:
+        yield Verdict(array, float("nan"), False, "not computed")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    paths = sorted(parser.parse_args().folder.glob("*.json"))
+    if not paths:
+        print("no pack (*.json) is here", file=sys.stderr)
+        return 1
+    num_arrays = num_wrong = 0
+    known = checks()
+    for path in paths:
+        for verdict in check(path, known):
+            num_arrays += 1
+            num_wrong += not verdict.ok
+            word = "ok" if verdict.ok else "DIFFERS"
+            print(path.stem, verdict.array, f"{verdict.difference:.3g}", word, verdict.remark, sep="\t")
+    print(f"{num_arrays} arrays, {num_wrong} differ")
+    return int(num_wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""DSNet (Zhu et al., TIP 2020), anchor-free: each frame proposes the summary segment around it.
+
+Letters: B videos, T frames, F components of a feature, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vsumdata.datasets.video import Batch
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.train.models.official import copy_weights
+from vsumdata.train.models.summarizer import Boxes, Scores
+
+OFFICIAL_LAYERS = {
+    "attention.query": "base_model.Q",
+    "attention.key": "base_model.K",
+    "attention.value": "base_model.V",
+    "attention.out": "base_model.fc.0",
+    "norm": "layer_norm",
+    "trunk.0": "fc1.0",
+    "trunk.3": "fc1.3",
+    "logit": "fc_cls",
+    "reach": "fc_loc",
+    "centerness": "fc_ctr",
+}
+
+
+class DSNetOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden: int = Field(128, ge=1, description="width behind the attention")
+    heads: int = Field(8, ge=1, description="attention heads; they divide the features' size")
+    dropout: float = Field(0.5, ge=0, lt=1, description="of attention weights, attention and trunk")
+
+
+class Attention(nn.Module):
+    """Multi-head attention over the frames of each video, without biases."""
+
+    def __init__(self, dim: int, options: DSNetOptions) -> None:
+        super().__init__()
+        self.heads, self.dropout = options.heads, options.dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+        self.drop = nn.Dropout(options.dropout)
+
+    def split(self, projected: Tensor) -> Tensor:
+        """[B,T,F] → [B,H,T,F/H]."""
+        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        query, key, value = (self.split(layer(frames)) for layer in (self.query, self.key, self.value))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, mask[:, None, None], dropout)
+        return self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
+
+
+class DSNet(nn.Module):
+    """DSNet-AF with its attention as the base model. Raises UsageError where the heads do not divide `frame_dim`."""
+
+    Options: ClassVar[type[DSNetOptions]] = DSNetOptions
+    nms_overlap: float | None = 0.5
+
+    def __init__(self, options: DSNetOptions, frame_dim: int, text_dim: int | None = None) -> None:
+        super().__init__()
+        if frame_dim % options.heads:
+            raise UsageError(
+                f"DSNet's {options.heads} heads do not divide features of {frame_dim}: give --set model.heads=N"
+            )
+        self.options = options
+        self.attention = Attention(frame_dim, options)
+        self.norm = nn.LayerNorm(frame_dim)
+        self.trunk = nn.Sequential(
+            nn.Linear(frame_dim, options.hidden), nn.ReLU(), nn.Dropout(options.dropout), nn.LayerNorm(options.hidden)
+        )
+        self.logit, self.reach, self.centerness = (nn.Linear(options.hidden, size) for size in (1, 2, 1))
+
+    def forward(self, batch: Batch) -> Scores:
+        frames = batch.frame_feature
+        hidden = self.trunk(self.norm(self.attention(frames, batch.frame_mask) + frames))
+        boxes = Boxes(reach=self.reach(hidden).exp(), centerness=self.centerness(hidden).squeeze(-1).sigmoid())
+        return Scores(frame_logit=self.logit(hidden).squeeze(-1), frame_boxes=boxes)
+
+    def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
+        """From `anchor_free.dsnet_af.DSNetAF` with `base_model=attention`, by `OFFICIAL_LAYERS`."""
+        copy_weights(self, {name: official_name(name) for name in self.state_dict()}, state_dict)
+
+
+def official_name(ours: str) -> str:
+    layer, _, entry = ours.rpartition(".")
+    return f"{OFFICIAL_LAYERS[layer]}.{entry}"

@@ -1,0 +1,54 @@
+"""MLP: each frame by itself, the baseline of MR.HiSum (networks/mlp.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vsumdata.datasets.video import Batch
+from vsumdata.train.models.official import Sources, copy_weights
+from vsumdata.train.models.summarizer import Scores
+
+
+class MLPOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1024,), min_length=1, description="sizes of the hidden layers"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="after each hidden layer")
+
+
+class MLP(nn.Module):
+    """Linear and ReLU per hidden layer, then a logit per frame; features of any size."""
+
+    Options: ClassVar[type[MLPOptions]] = MLPOptions
+
+    def __init__(self, options: MLPOptions, frame_dim: int, text_dim: int | None = None) -> None:
+        super().__init__()
+        sizes = (frame_dim, *options.hidden)
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
+        self.logit = nn.Linear(sizes[-1], 1)
+        self.drop = nn.Dropout(options.dropout)
+        for linear in [*self.layers, self.logit]:
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, batch: Batch) -> Scores:
+        hidden = batch.frame_feature
+        for layer in self.layers:
+            hidden = self.drop(layer(hidden).relu())
+        return Scores(frame_logit=self.logit(hidden).squeeze(-1))
+
+    def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
+        """From MR.HiSum's `SimpleMLP`: input → layers.0, hidden.N → layers.N+1, out → logit."""
+        names = {"layers.0": "input", "logit": "out"}
+        names |= {f"layers.{n}": f"hidden.{n - 1}" for n in range(1, len(self.layers))}
+        sources: Sources = {
+            f"{our}.{kind}": f"{name}.{kind}" for our, name in names.items() for kind in ("weight", "bias")
+        }
+        copy_weights(self, sources, state_dict)

@@ -1,0 +1,119 @@
+"""VASNet: one soft attention over all frames of a video, then a regressor.
+
+Fajtl et al., "Summarizing Videos with Attention", 2018, https://github.com/ok1zjf/VASNet. MR.HiSum's batched copy
+(networks/vasnet) computes the same on every frame that is no padding, so it needs no switch.
+
+Letters: B videos, T frames, F width, D hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vsumdata.datasets.video import Batch
+from vsumdata.train.models.official import Sources, copy_weights
+from vsumdata.train.models.summarizer import Scores
+
+SCALE = 0.06  # of the queries, whatever their size
+
+
+class VASNetOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int | None = Field(
+        None, ge=2, description="F: features are projected to it first; none: their own size, as in the paper"
+    )
+    hidden: int = Field(1024, ge=1, description="D, the size of keys, queries and values")
+    regressor: int = Field(1024, ge=2, description="hidden size of the regressor")
+    dropout: float = Field(0.5, ge=0, lt=1, description="of attention weights and in the regressor")
+
+
+class LayerNorm(nn.Module):
+    """By the unbiased standard deviation; eps is added to it, not to the variance."""
+
+    def __init__(self, size: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(size))
+        self.beta = nn.Parameter(torch.zeros(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.gamma.dtype)  # autocast gives bfloat16
+        centred = x - x.mean(-1, keepdim=True)
+        return self.gamma * centred / (x.std(-1, keepdim=True) + self.eps) + self.beta
+
+
+class Attention(nn.Module):
+    """Attention that is aggregated by its transpose: y_j = Σ_i A_ij·v_i, with rows A_i that sum to 1."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.key, self.query, self.value = (nn.Linear(width, hidden, bias=False) for _ in range(3))
+        self.out = nn.Linear(hidden, width, bias=False)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixed frames [B,T,F] and the weights [B,T,T] before dropout; `x` is zero at padding."""
+        energy = (SCALE * self.query(x)) @ self.key(x).transpose(1, 2)
+        weight = energy.masked_fill(~mask[:, None], torch.finfo(energy.dtype).min).softmax(-1)
+        # Nothing comes from padded rows i: v_i = 0, for there is no bias.
+        return self.out(self.drop(weight).transpose(1, 2) @ self.value(x)), weight
+
+
+class VASNet(nn.Module):
+    Options: ClassVar[type[VASNetOptions]] = VASNetOptions
+
+    def __init__(self, options: VASNetOptions, frame_dim: int, text_dim: int | None = None) -> None:
+        super().__init__()
+        width = options.width or frame_dim
+        self.project = nn.Identity() if options.width is None else nn.Linear(frame_dim, width)
+        self.attention = Attention(width, options.hidden, options.dropout)
+        self.norm_mixed = LayerNorm(width)
+        self.regressor = nn.Linear(width, options.regressor)
+        self.norm_hidden = LayerNorm(options.regressor)
+        self.logit = nn.Linear(options.regressor, 1)
+        self.drop = nn.Dropout(options.dropout)
+        self.apply(initialise)
+
+    def forward(self, batch: Batch) -> Scores:
+        mask = batch.frame_mask
+        x = self.project(batch.frame_feature).masked_fill(~mask[..., None], 0)
+        mixed, _ = self.attention(x, mask)
+        hidden = self.regressor(self.norm_mixed(self.drop(mixed + x))).relu()
+        return Scores(frame_logit=self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1))
+
+    def official_names(self) -> Sources:
+        """Our entries and the official ones."""
+        layers = {
+            "attention.key": "att.K",
+            "attention.query": "att.Q",
+            "attention.value": "att.V",
+            "attention.out": "att.output_linear",
+        }
+        names = {f"{our}.weight": f"{name}.weight" for our, name in layers.items()}
+        for our, name in (("regressor", "ka"), ("logit", "kd")):
+            names |= {f"{our}.{kind}": f"{name}.{kind}" for kind in ("weight", "bias")}
+        for our, name in (("norm_mixed", "layer_norm_y"), ("norm_hidden", "layer_norm_ka")):
+            names |= {f"{our}.{kind}": f"{name}.{kind}" for kind in ("gamma", "beta")}
+        return names
+
+    def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
+        """From VASNet's or MR.HiSum's `VASNet`, by `official_names`; their layers kb and kc are never used."""
+        copy_weights(self, self.official_names(), state_dict, unused=UNUSED)
+
+
+UNUSED = tuple(f"{layer}.{kind}" for layer in ("kb", "kc") for kind in ("weight", "bias"))
+
+
+def initialise(module: nn.Module) -> None:
+    """As the official training does: Xavier with the gain of ReLU, biases 0.1."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight, gain=math.sqrt(2))
+        if module.bias is not None:
+            nn.init.constant_(module.bias, 0.1)

@@ -1,0 +1,251 @@
+"""What a training step minimises: of a model, a batch and the step's number, the loss and its named parts.
+
+Every part is a scalar; "loss" carries the gradient, the others are for the log. A video without a target (see
+vsumdata.train.targets) gives nothing; a batch without any gives a loss of 0.
+
+Letters: B videos, N positions (frames or sentences).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vsumdata.datasets.video import Batch
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.train import losses
+from vsumdata.train.boxes import centerness_label, reach_label
+from vsumdata.train.losses import FocalForm
+from vsumdata.train.losses_contrastive import FIRST_SCALE, Empty, Modality, inter, intra
+from vsumdata.train.models import hiersum
+from vsumdata.train.models.summarizer import Boxes, Scores
+
+Parts = dict[str, Tensor]
+Known = tuple[Tensor, Tensor]  # a target [B,N] and where it is known, bool [B,N]
+Ends = Literal["soft-iou", "smooth-l1"]
+
+EMPTY: dict[str, Empty] = {"ours": "leave out", "a2summ": "a2summ", "msmo": "msmo"}
+
+
+def is_parent(step: int, global_step: int, period: Literal["g", "g+1"] = "g") -> bool:
+    """Whether this optimizer step, counted from 0, shows the global text (a parent) instead of the subtitles.
+
+    Every `global_step`-th step is one: 0 means never, 1 always. With "g+1" a parent comes for every `global_step`
+    children, as HierSum's caption has it, which leaves no setting without children.
+    """
+    if global_step == 0:
+        return False
+    return step % (global_step + (period == "g+1")) == 0
+
+
+class HierSumOptions(BaseModel):
+    """The weights of HierSum's losses, its schedule, and how A2Summ's code differs from the papers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    w_mse: float = Field(1.0, ge=0, description="of the squared error to the frames' scores (the paper's α)")
+    w_inter: float = Field(0.1, ge=0, description="of the contrast between videos (β)")
+    w_intra: float = Field(1.0, ge=0, description="of the contrast within each video (λ)")
+    global_step: int = Field(
+        2, ge=0, description="every how many steps the text is the global one; 0: never, 1: always"
+    )
+    period: Literal["g", "g+1"] = Field("g", description="g+1: one parent step for every global_step child steps")
+    focal: Literal["paper", "a2summ"] = Field(
+        "paper", description="a2summ: its code, in which the class weight cancels"
+    )
+    alpha: float = Field(0.25, gt=0, lt=1, description="weight of positives in the paper's focal loss")
+    gamma: float = Field(2.0, ge=0, description="how much the focal loss neglects what is nearly right")
+    ratio: int = Field(16, ge=1, description="at most one position in so many is a hard negative, but at least one")
+    contrast: Literal["ours", "a2summ", "msmo"] = Field(
+        "ours",
+        description="within a video; a2summ, msmo: scales are not exponentiated, and no negatives give 0 or the lowest",
+    )
+
+
+class HierSum(nn.Module):
+    """L = L_cls + w_mse·MSE + w_inter·inter + w_intra·intra; with global_step 0 and w_mse 0 it is A2Summ's.
+
+    A child step shows the subtitles and classifies frames and sentences; a parent step shows the global text, which
+    has no labels, and classifies frames only, without intra. A video that lacks the step's text is classified by its
+    frames alone and is not in the contrasts. Where the model proposes segments, soft-IoU and centerness are added, as
+    in A2Summ on TVSum. Pre-training and fine-tuning are both this objective, on replay scores and then on other labels.
+    """
+
+    Options: ClassVar[type[HierSumOptions]] = HierSumOptions
+
+    def __init__(self, options: HierSumOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.inter_scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.video_scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.text_scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+
+    def forward(self, model: nn.Module, batch: Batch, step: int) -> Parts:
+        options = self.options
+        parent = is_parent(step, options.global_step, options.period)
+        scores = shown(model, batch, parent)
+        frames = known(batch.gt_summary, batch.summary_mask, batch.frame_mask)
+        parts = self._classify("video", scores.frame_logit, frames, scores.frame_boxes)
+        if options.w_mse:
+            parts["mse"] = losses.mse(scores.frame_logit, *known(batch.gt_score, batch.score_mask, batch.frame_mask))
+        counts: Parts = {}
+        if not parent and scores.sentence_logit is not None:
+            sentences = sentences_of(batch, scores.sentence_logit)
+            parts |= self._classify("text", scores.sentence_logit, sentences, scores.sentence_boxes)
+            if options.w_intra:
+                parts["intra"], counts["left_out"] = self._intra(scores, frames, sentences)
+        if options.w_inter and scores.video_token is not None and scores.text_token is not None:
+            both = has_text(batch, parent)
+            parts["inter"] = inter(scores.video_token, scores.text_token, self.inter_scale.exp(), both)
+        weights = {"mse": options.w_mse, "inter": options.w_inter, "intra": options.w_intra}
+        return total(parts, weights, counts | {"parent": torch.tensor(float(parent)), "positive_rate": rate(*frames)})
+
+    def _classify(self, name: str, logit: Tensor, target: Known, boxes: Boxes | None) -> Parts:
+        options = self.options
+        parts = {f"cls_{name}": losses.focal(logit, *target, options.focal, options.alpha, options.gamma)}
+        if boxes is not None:
+            parts |= {f"{part}_{name}": value for part, value in segments(boxes, target).items()}
+        return parts
+
+    def _intra(self, scores: Scores, frames: Known, sentences: Known) -> tuple[Tensor, Tensor]:
+        """The loss, and how many videos had no positives or negatives."""
+        video = modality(scores.frame_embedding, scores.frame_logit, frames)
+        text = modality(scores.sentence_embedding, scores.sentence_logit, sentences)
+        scales: tuple[Tensor, Tensor] = (self.video_scale, self.text_scale)
+        if self.options.contrast == "ours":
+            scales = (self.video_scale.exp(), self.text_scale.exp())
+        return intra(video, text, scales, self.options.ratio, EMPTY[self.options.contrast])
+
+
+class RegressionOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Literal["raw", "min-max"] = Field(
+        "raw", description="min-max: each video's scores stretched to 0 and 1 (VASNet); constant ones are left out"
+    )
+
+
+class Regression(nn.Module):
+    """The mean over videos of the mean over frames of (s − σ(logit))²: VASNet, PGL-SUM, CSTA, SL-module."""
+
+    Options: ClassVar[type[RegressionOptions]] = RegressionOptions
+
+    def __init__(self, options: RegressionOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, model: nn.Module, batch: Batch, step: int) -> Parts:
+        scores: Scores = model(batch)
+        target, mask = known(batch.gt_score, batch.score_mask, batch.frame_mask)
+        if self.options.target == "min-max":
+            target, mask = stretched(target, mask)
+        error = losses.squared_error(scores.frame_logit, target, mask)
+        left_out = (~mask.any(1)).sum()
+        return total({"mse": losses.video_mean(error, mask)}, {}, {"left_out": left_out})
+
+
+class ProposalsOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    w_loc: float = Field(1.0, ge=0, description="of the segments' ends (the paper's λ_reg)")
+    w_ctr: float = Field(1.0, ge=0, description="of the centerness (λ_ctr)")
+    focal: FocalForm = Field("dsnet", description="form of the focal loss")
+    loc: Ends = Field("soft-iou", description="loss of the segments' ends")
+
+
+class Proposals(nn.Module):
+    """DSNet-AF: focal + w_loc·ends + w_ctr·centerness, over the videos that have positives."""
+
+    Options: ClassVar[type[ProposalsOptions]] = ProposalsOptions
+
+    def __init__(self, options: ProposalsOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, model: nn.Module, batch: Batch, step: int) -> Parts:
+        scores: Scores = model(batch)
+        assert scores.frame_boxes is not None, "this objective needs a model that proposes segments"
+        frames = known(batch.gt_summary, batch.summary_mask, batch.frame_mask)
+        parts = {"cls": losses.focal(scores.frame_logit, *frames, self.options.focal)}
+        parts |= segments(scores.frame_boxes, frames, self.options.loc)
+        left_out = (~((frames[0] > 0.5) & frames[1]).any(1)).sum()
+        weights = {"loc": self.options.w_loc, "ctr": self.options.w_ctr}
+        return total(parts, weights, {"left_out": left_out, "positive_rate": rate(*frames)})
+
+
+def shown(model: nn.Module, batch: Batch, parent: bool) -> Scores:
+    """The model's scores with the text of this step; UsageError for a parent step of a model that has none."""
+    asked = {}
+    if isinstance(model, hiersum.HierSum):
+        asked = {"text": "global" if parent else "subtitles"}
+    elif parent:
+        raise UsageError("parent steps need the method hiersum; use objective.global_step=0")
+    scores: Scores = model(batch, **asked)
+    return scores
+
+
+def total(parts: Parts, weights: dict[str, float], counts: Parts) -> Parts:
+    """The weighted sum as "loss" (a part without a weight has 1), and beside it what goes into the log."""
+    loss = torch.stack([weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
+    return {"loss": loss, **{name: value.detach() for name, value in (parts | counts).items()}}
+
+
+def known(target: Tensor | None, mask: Tensor | None, valid: Tensor) -> Known:
+    """A target of the batch in the size of `valid`, bool [B,N]: a batch is only as wide as the videos that have it."""
+    if target is None or mask is None:
+        return torch.zeros_like(valid, dtype=torch.float32), torch.zeros_like(valid)
+    room = (0, valid.shape[1] - target.shape[1])
+    return F.pad(target, room), F.pad(mask, room) & valid
+
+
+def sentences_of(batch: Batch, logit: Tensor) -> Known:
+    """The sentences' labels in the size of `logit` [B,N]; its tokens beyond the sentences have none."""
+    valid = torch.zeros_like(logit, dtype=torch.bool)
+    if batch.sentence_mask is not None:
+        width = min(logit.shape[1], batch.sentence_mask.shape[1])
+        valid[:, :width] = batch.sentence_mask[:, :width]
+    return known(batch.sentence_label, batch.label_mask, valid)
+
+
+def modality(embedding: Tensor | None, logit: Tensor | None, target: Known) -> Modality:
+    assert embedding is not None, "this objective needs a model with embeddings, or w_intra=0"
+    assert logit is not None
+    return Modality(embedding=embedding, logit=logit, label=target[0], mask=target[1])
+
+
+def has_text(batch: Batch, parent: bool) -> Tensor:
+    """Which videos have the text of this step: bool [B]."""
+    has = torch.zeros(len(batch.frame_mask), dtype=torch.bool, device=batch.frame_mask.device)
+    if not parent:
+        return has if batch.sentence_mask is None else batch.sentence_mask.any(1)
+    for mask in (batch.global_mask, None if batch.step_mask is None else batch.step_mask.any(1)):
+        has = has if mask is None else has | mask
+    return has
+
+
+def segments(boxes: Boxes, target: Known, loc: Ends = "soft-iou") -> Parts:
+    """The losses "loc" and "ctr" of the proposed segments, at the positives."""
+    label = target[0].masked_fill(~target[1], 0)
+    reach, positive = reach_label(label), label > 0.5
+    ends = losses.soft_iou if loc == "soft-iou" else losses.smooth_l1
+    return {
+        "loc": ends(boxes.reach, reach, positive),
+        "ctr": losses.centerness(boxes.centerness, centerness_label(reach, label), positive),
+    }
+
+
+def stretched(target: Tensor, mask: Tensor) -> Known:
+    """Each video's scores from 0 to 1; those of a constant one are not known any more."""
+    least = target.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
+    span = target.masked_fill(~mask, -torch.inf).amax(1, keepdim=True) - least
+    mask = mask & (span > 0)
+    return ((target - least) / span).masked_fill(~mask, 0), mask
+
+
+def rate(label: Tensor, mask: Tensor) -> Tensor:
+    """The share of positives."""
+    return losses.masked_mean(label, mask)

@@ -57,6 +57,19 @@ def test_another_protocol_is_named_in_all_that_is_printed(tmp_path, monkeypatch,
     assert compared == {row["method"] for row in found["rows"]} - {"uniform"}
 
 
+def test_trained_methods_have_rows_and_their_runs_are_kept(tmp_path, monkeypatch, capsys):
+    path, kept = tmp_path / "t.json", tmp_path / "runs"
+    words = ["--methods", "mlp", "--seeds", "1", "--set", "epochs=1", "--set", "model.hidden=[4]", "--legacy"]
+    assert call(monkeypatch, *SMALL, *words, "--runs", str(kept), "--json", str(path)) == 0
+    found = json.loads(path.read_text())
+    assert "mlp" in {row["method"] for row in found["rows"]}
+    assert "legacy: selected on the test videos" in found["split"]
+    told = " ".join(capsys.readouterr().out.split())
+    assert "legacy: selected on the test videos" in told
+    assert "mlp: preset default; frame features of size 32; init: none" in told
+    assert len(list(kept.glob("mlp/seed-0/fold-*/run.json"))) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -67,6 +80,10 @@ def test_another_protocol_is_named_in_all_that_is_printed(tmp_path, monkeypatch,
         (["bench", "--on", "tvsum"], "tvsum needs --data PATH; get it from"),
         (["bench", "--on", "summe", "--data", "none.h5"], "none.h5 is not there; get it from"),
         ([*SMALL, "--methods", "uniform,mean-usr"], "no method `mean-usr`; did you mean `mean-user`?"),
+        ([*SMALL, "--methods", "vanet"], "no method `vanet`; did you mean `vasnet`?"),
+        ([*SMALL, "--methods", "mlp", "--set", "model.hiden=[4]"], "did you mean `hidden`?"),
+        ([*SMALL, "--methods", "mlp", "--preset", "bliss"], "no preset `bliss` of mlp; known are: default"),
+        ([*SMALL, "--preset", "tvsum"], "no method of --methods is trained"),
         ([*SMALL, "--protocol", "cssta"], "try csta"),
         ([*SMALL, "--features", "none"], "no vsumdata root"),
         ([*SMALL, "--json", "none/table.json"], "none/table.json cannot be written"),

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.bench_kit import write_root
 from tests.benchmark_files import write_bliss, write_eccv16, write_mrhisum
 
-from vsumdata.datasets import synthetic
+from vsumdata.datasets import shards, synthetic
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.splits import folds
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train import baselines, benchmark, metrics, table
+from vsumdata.train import baselines, metrics, table
 from vsumdata.train.baselines import BASELINES, Trial
-from vsumdata.train.benchmark import Measured, Request, bench
+from vsumdata.train.bench_data import open_data
+from vsumdata.train.benchmark import Request, bench
+from vsumdata.train.measure import Measured
 from vsumdata.train.table import Row, Table
 
 SMALL = Request(on="synthetic", data="videos=8,users=3,frames=40", seeds=2)
@@ -130,26 +133,26 @@ def test_uniform_takes_the_budget_at_equal_distances():
 
 def test_degenerate_predictions_are_counted():
     videos = synthetic.load("videos=3,users=2")
-    measured = Measured()
+    measured = Measured(synthetic.PROTOCOL)
     for video, constant in zip(videos, (0, np.nan, 1), strict=True):
         score = np.full(len(video.frame_time_s), float(constant))
-        measured.add(video.video_id, 0, [Trial(video=video, frame_score=score)], synthetic.PROTOCOL)
+        measured.add(video.video_id, [(0, 0)], [Trial(video=video, frame_score=score)])
     assert measured.notes() == [
         "constant scores in 2 of 3 videos",
         "empty summary in 1 of 3 videos",  # zeros are worth nothing
         "not finite in 1 of 3 videos",
     ]
-    summary = measured.summary("tau", [[[video.video_id for video in videos]]])
+    summary = measured.summary("tau")
     assert (summary.mean, summary.n) == (0.0, 2)
 
 
 def test_what_a_preset_calls_undefined_is_left_out_and_counted():
     (video,) = synthetic.load("videos=1,users=2")
-    measured = Measured()
+    measured = Measured(PROTOCOLS["ca-sum"])
     trial = Trial(video=video, frame_score=np.zeros(len(video.frame_time_s)))
-    measured.add(video.video_id, 0, [trial], PROTOCOLS["ca-sum"])
+    measured.add(video.video_id, [(0, 0)], [trial])
     assert "tau undefined in 1 of 1 videos" in measured.notes()
-    summary = measured.summary("tau", [[[video.video_id]]])
+    summary = measured.summary("tau")
     assert (math.isnan(summary.mean), summary.n) == (True, 0)
 
 
@@ -158,7 +161,11 @@ def test_what_a_preset_calls_undefined_is_left_out_and_counted():
     [
         ({"on": "sythetic"}, "no data set `sythetic`; did you mean `synthetic`? known are: tvsum, summe"),
         ({"methods": ("randon",)}, "no method `randon`; did you mean `random`? known are: random, uniform, human"),
-        ({"methods": ("vasnet",)}, "no method `vasnet`; known are: random, uniform, human, mean-user, oracle, bayes"),
+        ({"methods": ("vanet",)}, "no method `vanet`; did you mean `vasnet`? known are: random, uniform, human, "),
+        ({"sets": ("model.hidden=8",)}, "--set model.hidden=8: no method of --methods is trained; such are: mlp, "),
+        ({"preset": "tvsum"}, "--preset tvsum: no method of --methods is trained"),
+        ({"init": "RUN"}, "--init RUN: no method of --methods is trained"),
+        ({"sets": ("crossmodal.merge=1",)}, "--set crossmodal.merge=1: neither of frame-cm and step-cm is among"),
         ({"baseline": "unform"}, "did you mean `uniform`?"),
         ({"protocol": "casum"}, "no protocol is called 'casum'; try ca-sum"),
         ({"split": "nowhere"}, "no split 'nowhere' of synthetic is known"),
@@ -245,8 +252,23 @@ def test_a_users_summary_that_ends_early_chooses_nothing_after_it() -> None:
     assert (short <= whole).all()
 
 
-def test_videos_without_a_test_part_are_cut_into_parts() -> None:
-    videos = [replace(video, split="train") for video in synthetic.load("videos=10,frames=30,users=2")]
-    split, tests = benchmark.test_videos(Request(on="shards"), videos)
-    assert "5 parts" in split
-    assert sorted(video_id for fold in tests[0] for video_id in fold) == sorted(video.video_id for video in videos)
+def test_videos_without_a_test_part_are_cut_into_parts(tmp_path) -> None:
+    path = write_root(tmp_path, "train")
+    found = open_data(shards, str(path), seeds=1).partition
+    assert "parts" in found.label
+    assert sorted(video_id for _, fold in found.runs for video_id in fold.test) == ["a", "b", "c", "d"]
+
+
+def test_a_value_counts_in_every_run_that_tests_its_video() -> None:
+    """Random draws test a video in several folds, and a trained method says another thing in each."""
+    videos = synthetic.load("videos=2,users=2")
+    measured = Measured(synthetic.PROTOCOL)
+    for run, sign, video in [((0, 0), 1, 0), ((0, 1), -1, 0), ((0, 1), 1, 1)]:
+        score = sign * np.asarray(videos[video].gt_score, np.float64)
+        measured.add(videos[video].video_id, [run], [Trial(video=videos[video], frame_score=score)])
+    tau = {key[1]: its for key, its in measured.values.items() if key[0] == "tau"}
+    first, second = (video.video_id for video in videos)
+    assert tau[0, 1][first] == pytest.approx(-tau[0, 0][first])
+    summary = measured.summary("tau")
+    assert (summary.n, summary.mean) == (2, pytest.approx((tau[0, 0][first] + np.mean([*tau[0, 1].values()])) / 2))
+    assert summary.videos == pytest.approx({first: tau[0, 0][first] / 3, second: tau[0, 1][second]})

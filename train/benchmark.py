@@ -5,20 +5,24 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsumdata.datasets import splits
-from vsumdata.datasets.join import join_features
 from vsumdata.datasets.protocol import Protocol, protocol
-from vsumdata.datasets.video import Video
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train.baselines import BASELINES, SEEDED, Baseline, Trial
-from vsumdata.train.evaluate import Result, UnusableScoresError, evaluate
-from vsumdata.train.significance import Summary, p_value, summarize
-from vsumdata.train.table import Row, Table
+from vsumdata.train import crossmodal
+from vsumdata.train.baselines import BASELINES, Baseline, Trial
+from vsumdata.train.bench_data import BenchData, open_data
+from vsumdata.train.crossmodal import CrossModalOptions
+from vsumdata.train.measure import Found, measure, rows
+from vsumdata.train.methods import METHODS
+from vsumdata.train.table import Table
+
+if TYPE_CHECKING:
+    from vsumdata.train.settings import Settings
 
 DATASETS = {
     "tvsum": "vsumdata.datasets.tvsum",
@@ -35,7 +39,7 @@ ALWAYS_FIRST = ("random", "uniform")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What `vsumdata bench` was asked for; the default protocol and split are the data set's own."""
+    """What `vsumdata bench` was asked for; the default protocol, split and preset are the data set's own."""
 
     on: str
     data: str = ""
@@ -45,90 +49,77 @@ class Request:
     features: str | None = None  # a root of ours whose features replace the benchmark's
     split: str | None = None
     baseline: str = "random"
-
-
-class Measured:
-    """One method's values and what was odd, video by video."""
-
-    def __init__(self, num_seeds: int = 1) -> None:
-        self.num_seeds = num_seeds  # 1 where the method says the same for every seed
-        self.values: dict[tuple[str, int], dict[str, float]] = {}  # by metric and seed, each video's
-        self.odd: dict[str, set[str]] = {}  # by note, the videos
-        self.videos: set[str] = set()
-
-    def add(self, video_id: str, seed: int, trials: Iterable[Trial], rules: Protocol) -> None:
-        """Evaluate the trials; their mean is the video's value. What cannot be scored has none and is noted."""
-        found: dict[str, list[float]] = {}
-        for trial in trials:
-            self.videos.add(video_id)
-            try:
-                result = evaluate_one(trial, rules)
-            except UnusableScoresError as error:
-                self.note(error.reason, video_id)
-                continue
-            except ValueError as error:  # the first video's annotations allowed it
-                raise UsageError(f"{video_id}: {error}") from error
-            for note in result.notes:
-                self.note(note, video_id)
-            for metric, value in result.values.items():
-                if np.isnan(value):
-                    self.note(f"{metric} undefined", video_id)
-                else:
-                    found.setdefault(metric, []).append(value)
-        for metric, values in found.items():
-            self.values.setdefault((metric, seed), {})[video_id] = float(np.mean(values))
-
-    def note(self, text: str, video_id: str) -> None:
-        self.odd.setdefault(text, set()).add(video_id)
-
-    def summary(self, metric: str, tests: Sequence[Sequence[Sequence[str]]]) -> Summary:
-        """`tests` holds, for each seed, each fold's test videos."""
-        runs = []
-        for seed, folds in enumerate(tests):
-            values = self.values.get((metric, seed % self.num_seeds), {})
-            runs += [{video_id: values[video_id] for video_id in fold if video_id in values} for fold in folds]
-        return summarize(runs)
-
-    def notes(self) -> list[str]:
-        total = len(self.videos)
-        return [f"{text.replace('_', ' ')} in {len(ids)} of {total} videos" for text, ids in sorted(self.odd.items())]
+    preset: str | None = None
+    sets: tuple[str, ...] = ()  # a.b=c, for the methods that know a.b
+    runs: str | None = None  # a folder that keeps what is trained
+    init: str | None = None  # a run whose weights the trained methods start from
+    legacy: bool = False  # select on the test videos
 
 
 def bench(request: Request) -> Table:
     """Evaluate the methods, and always random and uniform and, where annotations allow, human and mean-user.
 
-    Raises UsageError for a data set, method, protocol or split that is not known, and for data that cannot be read.
+    Raises UsageError for a data set, method, setting, protocol or split that is not known, and for data that cannot
+    be read. A method that the data cannot serve has no row, and the table says why.
     """
     module = data_set(request.on)
     rules = protocol(request.protocol) if request.protocol else module.PROTOCOL
-    if not request.data and request.on not in NEEDS_NO_FILE:
-        raise UsageError(f"{request.on} needs --data PATH; get it from {module.WHERE}")
-    methods = {**BASELINES, **(known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {})}
+    need_path(module, request.data)
+    free = {**BASELINES, **(known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {})}
     for word in (*request.methods, request.baseline):
-        pick(word, methods, "method")
-    wanted = {name: methods[name] for name in ordered(request.methods, methods)}
-    videos: Sequence[Video] = module.load(request.data)
-    split, tests = test_videos(request, videos)
-    remarks = [f"protocol {rules.name}: {rules.note}"] if rules.note else []
-    if request.features:  # after the split: a published one tests videos that the root may not have
-        videos, joined = join_features(videos, request.features)
-        remarks.append(f"features of {request.features}: {joined}")
-    measured, left_out = measure(videos, wanted, rules, tests)
-    if not measured:
+        pick(word, [*free, *crossmodal.NAMES, *METHODS], "method")
+    asked = tuple(dict.fromkeys((*request.methods, request.baseline)))
+    options, settings = settings_for(request, asked)
+    data = open_data(
+        module,
+        request.data,
+        features=request.features,
+        split=request.split,
+        seeds=request.seeds,
+        legacy=request.legacy,
+    )
+    order = ordered(asked, free)
+    compared, said = cross_modal(asked, data, options)
+    found = measure(data.videos, free | compared, rules, data.partition)
+    remarks = [*([f"protocol {rules.name}: {rules.note}"] if rules.note else []), *data.remarks]
+    for name in crossmodal.NAMES:
+        if name in compared:
+            remarks.append(f"{name}: {said}")
+        elif name in asked:
+            found.leave_out(name, f"no row: {said}")
+    if settings:
+        from vsumdata.train import trained
+
+        remarks += trained.add_rows(
+            settings, trained.Bench(data=data, rules=rules, keep=request.runs, init=request.init), found
+        )
+    return table_of(request, rules, data, found, order, remarks)
+
+
+def table_of(
+    request: Request, rules: Protocol, data: BenchData, found: Found, order: Sequence[str], remarks: Sequence[str]
+) -> Table:
+    left_out = found.remarks(len(order))
+    if not found.measured:
         raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *remarks])}")
     return Table(
         data=request.on,
         protocol=rules.name,
-        split=split,
+        split=data.partition.label,
         seeds=request.seeds,
         baseline=request.baseline,
-        rows=rows(measured, tests, request.baseline),
+        rows=rows({name: found.measured[name] for name in order if name in found.measured}, request.baseline),
         remarks=(*remarks, *left_out),
     )
 
 
 def data_set(name: str) -> ModuleType:
     return importlib.import_module(DATASETS[pick(name, DATASETS, "data set")])
+
+
+def need_path(module: ModuleType, path: str) -> None:
+    if not path and module.NAME not in NEEDS_NO_FILE:
+        raise UsageError(f"{module.NAME} needs --data PATH; get it from {getattr(module, 'WHERE', '`vsumdata run`')}")
 
 
 def pick(word: str, known: Iterable[str], what: str) -> str:
@@ -141,9 +132,9 @@ def pick(word: str, known: Iterable[str], what: str) -> str:
     return word
 
 
-def ordered(asked: Sequence[str], known: Iterable[str]) -> list[str]:
+def ordered(asked: Sequence[str], always: Iterable[str]) -> list[str]:
     """Chance first, then what was asked for, then people and ceilings."""
-    return list(dict.fromkeys([*ALWAYS_FIRST, *asked, *known]))
+    return list(dict.fromkeys([*ALWAYS_FIRST, *asked, *always]))
 
 
 def known_scores(ceilings: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Baseline]:
@@ -155,93 +146,41 @@ def known_scores(ceilings: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, 
     return {name: answer(scores) for name, scores in ceilings.items()}
 
 
-def test_videos(request: Request, videos: Sequence[Video]) -> tuple[str, list[list[tuple[str, ...]]]]:
-    """What the split is called, and for each seed each fold's test videos."""
-    if not videos:
-        raise UsageError(f"{request.on}: {request.data} holds no videos")
-    is_split = videos[0].split and any(video.split == "test" for video in videos)
-    if not request.split and not splits.sources(request.on) and is_split:
-        fold = splits.given(videos)
-        return fold.label, [[fold.test]] * request.seeds
-    name = f"{request.on}/{request.split}" if request.split else request.on
-    groups = {video.video_id: video.task for video in videos if video.task}
-    ids = [video.video_id for video in videos]
-    found = [splits.folds(name, ids, seed=seed, groups=groups) for seed in range(request.seeds)]
-    label = found[0][0].label.partition(", fold")[0].partition(", seed")[0]
-    return label, [[fold.test for fold in folds] for folds in found]
+def settings_for(request: Request, asked: Sequence[str]) -> tuple[CrossModalOptions, dict[str, Settings]]:
+    """What --preset and --set mean to the methods asked for; UsageError for what none of them knows."""
+    ours = [override for override in request.sets if override.startswith(crossmodal.PREFIX)]
+    others = [override for override in request.sets if override not in ours]
+    trained_methods = [name for name in asked if name in METHODS]
+    if ours and not set(asked) & set(crossmodal.NAMES):
+        raise UsageError(f"--set {ours[0]}: neither of {' and '.join(crossmodal.NAMES)} is among --methods")
+    if not trained_methods:
+        for flag, value in (
+            ("--set", next(iter(others), None)),
+            ("--preset", request.preset),
+            ("--init", request.init),
+        ):
+            if value:
+                raise UsageError(f"{flag} {value}: no method of --methods is trained; such are: {', '.join(METHODS)}")
+        return crossmodal.options_of(ours), {}
+    from vsumdata.train.choices import settings_of_methods
+
+    return crossmodal.options_of(ours), settings_of_methods(trained_methods, request.on, request.preset, others)
 
 
-def measure(
-    videos: Iterable[Video], methods: Mapping[str, Baseline], rules: Protocol, tests: Sequence[Sequence[Sequence[str]]]
-) -> tuple[dict[str, tuple[Protocol, Measured]], list[str]]:
-    """Each method's protocol, with the metrics that the annotations allow, and values; and what they do not allow."""
-    wanted = {video_id for folds in tests for fold in folds for video_id in fold}
-    found: dict[str, tuple[Protocol, Measured]] = {}
-    left_out: dict[str, list[str]] = {}  # by reason, the methods
-    for number, video in enumerate(video for video in videos if video.video_id in wanted):
-        for name, method in methods.items():
-            if number == 0:
-                allowed, reasons = allowed_metrics(method, video, rules)
-                for reason in reasons:
-                    left_out.setdefault(reason, []).append(name)
-                if allowed:
-                    found[name] = (replace(rules, metrics=allowed), Measured(len(tests) if name in SEEDED else 1))
-            if name in found:
-                narrowed, measured = found[name]
-                for seed in range(measured.num_seeds):
-                    measured.add(video.video_id, seed, method(video, rules, seed), narrowed)
-    lines = [
-        reason if len(names) == len(methods) else f"{', '.join(names)}: {reason}" for reason, names in left_out.items()
-    ]
-    return found, lines
-
-
-def allowed_metrics(method: Baseline, video: Video, rules: Protocol) -> tuple[tuple[str, ...], list[str]]:
-    """Which of the protocol's metrics the annotations of `video`, the first one, allow; and why not the others."""
-    trial = next(method(video, rules, 0), None)
-    if trial is None:
-        return (), ["no row: the annotations do not allow it"]
-    allowed, reasons = [], []
-    for metric in rules.metrics:
-        try:
-            evaluate_one(trial, replace(rules, metrics=(metric,)))
-        except UnusableScoresError:
-            allowed.append(metric)
-        except ValueError as error:
-            reasons.append(f"no {metric}: {error}")
-        else:
-            allowed.append(metric)
-    return tuple(allowed), reasons
-
-
-def evaluate_one(trial: Trial, rules: Protocol) -> Result:
-    return evaluate(trial.frame_score, trial.video, rules, summary=trial.summary, sentence_score=trial.sentence_score)
-
-
-def rows(
-    measured: Mapping[str, tuple[Protocol, Measured]],
-    tests: Sequence[Sequence[Sequence[str]]],
-    baseline: str,
-) -> list[Row]:
-    found = {
-        (name, metric): values.summary(metric, tests)
-        for name, (narrowed, values) in measured.items()
-        for metric in narrowed.metrics
-    }
-    return [
-        Row(
-            method=name,
-            metric=metric,
-            mean=summary.mean,
-            std=summary.std,
-            ci95=summary.ci95,
-            n=summary.n,
-            p=against(summary, found.get((baseline, metric)) if name != baseline else None),
-            notes=tuple(measured[name][1].notes()),
-        )
-        for (name, metric), summary in found.items()
-    ]
-
-
-def against(summary: Summary, other: Summary | None) -> float:
-    return float("nan") if other is None else p_value(summary.videos, other.videos)
+def cross_modal(asked: Sequence[str], data: BenchData, options: CrossModalOptions) -> tuple[dict[str, Baseline], str]:
+    """The cross-modal methods asked for and what to say of them, or why they cannot be had."""
+    if not set(asked) & set(crossmodal.NAMES):
+        return {}, ""
+    try:
+        encode = crossmodal.encoder(data.root) if data.root else None
+    except UsageError as error:
+        return {}, str(error)
+    tested = (video for video in data.videos if video.video_id in data.partition.tested)
+    if reason := crossmodal.lacks(tested, encode):
+        return {}, reason
+    said = f"sentences read by the text tower of {data.root}'s CLIP"
+    if encode is None:
+        said = "frames' and sentences' features are of one size and taken as of one space"
+    changed = options.model_dump(exclude_defaults=True)
+    settings = "".join(f", {name} {value}" for name, value in changed.items())
+    return crossmodal.baselines(asked, data.videos, encode, options), said + settings

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from parity_pack import Ours, Pack, Verdict
 
+# What a pack of another form, or a damaged one, sets off.
+UNREADABLE = (KeyError, IndexError, AttributeError, TypeError, ValueError, OSError, RuntimeError, zipfile.BadZipFile)
 Check = Callable[[Pack, Mapping[str, Any], torch.dtype], Iterator[Ours]]
 
 
@@ -45,7 +48,7 @@ def check(path: Path, known: Mapping[str, Check]) -> Iterator[Verdict]:
             yield Verdict("pack", float("nan"), False, f"{pack.cls} is not known; known are {', '.join(known)}")
             return
         yield from compared(pack, known[pack.cls])
-    except (KeyError, IndexError, TypeError, ValueError, OSError, RuntimeError) as error:
+    except UNREADABLE as error:
         yield Verdict("pack", float("nan"), False, f"cannot be checked: {type(error).__name__}: {error}")
 
 

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 import typer.exceptions
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vsumdata.pipeline import cli_train
+from vsumdata.pipeline.cli_train import Root, err, out
 from vsumdata.pipeline.errors import UsageError, VsumdataError
 
 app = typer.Typer(
@@ -25,11 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
-err = Console(stderr=True)
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-Root = Annotated[str, typer.Option("--root", help="Folder or pyarrow.fs URL (s3://…) of the dataset")]
 
 
 @app.callback(invoke_without_command=True)
@@ -174,57 +171,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] =
         raise typer.Exit(FAILED)
 
 
-@app.command()
-def bench(  # noqa: PLR0913 - its parameters are the command's flags
-    on: Annotated[str, typer.Option(help="tvsum, summe, mrhisum, bliss, wikihow-summaries, shards or synthetic")],
-    data: Annotated[str, typer.Option(help="Its file or folder; for synthetic videos=50,noise=0.3,seed=1")] = "",
-    methods: Annotated[str, typer.Option(metavar="A,B,C", help="Methods beside the rows that are always there")] = "",
-    protocol: Annotated[str | None, typer.Option(help="How to score, e.g. ca-sum; the data set's own if none")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How often, with seeds 0 to N-1")] = 3,
-    features: Annotated[str | None, typer.Option(metavar="ROOT", help="Take the features from a root of ours")] = None,
-    split: Annotated[str | None, typer.Option(help="A published split's source, or its file")] = None,
-    baseline: Annotated[str, typer.Option(help="The method that all are compared with")] = "random",
-    json_: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the table as JSON")] = None,
-    markdown: Annotated[str | None, typer.Option(metavar="FILE", help="… as Markdown")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="FILE", help="… as CSV")] = None,
-) -> None:
-    """The benchmark table: methods beside chance and people, under one named protocol."""
-    from vsumdata.train import benchmark, table
-
-    files = {"json": json_, "markdown": markdown, "csv": csv}
-    table.check_writable(files)
-    found = benchmark.bench(
-        benchmark.Request(
-            on=on,
-            data=data,
-            methods=tuple(word.strip() for word in methods.split(",") if word.strip()),
-            protocol=protocol,
-            seeds=seeds,
-            features=features,
-            split=split,
-            baseline=baseline,
-        )
-    )
-    table.write(found, files)
-    out.print(table.terminal(found))
-
-
-@app.command("export")
-def export_root(
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The file to write")],
-    root: Root = "./data",
-    format_: Annotated[str, typer.Option("--format", help="eccv16-h5")] = "eccv16-h5",
-) -> None:
-    """Our shards in the layout that the field's other code reads."""
-    from vsumdata.datasets.export import FORMAT, export
-    from vsumdata.datasets.shards import open_shards
-
-    if format_ != FORMAT:
-        raise UsageError(f"--format: no format `{format_}`; known is: {FORMAT}")
-    done = export(open_shards(root), output)
-    for video_id, reason in done.left_out.items():
-        err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
-    out.print(f"{len(done.names)} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)
+app.add_typer(cli_train.app)
 
 
 def print_json(value: Any) -> None:

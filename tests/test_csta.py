@@ -13,13 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import save_file
+from tests.training_kit import fitted, videos
 from torch.nn import functional as F
 from torchvision.models import googlenet
 
 from vsumdata.datasets.video import Batch, Video, collate
 from vsumdata.pipeline.errors import UsageError
+from vsumdata.train import runs
 from vsumdata.train.models import csta
 from vsumdata.train.models.csta import CSTA, LEAST_FRAMES, POSITIONS, CSTAOptions, official_name, sinusoids, stretched
+from vsumdata.train.settings import settings_of
 
 WIDTH = 48
 NO_DROPOUT = {"dropout_attention": 0.0, "dropout_head": 0.0}
@@ -216,6 +219,16 @@ def test_unusable_weights_are_said(tmp_path, imagenet_like):
     save_file({**imagenet_like, "conv9.weight": torch.zeros(1)}, tmp_path / "more.safetensors")
     with pytest.raises(UsageError, match=r"conv9\.weight"):
         build(weights=str(tmp_path / "more.safetensors"))
+
+
+def test_a_run_is_opened_where_its_first_weights_are_not(tmp_path, imagenet_like):
+    save_file(imagenet_like, tmp_path / "first.safetensors")
+    sets = ["epochs=1", f"model.width={WIDTH}", f"model.weights={tmp_path / 'first.safetensors'}"]
+    made = fitted(tmp_path / "run", settings_of("csta", sets=sets), videos(2))
+    (tmp_path / "first.safetensors").unlink()
+    again = runs.load(tmp_path / "run")
+    assert all(a.equal(b) for a, b in zip(made.model.parameters(), again.model.parameters(), strict=True))
+    assert again.settings.model == made.settings.model
 
 
 def test_imagenet_weights_that_cannot_be_had(tmp_path, monkeypatch):

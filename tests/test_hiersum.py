@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from vsumdata.datasets.video import Video, collate
 from vsumdata.train.models.a2summ import A2Summ, A2SummOptions
 from vsumdata.train.models.hiersum import HierSum, HierSumOptions
+from vsumdata.train.objectives import HierSum as Objective
+from vsumdata.train.objectives import HierSumOptions as Weights
 
 F, S = 6, 5
 SMALL = {"hidden": 16, "heads": 2, "position_rows": 40, "segment_rows": 30}
@@ -140,3 +142,25 @@ def test_the_head_is_linear():
     with pytest.raises(ValidationError):
         HierSumOptions(head="boxes")
     assert build().nms_overlap is None
+
+
+def test_a_parent_step_may_show_the_subtitles_as_well():
+    model, batch = build(), collate([replace(video(), gt_score=np.zeros(9, np.float32), gt_summary=np.eye(9)[3])])
+    found = {}
+    for parent_text in ("global", "both"):
+        parts = Objective(Weights(global_step=1, parent_text=parent_text))(model, batch, 0)
+        assert parts["parent"] == 1
+        assert "cls_text" not in parts
+        found[parent_text] = parts["mse"]
+        expected = model(batch, parent_text).frame_logit.sigmoid().square().mean().detach()
+        torch.testing.assert_close(parts["mse"], expected)
+    assert found["global"] != found["both"]
+
+
+def test_first_weights_may_be_those_of_xavier():
+    torch.manual_seed(0)
+    models = {how: HierSum(HierSumOptions(**SMALL, initial=how), F, S) for how in ("a2summ", "xavier")}
+    deviation = {how: model.get_parameter("video.project.0.weight").std().item() for how, model in models.items()}
+    assert deviation["a2summ"] == pytest.approx(0.02, rel=0.2)
+    assert deviation["xavier"] == pytest.approx((2 / (F + SMALL["hidden"])) ** 0.5, rel=0.2)
+    assert not any(model.get_parameter("layers.0.attention.qkv.bias").any() for model in models.values())

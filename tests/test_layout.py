@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("pipeline", "stages", "manifests", "datasets", "train")
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 300, 60, 8
+COMMANDS = {("cli.py", "run"), *(("cli_train.py", name) for name in ("train", "evaluate", "bench"))}
 BANNED_NAMES = {"utils", "common", "base", "core", "misc", "helpers"}
 
 
@@ -41,8 +42,8 @@ def test_parameters() -> None:
         for function in functions(path):
             arguments = function.args
             count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs)
-            # The commands `run` and `bench` have one parameter for each of their flags.
-            is_command = path.name == "cli.py" and function.name in ("run", "bench")
+            # These commands have one parameter for each of their flags.
+            is_command = (path.name, function.name) in COMMANDS
             assert count <= MAX_PARAMETERS or is_command, (path, function.name)
 
 

@@ -23,6 +23,7 @@ from vsumdata.train.losses import FocalForm
 from vsumdata.train.losses_contrastive import FIRST_SCALE, Empty, Modality, inter, intra
 from vsumdata.train.models import hiersum
 from vsumdata.train.models.summarizer import Boxes, Scores
+from vsumdata.train.models.text import TextKind
 
 Parts = dict[str, Tensor]
 Known = tuple[Tensor, Tensor]  # a target [B,N] and where it is known, bool [B,N]
@@ -54,6 +55,9 @@ class HierSumOptions(BaseModel):
         2, ge=0, description="every how many steps the text is the global one; 0: never, 1: always"
     )
     period: Literal["g", "g+1"] = Field("g", description="g+1: one parent step for every global_step child steps")
+    parent_text: Literal["global", "both"] = Field(
+        "global", description="what a parent step shows; both: the subtitles too (ours, for models scored with both)"
+    )
     focal: Literal["paper", "a2summ"] = Field(
         "paper", description="a2summ: its code, in which the class weight cancels"
     )
@@ -70,9 +74,10 @@ class HierSum(nn.Module):
     """L = L_cls + w_mse·MSE + w_inter·inter + w_intra·intra; with global_step 0 and w_mse 0 it is A2Summ's.
 
     A child step shows the subtitles and classifies frames and sentences; a parent step shows the global text, which
-    has no labels, and classifies frames only, without intra. A video that lacks the step's text is classified by its
-    frames alone and is not in the contrasts. Where the model proposes segments, soft-IoU and centerness are added, as
-    in A2Summ on TVSum. Pre-training and fine-tuning are both this objective, on replay scores and then on other labels.
+    has no labels, and classifies frames only, without intra; with `parent_text="both"` the subtitles are shown as well.
+    A video that lacks the step's text is classified by its frames alone and is not in the contrasts. Where the model
+    proposes segments, soft-IoU and centerness are added, as in A2Summ on TVSum. Pre-training and fine-tuning are both
+    this objective, on replay scores and then on other labels.
     """
 
     Options: ClassVar[type[HierSumOptions]] = HierSumOptions
@@ -87,7 +92,7 @@ class HierSum(nn.Module):
     def forward(self, model: nn.Module, batch: Batch, step: int) -> Parts:
         options = self.options
         parent = is_parent(step, options.global_step, options.period)
-        scores = shown(model, batch, parent)
+        scores = shown(model, batch, options.parent_text if parent else "subtitles")
         frames = known(batch.gt_summary, batch.summary_mask, batch.frame_mask)
         parts = self._classify("video", scores.frame_logit, frames, scores.frame_boxes)
         if options.w_mse:
@@ -99,7 +104,7 @@ class HierSum(nn.Module):
             if options.w_intra:
                 parts["intra"], counts["left_out"] = self._intra(scores, frames, sentences)
         if options.w_inter and scores.video_token is not None and scores.text_token is not None:
-            both = has_text(batch, parent)
+            both = has_text(batch, parent) | (has_text(batch, False) if options.parent_text == "both" else False)
             parts["inter"] = inter(scores.video_token, scores.text_token, self.inter_scale.exp(), both)
         weights = {"mse": options.w_mse, "inter": options.w_inter, "intra": options.w_intra}
         return total(parts, weights, counts | {"parent": torch.tensor(float(parent)), "positive_rate": rate(*frames)})
@@ -177,12 +182,12 @@ class Proposals(nn.Module):
         return total(parts, weights, {"left_out": left_out, "positive_rate": rate(*frames)})
 
 
-def shown(model: nn.Module, batch: Batch, parent: bool) -> Scores:
+def shown(model: nn.Module, batch: Batch, text: TextKind) -> Scores:
     """The model's scores with the text of this step; UsageError for a parent step of a model that has none."""
     asked = {}
     if isinstance(model, hiersum.HierSum):
-        asked = {"text": "global" if parent else "subtitles"}
-    elif parent:
+        asked = {"text": text}
+    elif text != "subtitles":
         raise UsageError("parent steps need the method hiersum; use objective.global_step=0")
     scores: Scores = model(batch, **asked)
     return scores

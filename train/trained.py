@@ -109,6 +109,7 @@ def train_fold(settings: Settings, bench: Bench, fold: Fold, usable: set[str], r
         folder / f"seed-{seed}" / f"fold-{number + 1}",
         init=bench.init,
         origin=origin,
+        checked=True,
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train.models.multiway import Layer, Size, initialise, is_open, table
+from vsumdata.train.models.multiway import Initial, Layer, Size, initialise, is_open, table
 from vsumdata.train.models.summarizer import Boxes, Scores
 from vsumdata.train.models.text import Text, no_text, text_of
 
@@ -40,6 +41,9 @@ class A2SummOptions(BaseModel):
     dropout_video: float = Field(0.1, ge=0, lt=1, description="of the projected frames")
     dropout_text: float = Field(0.1, ge=0, lt=1, description="of the projected sentences")
     dropout_attn: float = Field(0.1, ge=0, lt=1, description="of attention weights, attention and feed-forward output")
+    initial: Initial = Field(
+        "a2summ", description="first weights; a2summ: of deviation 0.02, which is little for a small D; or xavier"
+    )
     drop_weights: bool = Field(
         True, description="dropout_attn of attention weights too, as officially; false trains 3 times faster on CPUs"
     )
@@ -126,7 +130,7 @@ class A2Summ(nn.Module):
         self.text = None if text_dim is None else Modality(options, text_dim, options.dropout_text)
         self.segment = table(options.segment_rows, options.hidden) if options.segment_rows and text_dim else None
         self.layers = nn.ModuleList(Layer(options.size) for _ in range(1 if options.share_layers else options.layers))
-        self.apply(initialise)
+        self.apply(partial(initialise, how=options.initial))
 
     def forward(self, batch: Batch) -> Scores:
         return self.summarize(batch, text_of(batch, "subtitles"))

@@ -93,16 +93,19 @@ class CSTA(nn.Module):
         return f"CSTA weights: {self.options.weights}"
 
     def forward(self, batch: Batch) -> Scores:
-        """`video_token` is the token's row of the attended values."""
+        """`video_token` is the token's row of the attended values, `frame_embedding` the frames' after the pooling."""
         frames, lengths = batch.frame_feature, batch.frame_mask.sum(1).cpu()
         logit = frames.new_zeros(frames.shape[:2])
+        embedding = frames.new_zeros(*logit.shape, self.options.width)
         token = frames.new_zeros(len(frames), self.options.width)
         for videos in self._groups(lengths):
             length = int(lengths[videos[0]])
             mixed = self.mixed(frames[videos, :length])
-            logit[videos, :length] = self.logit(mixed)[:, :length].to(logit)
+            pooled = (mixed[:, :-1] + mixed[:, 1:]) / 2  # officially an adaptive pooling of 1+T rows to T
+            logit[videos, :length] = self.score(self.head(pooled))[:, :length, 0].to(logit)
+            embedding[videos, :length] = pooled[:, :length].to(embedding)
             token[videos] = mixed[:, 0].to(token)
-        return Scores(frame_logit=logit, video_token=token)
+        return Scores(frame_logit=logit, frame_embedding=embedding, video_token=token)
 
     def _groups(self, lengths: Tensor) -> Iterator[Tensor]:
         """The videos that share a forward: as many as have one length, in training each alone."""
@@ -128,10 +131,6 @@ class CSTA(nn.Module):
         rows = self.narrow(stretched(self.cnn(keys).mean(3).transpose(1, 2), keys.shape[2]))
         skipped = self.map_norm((rows + keys[:, 0])[:, None])[:, 0]
         return skipped + sinusoids(*skipped.shape[1:]).to(skipped)
-
-    def logit(self, mixed: Tensor) -> Tensor:
-        """[B,T]; officially an adaptive pooling takes 1+T rows to T, which is the mean of neighbours."""
-        return self.score(self.head((mixed[:, :-1] + mixed[:, 1:]) / 2)).squeeze(-1)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
         """From `models.GoogleNet.CSTA_GoogleNet`, by `OFFICIAL_LAYERS`; it has width 1024.

@@ -80,10 +80,12 @@ class DSNet(nn.Module):
         self.logit, self.reach, self.centerness = (nn.Linear(options.hidden, size) for size in (1, 2, 1))
 
     def forward(self, batch: Batch) -> Scores:
+        """`frame_embedding` is the normalised sum of frame and attention."""
         frames = batch.frame_feature
-        hidden = self.trunk(self.norm(self.attention(frames, batch.frame_mask) + frames))
+        embedding = self.norm(self.attention(frames, batch.frame_mask) + frames)
+        hidden = self.trunk(embedding)
         boxes = Boxes(reach=self.reach(hidden).exp(), centerness=self.centerness(hidden).squeeze(-1).sigmoid())
-        return Scores(frame_logit=self.logit(hidden).squeeze(-1), frame_boxes=boxes)
+        return Scores(frame_logit=self.logit(hidden).squeeze(-1), frame_embedding=embedding, frame_boxes=boxes)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
         """From `anchor_free.dsnet_af.DSNetAF` with `base_model=attention`, by `OFFICIAL_LAYERS`."""

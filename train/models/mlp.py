@@ -39,10 +39,11 @@ class MLP(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, batch: Batch) -> Scores:
+        """`frame_embedding` is the last hidden layer."""
         hidden = batch.frame_feature
         for layer in self.layers:
             hidden = self.drop(layer(hidden).relu())
-        return Scores(frame_logit=self.logit(hidden).squeeze(-1))
+        return Scores(frame_logit=self.logit(hidden).squeeze(-1), frame_embedding=hidden)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
         """From MR.HiSum's `SimpleMLP`: input → layers.0, hidden.N → layers.N+1, out → logit."""

@@ -6,6 +6,7 @@ Letters: B videos, T frames, M sentences, N = (1+T)+(1+M) tokens, D hidden size,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from vsumdata.train.models.text import Text
 
 INITIAL_STD = 0.02
+Initial = Literal["a2summ", "xavier"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,10 @@ def table(rows: int, hidden: int) -> nn.Parameter:
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, rows, hidden), std=INITIAL_STD))
 
 
-def initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module, how: Initial) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+        if how == "a2summ":
+            nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+        else:
+            nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)

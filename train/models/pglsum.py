@@ -190,10 +190,13 @@ class PGLSUM(nn.Module):
         self.apply(initialise)
 
     def forward(self, batch: Batch) -> Scores:
+        """`frame_embedding` is the normalised sum of frame and attention."""
         x = self.project(batch.frame_feature).masked_fill(~batch.frame_mask[..., None], 0)
         mixed = self.mix(x, batch.frame_mask)
-        hidden = self.regressor(self.norm_mixed(self.drop(mixed + x))).relu()
-        return Scores(frame_logit=self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1))
+        embedding = self.norm_mixed(self.drop(mixed + x))
+        hidden = self.regressor(embedding).relu()
+        logit = self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1)
+        return Scores(frame_logit=logit, frame_embedding=embedding)
 
     def mix(self, x: Tensor, mask: Tensor) -> Tensor:
         """Global and local attention together [B,T,F]."""

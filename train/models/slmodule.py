@@ -98,13 +98,14 @@ class SLModule(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Scores:
+        """`frame_embedding` is what the transformer gives."""
         mask = batch.frame_mask
         x = self.project(batch.frame_feature)
         if self.options.compat == "mr-hisum":
             mask = torch.ones_like(mask)
         for layer in self.layers:
             x = layer(x, mask[:, None, None])
-        return Scores(frame_logit=self.score(x).squeeze(-1))
+        return Scores(frame_logit=self.score(x).squeeze(-1), frame_embedding=x)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
         """From MR.HiSum's `SL_module`, of which every entry is used.

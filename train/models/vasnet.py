@@ -50,10 +50,14 @@ class LayerNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention that is aggregated by its transpose: y_j = Σ_i A_ij·v_i, with rows A_i that sum to 1."""
+    """Attention that is aggregated by its transpose: y_j = Σ_i A_ij·v_i, with rows A_i that sum to 1.
 
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+    Frame i attends to the frames j with |i−j| < `aperture`, or to all.
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float, aperture: int | None = None) -> None:
         super().__init__()
+        self.aperture = aperture
         self.key, self.query, self.value = (nn.Linear(width, hidden, bias=False) for _ in range(3))
         self.out = nn.Linear(hidden, width, bias=False)
         self.drop = nn.Dropout(dropout)
@@ -61,9 +65,16 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed frames [B,T,F] and the weights [B,T,T] before dropout; `x` is zero at padding."""
         energy = (SCALE * self.query(x)) @ self.key(x).transpose(1, 2)
-        weight = energy.masked_fill(~mask[:, None], torch.finfo(energy.dtype).min).softmax(-1)
+        weight = energy.masked_fill(~self.is_open(mask), torch.finfo(energy.dtype).min).softmax(-1)
         # Nothing comes from padded rows i: v_i = 0, for there is no bias.
         return self.out(self.drop(weight).transpose(1, 2) @ self.value(x)), weight
+
+    def is_open(self, mask: Tensor) -> Tensor:
+        """Which frames are attended to: bool [B,1,T] or [B,T,T]."""
+        if self.aperture is None:
+            return mask[:, None]
+        at = torch.arange(mask.shape[1], device=mask.device)
+        return mask[:, None] & ((at[:, None] - at).abs() < self.aperture)
 
 
 class VASNet(nn.Module):
@@ -82,11 +93,14 @@ class VASNet(nn.Module):
         self.apply(initialise)
 
     def forward(self, batch: Batch) -> Scores:
+        """`frame_embedding` is the normalised sum of frame and attention."""
         mask = batch.frame_mask
         x = self.project(batch.frame_feature).masked_fill(~mask[..., None], 0)
         mixed, _ = self.attention(x, mask)
-        hidden = self.regressor(self.norm_mixed(self.drop(mixed + x))).relu()
-        return Scores(frame_logit=self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1))
+        embedding = self.norm_mixed(self.drop(mixed + x))
+        hidden = self.regressor(embedding).relu()
+        logit = self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1)
+        return Scores(frame_logit=logit, frame_embedding=embedding)
 
     def official_names(self) -> Sources:
         """Our entries and the official ones."""

@@ -1,0 +1,166 @@
+"""The training loop: the same for every method, in one process or in several.
+
+Weights, optimizer and position are all that a step depends on: the order of the videos follows from seed and epoch,
+the learning rate and the random numbers of dropout from the step. So a run that was killed goes on from its last
+checkpoint to the very weights that it would have had.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vsumdata.datasets.video import Batch
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.train import checkpoints
+from vsumdata.train.batches import Batches
+from vsumdata.train.checkpoints import Position
+from vsumdata.train.journal import Journal
+from vsumdata.train.runs import BEST, LAST, Info, Trained
+from vsumdata.train.settings import Optimizer, Settings
+from vsumdata.train.stopping import Stop
+from vsumdata.train.validation import Validation
+
+LONGEST_WARMUP = 0.25  # of all epochs, for a preset whose epochs were cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """The processes that train together; rank 0 validates and writes."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device
+    join: Callable[[nn.Module], nn.Module] = lambda learner: learner  # so that gradients become everybody's mean
+
+
+class Learner(nn.Module):
+    """Model and objective in one, for an objective may have weights of its own."""
+
+    def __init__(self, model: nn.Module, objective: nn.Module) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.objective(self.model, batch, step)
+        return found
+
+
+class Fit:
+    """A run on its way from the position that the folder `out` has to the last epoch."""
+
+    def __init__(
+        self, out: Path, info: Info, learner: Learner, train: Batches, validation: Validation | None, team: Team
+    ) -> None:
+        self.out, self.info, self.settings, self.train, self.team = out, info, info.settings, train, team
+        self.validation = validation
+        self.learner = learner.to(team.device)
+        self.optimizer = make_optimizer(learner, info.settings.optimizer)
+        self.position = Position()
+        if (out / LAST).exists():
+            self.position = checkpoints.resume(out / LAST, info.digest, learner, self.optimizer)
+        self.joined = team.join(learner)
+        self.autocast = torch.autocast(
+            team.device.type, torch.bfloat16, enabled=is_bfloat16(info.settings, team.device)
+        )
+
+    def run(self, journal: Journal, stop: Stop) -> None:
+        """Train to the end; KeyboardInterrupt once `stop` was asked for and the position is saved."""
+        at, saved_at = self.position, time.monotonic()
+        while at.epoch < self.settings.epochs:
+            self.learner.train()
+            first = at.step - at.epoch * len(self.train)
+            for batch in self.train.epoch(at.epoch, first, self.team.rank, self.team.world):
+                journal.write({"step": at.step, "epoch": at.epoch, **self.step(batch)})
+                at.step += 1
+                if stop.asked or time.monotonic() - saved_at > self.settings.save_every_s:
+                    self.save(LAST, journal)
+                    saved_at = time.monotonic()
+                    stop.check()  # in here, for it may be asked for at any moment, and has to be saved first
+            at.epoch += 1
+            self.choose(journal)
+            self.save(LAST, journal)
+            saved_at = time.monotonic()
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One optimizer step: its loss and the parts of that, and the learning rate."""
+        step = self.position.step
+        torch.manual_seed(seed_of(self.settings.seed, step, self.team.rank))
+        rate = self.settings.optimizer.lr * rate_at(step, len(self.train), self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.autocast:
+            losses = self.joined(batch.to(self.team.device), step)
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        if not math.isfinite(values["loss"]):
+            raise UsageError(
+                f"step {step}: the loss is {values['loss']} for {', '.join(batch.video_id)}; "
+                "use a lower optimizer.lr, or clip_norm=1"
+            )
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.learner.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        return {**values, "lr": rate}
+
+    def choose(self, journal: Journal) -> None:
+        """Validate the epoch that has just ended, and keep its weights if they are the best so far."""
+        at, last, values = self.position, self.position.epoch == self.settings.epochs, {}
+        if self.validation and not self.team.rank and (last or at.epoch % self.settings.validate_every == 0):
+            self.learner.eval()
+            values = self.validation(Trained(model=self.learner.model, info=self.info, path=self.out, position=at))
+            at.metric = self.validation.metric
+            value = values[at.metric]
+            if at.best_epoch is None or value > (-math.inf if at.best is None else at.best):
+                at.best, at.best_epoch = None if math.isnan(value) else value, at.epoch
+                self.save(BEST, journal)
+        if self.validation is None and last:
+            self.save(BEST, journal)
+        journal.write({"step": at.step, "epoch": at.epoch, **values})
+
+    def save(self, name: str, journal: Journal) -> None:
+        if self.team.rank:
+            return
+        self.position.log_bytes = journal.num_bytes
+        optimizer = self.optimizer if name == LAST else None
+        checkpoints.save(self.out / name, self.info.digest, self.learner, copy(self.position), optimizer)
+
+
+def make_optimizer(learner: nn.Module, options: Optimizer) -> torch.optim.Optimizer:
+    parameters = learner.parameters()
+    if options.name == "sgd":
+        return torch.optim.SGD(parameters, options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
+    kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
+    return kind(parameters, options.lr, weight_decay=options.weight_decay)
+
+
+def rate_at(step: int, steps_per_epoch: int, settings: Settings) -> float:
+    """The learning rate of a step as a share of the full one: a linear rise, then what `schedule.name` says."""
+    total = settings.epochs * steps_per_epoch
+    warmup = min(settings.schedule.warmup_epochs, LONGEST_WARMUP * settings.epochs) * steps_per_epoch
+    if step < warmup:
+        return min(1.0, (step + 1) / warmup)
+    if settings.schedule.name == "none":
+        return 1.0
+    if settings.schedule.name == "exponential":
+        return float(settings.schedule.decay ** (step // steps_per_epoch))
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def seed_of(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def is_bfloat16(settings: Settings, device: torch.device) -> bool:
+    if settings.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return settings.precision == "bfloat16"

@@ -1,0 +1,70 @@
+"""The weights that a run begins with: those of another run, save what depends on the size of the features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.train import checkpoints, runs
+from vsumdata.train.runs import Info
+
+
+def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
+    """Copy the weights of the run at `path` into `model`; what there is to say of it.
+
+    Where frames or texts have features of another size than there, or only one of both runs has text, the layers that
+    read them keep the weights that they were drawn with. Any other difference is a UsageError.
+    """
+    path = Path(path)
+    there = runs.read_info(path)
+    if there.settings.method != info.settings.method:
+        raise UsageError(f"--init {path} is a run of {there.settings.method}, not of {info.settings.method}")
+    tensors, _ = checkpoints.read(weights_of(path), there.digest)
+    theirs = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    check_same_model(theirs, info, there, path)
+    ours = model.state_dict()
+    resized = {name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape}
+    layers = {layer_of(name) for name in resized}  # a bias goes with its weights
+    fresh = [name for name in ours if name in resized or layer_of(name) in layers]
+    if not any(ours[name].dim() > 1 for name in ours.keys() - set(fresh)):
+        raise UsageError(f"--init {path}: all of its weights depend on the features' size, so none can be taken over")
+    model.load_state_dict({name: theirs[name] for name in ours.keys() - set(fresh)}, strict=False)
+    notes = [f"begins with the weights of {path}"]
+    if fresh:
+        sizes = f"{size(there)} there, {size(info)} here"
+        notes.append(
+            f"begins afresh, for the features' sizes are {sizes}: {', '.join(sorted({*map(layer_of, fresh)}))}"
+        )
+    elif there.origin.features != info.origin.features:
+        notes.append(f"the features of {path} were made in another way than these, though their sizes agree")
+    return notes
+
+
+def check_same_model(theirs: dict[str, Tensor], info: Info, there: Info, path: Path) -> None:
+    """With features of the size that they had there, our settings must make the model that they have there."""
+    with torch.random.fork_rng():
+        model = runs.build(info.model_copy(update={"frame_dim": there.frame_dim, "text_dim": there.text_dim}))
+    ours = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if ours == {name: tensor.shape for name, tensor in theirs.items()}:
+        return
+    theirs_is, ours_is = (each.settings.model.model_dump(mode="json") for each in (there, info))
+    why = runs.difference(theirs_is, ours_is, "model") or "its code is another version"
+    raise UsageError(f"--init {path} is another model: {why}; --set the same")
+
+
+def layer_of(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def size(info: Info) -> str:
+    return f"{info.frame_dim} (text {info.text_dim or 'none'})"
+
+
+def weights_of(path: Path) -> Path:
+    found = next((path / name for name in (runs.BEST, runs.LAST) if (path / name).exists()), None)
+    if found is None:
+        raise UsageError(f"--init {path} has no weights yet")
+    return found

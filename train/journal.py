@@ -1,0 +1,142 @@
+"""What a run tells while it goes on: RUN/log.jsonl, TensorBoard where asked for, and a line or a bar for a person.
+
+A record is one step ({step, epoch, loss, its parts, lr}; both count from 0) or the end of an epoch, with its validation
+({step, epoch, tau, …}; so many are done).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vsumdata.pipeline.errors import StorageError
+from vsumdata.train.runs import LOG
+
+LINE_EVERY_S = 5.0
+NOT_SCALARS = ("step", "epoch")
+SMOOTH = 0.95  # share of the losses before in the loss that is shown
+SHOWN = ("loss", "tau", "rho", "f1", "map50", "rougeL", "cosine")
+
+
+class Journal:
+    """The records of one run from `num_bytes` of its log on: what was written after that is done again."""
+
+    def __init__(
+        self, out: Path, num_bytes: int, display: Display, *, tensorboard: bool = False, is_writer: bool = True
+    ) -> None:
+        self.path, self.display, self.is_writer = out / LOG, display, is_writer
+        if not is_writer:
+            return
+        self.file = self.path.open("ab")
+        if self.file.tell() > num_bytes:
+            self.file.truncate(num_bytes)
+        self.board = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self.board = SummaryWriter(str(out / "tensorboard"), purge_step=self.next_step())
+
+    def next_step(self) -> int:
+        lines = self.path.read_text().splitlines()
+        return json.loads(lines[-1])["step"] + 1 if lines else 0
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        if not self.is_writer:
+            return
+        valid = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+        try:
+            self.file.write(json.dumps(valid).encode() + b"\n")
+            self.file.flush()
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self.path}: {error.strerror}; make room and run the same command again"
+            ) from error
+        if self.board is not None:
+            for name in valid.keys() - set(NOT_SCALARS):
+                self.board.add_scalar(name, math.nan if valid[name] is None else valid[name], record["step"])
+        self.display.show(valid)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.file.tell()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.is_writer:
+            return
+        with contextlib.suppress(OSError):  # what could not be written has been reported
+            self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+
+class Display:
+    """What a person sees: a bar on a terminal, else a line now and then; nothing without a console."""
+
+    def __init__(self, console: Console | None, epochs: int, steps_per_epoch: int) -> None:
+        self.console, self.epochs, self.total = console, epochs, epochs * steps_per_epoch
+        self.values: dict[str, Any] = {}
+        self.begun, self.first_step = time.monotonic(), -1
+        self.next_line = self.begun + LINE_EVERY_S
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> Display:
+        if self.console is not None and self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[values]}"),
+                TimeRemainingColumn(compact=True),
+                console=self.console,
+            )
+            self.bar.start()
+            self.row = self.bar.add_task("training", total=self.total, values="")
+        return self
+
+    def show(self, record: Mapping[str, Any]) -> None:
+        if self.console is None:
+            return
+        is_step = "loss" in record
+        done = record["step"] + 1 if is_step else record["step"]
+        if self.first_step < 0:  # only now: starting Ray is no measure for the steps to come
+            self.first_step, self.begun = done, time.monotonic()
+        before = self.values.get("loss")
+        self.values |= {name: value for name, value in record.items() if name in SHOWN}
+        if is_step and before is not None:
+            self.values["loss"] = SMOOTH * before + (1 - SMOOTH) * record["loss"]
+        if self.bar is not None:
+            epoch = f"epoch {min(record['epoch'] + is_step, self.epochs)} of {self.epochs}"
+            self.bar.update(self.row, completed=done, description=epoch, values=self.text())
+        elif not is_step and (time.monotonic() > self.next_line or record["epoch"] in (1, self.epochs)):
+            self.line(record["epoch"], done)
+
+    def line(self, epoch: int, done: int) -> None:
+        assert self.console is not None
+        seconds = time.monotonic() - self.begun
+        left = seconds / max(done - self.first_step, 1) * (self.total - done)
+        text = f"epoch {epoch} of {self.epochs}: {self.text()}" + (f", {left:.0f} s left" if left >= 1 else "")
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.next_line = time.monotonic() + LINE_EVERY_S
+
+    def text(self) -> str:
+        return ", ".join(f"{k} {'nan' if v is None else format(v, '.3f')}" for k, v in self.values.items())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()

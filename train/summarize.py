@@ -1,0 +1,194 @@
+"""A user's result: one video's keyshots and key sentences by a trained model, as video, data, captions and picture."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.stages.ffmpeg import ffmpeg_program, ffmpeg_version
+from vsumdata.train import clips, picture, runs, summary, vtt
+from vsumdata.train.featurize import Found, Kind, kind_of, of_file, of_root
+from vsumdata.train.models.text import TextKind
+from vsumdata.train.predict import Prediction, predict
+from vsumdata.train.runs import Trained
+from vsumdata.train.summary import Summary
+
+FILES = VIDEO, CAPTIONS, PICTURE, DATA = ("summary.mp4", "summary.vtt", "summary.png", "summary.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The command line of `summarize`."""
+
+    video: str  # a media file, or a video_id of a root
+    checkpoint: str
+    output: str = "out"
+    root: str | None = None  # where a video_id is looked up; the run's own root if none
+    budget: float = 0.15  # share of the video
+    captions: str | None = None  # of a media file; heard by the run's speech model if none
+    text: str | None = None  # shown to the model; as it was trained if none
+    device: str = "auto"  # auto, cpu or cuda
+
+
+def summarize(request: Request) -> Summary:
+    """Write FILES into the folder `request.output`, all at once at the end; returns what summary.json holds.
+
+    Without the video's media file there is no summary.mp4. Raises UsageError, with the remedy, for what cannot be done.
+    """
+    output = _checked(request)
+    device = _device(request.device)
+    trained = shown_text(runs.load(request.checkpoint, device), request.text)
+    kind = kind_of(trained.info.origin, trained.path)
+    found = _find(request, kind, trained, device)
+    prediction = next(predict(trained, [found.video]))
+    made = describe(found, prediction, trained, kind, request.budget)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".summary-") as folder:
+        write(made, found, Path(folder))
+        for name in FILES:  # a file of an earlier summary would tell of another video
+            if name in made.files or name == DATA:
+                os.replace(Path(folder) / name, output / name)
+            else:
+                (output / name).unlink(missing_ok=True)
+    return made
+
+
+def _checked(request: Request) -> Path:
+    """The folder to write to; wrong requests end here, before any work."""
+    if not 0 < request.budget <= 1:
+        raise UsageError(f"--budget {request.budget:g} is no share of the video; give one above 0 and up to 1")
+    if request.captions and not _is_file(request):
+        raise UsageError(f"--captions is for a media file; {request.video} has its text in its root")
+    output = Path(request.output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"--output {output} is a file; give a folder") from None
+    except OSError as error:
+        raise UsageError(f"--output {output}: {error.strerror}") from error
+    return output
+
+
+def _is_file(request: Request) -> bool:
+    """Whether a media file is meant: what --root is given for is an id."""
+    return request.root is None and Path(request.video).exists()
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {name}: it is one of auto, cpu, cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return "cuda" if name != "cpu" and there else "cpu"
+
+
+def shown_text(trained: Trained, text: str | None) -> Trained:
+    """`trained` with another choice of the text that it is shown; UsageError where it has no such choice."""
+    if text is None:
+        return trained
+    options = trained.settings.model
+    if text not in get_args(TextKind):
+        raise UsageError(f"--text {text}: it is one of {', '.join(get_args(TextKind))}")
+    if text == text_of(trained):
+        return trained
+    if "text" not in type(options).model_fields or trained.info.text_dim is None:
+        raise UsageError(f"--text {text}: {trained.settings.method} of this run is always shown {text_of(trained)}")
+    settings = trained.settings.model_copy(update={"model": options.model_copy(update={"text": text})})
+    info = trained.info.model_copy(update={"settings": settings})
+    model = runs.build(info).to(trained.device).eval()
+    model.load_state_dict(trained.model.state_dict())
+    return replace(trained, model=model, info=info)
+
+
+def text_of(trained: Trained) -> str:
+    """Which text the model is shown."""
+    if trained.info.text_dim is None:
+        return "none"
+    return str(getattr(trained.settings.model, "text", "subtitles"))
+
+
+def _find(request: Request, kind: Kind, trained: Trained, device: str) -> Found:
+    if _is_file(request):
+        ffmpeg_version(ffmpeg_program())
+        return of_file(request.video, request.captions, kind, shown=text_of(trained), device=device)
+    origin = trained.info.origin
+    root = request.root or origin.features_root or origin.path
+    if not request.root and not Path(root).exists() and "://" not in root:
+        raise UsageError(f"{request.video}: there is no such file; for a video_id give its root with --root")
+    if not request.root and ("/" in request.video or Path(request.video).suffix):
+        raise UsageError(f"{request.video}: there is no such file")
+    return of_root(request.video, root, kind)
+
+
+def describe(found: Found, prediction: Prediction, trained: Trained, kind: Kind, budget: float) -> Summary:
+    """The summary of one video."""
+    video, rule = found.video, summary.rule_of(budget)
+    score = prediction.frame_score
+    chosen, selection = summary.choose(score, video, rule)
+    duration_s = found.media.info.duration_s if found.media else video.duration_s
+    time_s = summary.boundaries(len(score), kind.fps, duration_s, float(found.media.rate) if found.media else None)
+    shots = summary.shots_of(video, score, chosen, time_s)
+    segments = summary.segments_of(shots)
+    # Shown only the global text, a model scores that and no sentence.
+    from_model = prediction.sentence_score if text_of(trained) in ("subtitles", "both") else None
+    said = summary.sentence_scores(video, score, from_model, kind.fps)
+    by_model = "model" if from_model is not None else "frames"
+    return Summary(
+        video_id=video.video_id,
+        title=video.title,
+        source=found.source,
+        duration_s=float(time_s[-1]),
+        fps=kind.fps,
+        frame_time_s=rounded(video.frame_time_s),
+        frame_score=rounded(score),
+        replay_score=None if video.replay_score is None else rounded(video.replay_score),
+        shots=shots,
+        segments=segments,
+        summary_s=sum(segment.length_s for segment in segments),
+        sentences=summary.sentences_of(video, said, budget),
+        sentence_scores_from=by_model if len(said) else "none",
+        budget=budget,
+        selection=selection,
+        protocol=rule.name,
+        method=trained.settings.method,
+        checkpoint=str(trained.path),
+        text=text_of(trained),
+        features=kind.names,
+        files=[name for name in FILES[:-1] if found.media or name != VIDEO],
+        remarks=remarks_on(found, trained, selection),
+    )
+
+
+def remarks_on(found: Found, trained: Trained, selection: str) -> list[str]:
+    remarks = [*trained.info.notes, *found.remarks]
+    if selection == "window":
+        remarks.append("no shot fits into the budget: the best stretch of that length was taken")
+    if not found.video.sentence and text_of(trained) in ("subtitles", "both"):
+        remarks.append("nothing is said in it, as far as is known: the model scored it by its other input")
+    return list(dict.fromkeys(remarks))
+
+
+def rounded(values: np.ndarray) -> list[float]:
+    return [round(value, 6) for value in np.asarray(values, np.float64).tolist()]
+
+
+def write(made: Summary, found: Found, folder: Path) -> None:
+    thumbnails: dict[float, np.ndarray] = {}
+    if found.media:
+        rate = found.media.rate
+        parts = [(round(segment.start_s * rate), round(segment.end_s * rate)) for segment in made.segments]
+        clips.cut(found.media, parts, folder / VIDEO)
+        for shot in picture.numbered_shots(made.shots):
+            image = clips.thumbnail(found.media, (shot.start_s + shot.end_s) / 2, picture.THUMBNAIL_HEIGHT)
+            thumbnails |= {} if image is None else {shot.start_s: image}
+    (folder / CAPTIONS).write_text(vtt.captions(made), encoding="utf-8")
+    picture.draw(made, thumbnails, folder / PICTURE)
+    (folder / DATA).write_text(made.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,156 @@
+"""What `vsumdata train --data` means: which videos train, which choose the epoch, and which are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vsumdata.datasets import splits
+from vsumdata.datasets.join import join_features
+from vsumdata.datasets.protocol import Protocol, protocol
+from vsumdata.datasets.shards import PROTOCOL, Shards, open_shards
+from vsumdata.datasets.splits import Fold
+from vsumdata.datasets.video import Video
+from vsumdata.manifests.manifest import Manifest
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.train import partition
+from vsumdata.train.benchmark import DATASETS, NEEDS_NO_FILE, data_set
+from vsumdata.train.runs import Origin
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    train: Sequence[Video]
+    val: Sequence[Video]
+    protocol: Protocol
+    origin: Origin
+    notes: tuple[str, ...] = ()
+    checked: bool = False  # whether every training video is known to have a target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """`data` is a root of ours, or a data set of DATASETS as NAME:PATH; the rest is for the latter."""
+
+    data: str
+    protocol: str | None = None
+    features: str | None = None  # a root of ours whose features replace the data set's own
+    split: str | None = None
+    fold: int = 1
+
+
+def open_data(wanted: Wanted, seed: int) -> Data:
+    """Raises UsageError where there is nothing to train on, or one of the options has no meaning."""
+    name, colon, path = wanted.data.partition(":")
+    if name in DATASETS and not colon and name not in NEEDS_NO_FILE and not Path(name).exists():
+        raise UsageError(f"--data {name} needs its file or folder: --data {name}:PATH")
+    if name in DATASETS and (colon or name in NEEDS_NO_FILE) and name != "shards":
+        return open_benchmark(wanted, name, path, seed)
+    if wanted.features or wanted.split or wanted.fold != 1:
+        raise UsageError(
+            f"--features, --split and --fold are for a data set (NAME:PATH with one of {', '.join(DATASETS)}); "
+            f"{wanted.data} is a root, which has its own"
+        )
+    return open_root(wanted, path if name == "shards" and colon else wanted.data, seed)
+
+
+def open_root(wanted: Wanted, root: str, seed: int) -> Data:
+    """The train and val parts of a root; of these the videos that have a replay score."""
+    shards = open_shards(root)
+    index = Store(root).latest(shards.table, shards.fingerprint, columns=["split", "task", "replay_score"])
+    ids = index["video_id"].to_pylist()
+    part, task = (dict(zip(ids, index[name].to_pylist(), strict=True)) for name in ("split", "task"))
+    has_score = dict(zip(ids, index["replay_score"].is_valid().to_pylist(), strict=True))
+    there = [v for v in shards.video_ids if has_score[v]]
+    lost = len(shards) - len(there)
+    notes = [f"{lost} of {len(shards)} videos have no replay score and are left out"] if lost else []
+    train, val, test = (tuple(v for v in there if part[v] == name) for name in ("train", "val", "test"))
+    fold = Fold(train, val, test, "the root's own")
+    if not fold.train:
+        raise UsageError(f"{root}: none of its {len(shards)} videos is of the split `train` and has a replay score")
+    fold, more = with_validation(fold, {v: task[v] for v in there if task[v]}, seed)
+    return Data(
+        train=only(shards, fold.train),
+        val=only(shards, fold.val),
+        protocol=protocol(wanted.protocol) if wanted.protocol else PROTOCOL,
+        origin=Origin(data_set="shards", path=root, features=features_of(root), split=fold.label, test=fold.test),
+        notes=(*notes, *more),
+        checked=True,
+    )
+
+
+def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
+    """One fold of a benchmark data set."""
+    module = data_set(name)
+    videos: Sequence[Video] = module.load(path)
+    partition.check_some(videos, name, path)
+    groups = partition.tasks(videos)
+    own = None if wanted.split or splits.sources(name) else partition.own_parts(videos)
+    if own is not None:
+        folds = [Fold(tuple(own["train"]), tuple(own["val"]), tuple(own["test"]), f"{name}, as published")]
+    else:
+        called = f"{name}/{wanted.split}" if wanted.split else name
+        folds = splits.folds(called, [video.video_id for video in videos], seed=seed, groups=groups)
+    if not 1 <= wanted.fold <= len(folds):
+        raise UsageError(f"--fold {wanted.fold}: {folds[0].label.partition(', fold')[0]} has folds 1 to {len(folds)}")
+    fold = folds[wanted.fold - 1]
+    notes: list[str] = []
+    if wanted.features:  # after the split: a published one tests videos that the root may not have
+        videos, joined = join_features(videos, wanted.features)
+        notes.append(f"features of {wanted.features}: {joined}")
+        there = {video.video_id for video in videos}
+        fold = replace(fold, train=kept(fold.train, there), val=kept(fold.val, there))
+    if not fold.train:
+        raise UsageError(f"{wanted.data}: there are no training videos in {fold.label}")
+    fold, more = with_validation(fold, groups, seed)
+    return Data(
+        train=partition.pick(videos, fold.train),
+        val=partition.pick(videos, fold.val),
+        protocol=protocol(wanted.protocol) if wanted.protocol else module.PROTOCOL,
+        origin=Origin(
+            data_set=name,
+            path=path,
+            features_root=wanted.features,
+            features=features_of(wanted.features) if wanted.features else None,
+            split=fold.label,
+            test=fold.test,
+        ),
+        notes=(*notes, *more),
+    )
+
+
+def kept(video_ids: Sequence[str], there: set[str]) -> tuple[str, ...]:
+    return tuple(video_id for video_id in video_ids if video_id in there)
+
+
+def with_validation(fold: Fold, groups: Mapping[str, str], seed: int) -> tuple[Fold, list[str]]:
+    """`fold` with validation videos out of its training videos where it has none, and what to say of that."""
+    if fold.val:
+        return fold, []
+    fold = partition.nested(fold, groups, seed)
+    if not fold.val:
+        return fold, ["no validation: too few training videos; the last epoch counts"]
+    return fold, [f"validation: {len(fold.val)} videos cut out of the training videos, by task"]
+
+
+def only(shards: Shards, video_ids: Sequence[str]) -> Shards:
+    wanted = set(video_ids)
+    entries = [entry for entry in shards.entries if entry[0] in wanted]
+    return Shards(shards.root, shards.table, shards.fingerprint, entries)
+
+
+def features_of(root: str) -> dict[str, Any]:
+    """How a root's features were made: the parts `features`, `asr` and `captions` of its manifest, and its models.
+
+    `folder` is what paths in it are relative to, `models` which versions of the models were used.
+    """
+    stored = Store(root).dataset()["manifest"]
+    if "settings" not in stored:
+        return {}
+    manifest = Manifest.model_validate(stored["settings"])
+    found = {name: getattr(manifest, name).model_dump(mode="json") for name in ("features", "asr", "captions")}
+    del found["features"]["split"]
+    return {**found, "folder": stored["folder"], "models": Store(root).read_json("models.json") or {}}

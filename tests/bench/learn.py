@@ -1,0 +1,247 @@
+"""Does it learn what is there: methods on planted importance (datasets/synthetic.py), against the Bayes ceiling.
+
+    python tests/bench/learn.py [--seeds N] [--jobs N] [--plot FILE.png] [--json]
+
+tau and rho are of a test video's scores against its planted importance, the mean over the test videos; a row gives the
+mean over the seeds with its 95 % interval (Student's t), and each step of the claimed order the paired difference. A
+seed has videos, weights and an order of its own. All rows of a seed see the same videos, settings and epochs:
+
+    mlp          frames alone
+    a2summ       frames and subtitles: HierSum with global_step 0, its squared error included, so that only the parent
+                 steps make the difference to the next rows
+    hiersum g    a parent step every g steps, which shows subtitles and steps together (parent_text=both)
+    paper        g = 2 as in the paper: a parent step shows the steps alone, scores are taken with the subtitles
+    few, scratch / few, replay   a2summ on few labelled videos, from nothing or after training on all videos' replay
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import report
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from vsumdata.datasets.synthetic import PROTOCOL, Planted, Spec, plant
+
+FRAMES, NOISE = 60, 0.5
+TEXTS = {"subtitles": "subtitles", "both": "subtitles and steps"}
+GLOBAL_STEPS = (0, 1, 2, 5, 10)
+LOOP = ["batch_size=16", "clip_norm=1", "schedule.name=cosine", "schedule.warmup_epochs=1", "optimizer.lr=0.003"]
+TRUNK = [
+    "model.hidden=64", "model.layers=3", "model.heads=4", "model.initial=xavier", "model.drop_weights=false",
+    "model.dropout_fc=0.3", "model.position_rows=200", "model.segment_rows=100",
+    "objective.w_mse=1", "objective.w_inter=0.01", "objective.w_intra=0.001", *LOOP,
+]  # fmt: skip
+STEPS = ["model.text=both", "model.global_tokens=steps"]
+
+
+@dataclass(frozen=True)
+class Size:
+    train: int
+    epochs: int
+    few: int  # videos with labels, where labels are few
+    few_epochs: int
+    val: int = 60
+    test: int = 100
+
+
+FULL = Size(train=1600, epochs=14, few=16, few_epochs=60)
+
+
+@dataclass(frozen=True)
+class Case:
+    method: str
+    sets: Sequence[str]
+    few: bool = False
+    init: str = ""  # the case whose run this one begins with
+
+
+def cases(size: Size) -> dict[str, Case]:
+    epochs = [f"epochs={size.epochs}"]
+    few = [*TRUNK, f"epochs={size.few_epochs}"]
+    found = {
+        "mlp": Case("mlp", [*LOOP, "model.hidden=[64]", *epochs]),
+        "a2summ": Case("a2summ", [*TRUNK, *epochs]),
+    }
+    for g in GLOBAL_STEPS[1:]:
+        sets = [*TRUNK, *STEPS, *epochs, f"objective.global_step={g}", "objective.parent_text=both"]
+        found[f"hiersum g={g}"] = Case("hiersum", sets)
+    found["paper"] = Case("hiersum", [*TRUNK, *STEPS, *epochs, "objective.global_step=2"])
+    found["few, scratch"] = Case("a2summ", few, few=True)
+    found["replay"] = Case("a2summ", [*TRUNK, *epochs, "labels=replay"])
+    found["few, replay"] = Case("a2summ", [*few, "optimizer.lr=0.001"], few=True, init="replay")
+    return found
+
+
+def run_case(name: str, seed: int, size: Size, folder: Path) -> dict[str, dict[str, float]]:
+    """Train one case; tau and rho of its run for each text that it can be scored with."""
+    import torch
+
+    from vsumdata.train.settings import settings_of
+    from vsumdata.train.summarize import shown_text
+    from vsumdata.train.train import fit_fold
+
+    torch.set_num_threads(1)
+    case = cases(size)[name]
+    train, val, test = parts(seed, size)
+    if case.few:
+        train = train[: size.few]
+    settings = settings_of(case.method, sets=[*case.sets, f"seed={seed}", "validate_every=2"])
+    out, init = folder / f"{seed}-{name}", str(folder / f"{seed}-{case.init}") if case.init else None
+    videos = [[each.video for each in part] for part in (train, val)]
+    trained = fit_fold(settings, *videos, PROTOCOL, out, init=init)
+    texts = list(TEXTS) if case.method == "hiersum" else [None]
+    return {text or "own": measured(shown_text(trained, text), test) for text in texts}
+
+
+def parts(seed: int, size: Size) -> tuple[list[Planted], list[Planted], list[Planted]]:
+    planted = plant(Spec(videos=size.train + size.val + size.test, frames=FRAMES, noise=NOISE, seed=seed))
+    held = size.train + size.val
+    return planted[: size.train], planted[size.train : held], planted[held:]
+
+
+def measured(trained: Any, test: Sequence[Planted]) -> dict[str, float]:
+    from vsumdata.train.predict import predict
+
+    answers = predict(trained, [each.video for each in test])
+    return ranks([answer.frame_score for answer in answers], test)
+
+
+def ranks(scores: Sequence[np.ndarray], test: Sequence[Planted]) -> dict[str, float]:
+    """The mean tau-b and rho against the planted importance."""
+    pairs = [(score, each.importance) for score, each in zip(scores, test, strict=True)]
+    return {
+        "tau": float(np.mean([stats.kendalltau(*pair).statistic for pair in pairs])),
+        "rho": float(np.mean([stats.spearmanr(*pair).statistic for pair in pairs])),
+    }
+
+
+def bounds(seed: int, size: Size) -> dict[str, dict[str, float]]:
+    """The rows that need no training: chance below, the best guess from all features above."""
+    test, rng = parts(seed, size)[2], np.random.default_rng(seed)
+    return {
+        "random": ranks([rng.random(len(each.importance)) for each in test], test),
+        "bayes": ranks([each.bayes for each in test], test),
+    }
+
+
+Values = dict[str, dict[str, list[float]]]  # row, metric, one value for each seed
+
+
+def everything(seeds: int, jobs: int, size: Size, names: Sequence[str] = ()) -> Values:
+    """All cases, or those named, of all seeds, on `jobs` processes."""
+    found: Values = {}
+    wanted = list(names) or list(cases(size))
+    first = [name for name in wanted if not cases(size)[name].init]
+    later = [name for name in wanted if cases(size)[name].init]
+    context = get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        answers: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
+        for stage in (first, later):
+            waiting = {(n, s): pool.submit(run_case, n, s, size, Path(folder)) for s in range(seeds) for n in stage}
+            answers |= {key: future.result() for key, future in waiting.items()}
+    for seed in range(seeds):
+        for row, values in bounds(seed, size).items():
+            add(found, row, values)
+        for name in wanted:
+            for text, values in answers[name, seed].items():
+                add(found, name if text == "own" else f"{name}, {text}", values)
+    return found
+
+
+def add(found: Values, row: str, values: Mapping[str, float]) -> None:
+    for metric, value in values.items():
+        found.setdefault(row, {}).setdefault(metric, []).append(value)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half the width of its 95 % interval; of one value the width is not known."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return mean, float("nan")
+    return mean, float(stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5)
+
+
+CLAIMS = (
+    ("random", "mlp"),
+    ("mlp", "a2summ"),
+    ("a2summ", "hiersum g=2, both"),
+    ("a2summ", "hiersum g=1, both"),
+    ("a2summ", "paper, subtitles"),
+    ("hiersum g=1, both", "bayes"),
+    ("few, scratch", "few, replay"),
+)
+
+
+def steps(found: Values, metric: str = "tau") -> dict[str, tuple[float, float]]:
+    """What each claimed step gains: the paired difference over the seeds."""
+    return {
+        f"{high} - {low}": interval([b - a for a, b in zip(found[low][metric], found[high][metric], strict=True)])
+        for low, high in CLAIMS
+        if low in found and high in found
+    }
+
+
+def plot(found: Values, file: Path) -> None:
+    """The ablation over global_step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for text, label in TEXTS.items():
+        rows = ["a2summ", *(f"hiersum g={g}, {text}" for g in GLOBAL_STEPS[1:])]
+        mean, width = zip(*(interval(found[row]["tau"]) for row in rows), strict=True)
+        axes.errorbar(range(len(rows)), mean, np.nan_to_num(width), marker="o", capsize=3, label=f"scored with {label}")
+    for row, style in (("bayes", "--"), ("mlp", ":")):
+        axes.axhline(interval(found[row]["tau"])[0], color="grey", linestyle=style, label=row)
+    axes.set_xticks(range(len(GLOBAL_STEPS)), [str(g) for g in GLOBAL_STEPS])
+    axes.set_xlabel("global_step (0: child steps only, 1: parent steps only)")
+    axes.set_ylabel("Kendall's tau to the planted importance")
+    axes.legend(fontsize=8)
+    figure.savefig(file, dpi=120)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--train", type=int, default=FULL.train, help="training videos")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    begun = time.perf_counter()
+    found = everything(options.seeds, options.jobs, replace(FULL, train=options.train))
+    minutes = (time.perf_counter() - begun) / 60
+    if options.plot:
+        plot(found, options.plot)
+    if options.json:
+        figures = {"rows": found, "steps": steps(found), "minutes": round(minutes, 1), "train": options.train}
+        print(json.dumps(report("learn", figures), indent=1))
+        return 0
+    table = Table("row", "tau", "rho", title=f"{options.seeds} seeds, {options.train} training videos")
+    for row, values in found.items():
+        table.add_row(row, *("{:.3f} ± {:.3f}".format(*interval(values[metric])) for metric in ("tau", "rho")))
+    console = Console()
+    console.print(table)
+    for step, (gain, width) in steps(found).items():
+        console.print(f"{step}: {gain:+.3f} ± {width:.3f}", highlight=False)
+    console.print(f"{minutes:.0f} minutes", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

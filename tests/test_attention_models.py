@@ -1,4 +1,4 @@
-"""MLP, VASNet, PGL-SUM and SL-module: no video's scores depend on padding or batch mates, and every length works."""
+"""MLP, VASNet, PGL-SUM, SL-module, MSVA: no score depends on padding or batch mates, and every length works."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from vsumdata.datasets.video import Batch, Video, collate
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train.models.mlp import MLP, MLPOptions
+from vsumdata.train.models.msva import MSVA, MSVAOptions
 from vsumdata.train.models.pglsum import PGLSUM, PGLSUMOptions
 from vsumdata.train.models.slmodule import SLModule, SLModuleOptions
 from vsumdata.train.models.vasnet import LayerNorm, VASNet, VASNetOptions
@@ -31,6 +32,9 @@ SMALL = {
     "pglsum projected": (PGLSUM, PGLSUMOptions(width=16, heads=2)),
     "slmodule": (SLModule, SLModuleOptions(layers=2, heads=4, feedforward=40)),
     "slmodule projected": (SLModule, SLModuleOptions(width=16, layers=1, heads=2, feedforward=40)),
+    "msva": (MSVA, MSVAOptions(regressor=(12, 10, 16))),
+    "msva near": (MSVA, MSVAOptions(aperture=4, regressor=(12, 10, 16))),
+    "msva sources": (MSVA, MSVAOptions(sources=4, aperture=3, width=6, regressor=(12, 10, 16))),
 }
 
 
@@ -59,6 +63,13 @@ def score(model, batch):
         return model(batch).frame_logit.sigmoid()
 
 
+def everything(model, batch):
+    """Logit and embedding of each frame, [B,T,1+D]."""
+    with torch.no_grad():
+        scores = model(batch)
+    return torch.cat([scores.frame_logit[..., None], scores.frame_embedding], -1)
+
+
 @pytest.mark.parametrize("name", SMALL)
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 23), min_size=1, max_size=5), more=st.integers(0, 9))
@@ -67,8 +78,8 @@ def test_a_video_is_scored_as_if_it_were_alone(name, lengths, more):
     together = batch_of(*videos)
     longer = F.pad(together.frame_feature, (0, 0, 0, more), value=7.0)  # padding may hold anything
     padded = replace(together, frame_feature=longer, frame_mask=F.pad(together.frame_mask, (0, more)))
-    for row, video in zip(score(model, padded), videos, strict=True):
-        alone = score(model, batch_of(video))[0]
+    for row, video in zip(everything(model, padded), videos, strict=True):
+        alone = everything(model, batch_of(video))[0]
         assert alone.isfinite().all()
         torch.testing.assert_close(row[: len(video)], alone, rtol=0, atol=1e-11)
 
@@ -105,6 +116,18 @@ def test_every_weight_learns_and_padding_gives_no_gradient(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_a_logit_comes_from_its_frames_embedding(name):
+    scores = build(name)(batch_of(frames(9)))
+    through = [
+        torch.autograd.grad(logit, scores.frame_embedding, retain_graph=True)[0][0].any(-1)
+        for logit in scores.frame_logit[0]
+    ]
+    others = ~torch.eye(9, dtype=torch.bool)
+    assert torch.stack(through).any()
+    assert not (torch.stack(through) & others).any()
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_bfloat16_is_near_float32(name):
     model, batch = build(name).float(), batch_of(frames(19), frames(10))
     batch = replace(batch, frame_feature=batch.frame_feature.float() / 4)  # unscaled energies are rounded hard
@@ -113,7 +136,7 @@ def test_bfloat16_is_near_float32(name):
     torch.testing.assert_close(rough.float(), score(model, batch), rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ["vasnet", "pglsum", "slmodule"])
+@pytest.mark.parametrize("name", ["vasnet", "pglsum", "slmodule", "msva sources"])
 def test_dropout_draws_from_torch_alone(name):
     model, batch = build(name).train(), batch_of(frames(19), frames(10))
 
@@ -127,7 +150,7 @@ def test_dropout_draws_from_torch_alone(name):
     assert torch.equal(score(still, batch), score(still.eval(), batch))
 
 
-@pytest.mark.parametrize("name", ["vasnet", "pglsum", "slmodule"])
+@pytest.mark.parametrize("name", ["vasnet", "pglsum", "slmodule", "msva"])
 def test_attention_lets_each_frame_see_the_others(name):
     model, video = build(name), frames(12)
     other = video.copy()
@@ -184,6 +207,8 @@ def test_compat_slmodule_attends_to_padding():
     [
         (lambda: SLModule(SLModuleOptions(heads=8), 20), "slmodule: a width of 20 .* model.width"),
         (lambda: SLModule(SLModuleOptions(heads=1), 8), "slmodule: a width of 8 "),
+        (lambda: MSVA(MSVAOptions(sources=3), 32), "msva: features of 32 do not divide into 3 .* set model.sources"),
+        (lambda: MSVA(MSVAOptions(sources=8), 8), "msva: .* at least 2; set model.sources"),
         (lambda: PGLSUM(PGLSUMOptions(heads=8), 20), "pglsum: 20 does not divide into 8 heads"),
         (lambda: PGLSUM(PGLSUMOptions(heads=4), 24), "6, a segment's part of it, not into 4; set model.hidden"),
         (lambda: PGLSUM(PGLSUMOptions(heads=2, segments=9), 8), "pglsum: 8 .* 0, a segment's part"),
@@ -204,6 +229,9 @@ def test_a_width_that_does_not_divide_is_refused(make, message):
         (PGLSUMOptions, {"segments": 1}),
         (PGLSUMOptions, {"compat": "mr-hisum", "fusion": "max"}),
         (SLModuleOptions, {"width": 8}),
+        (MSVAOptions, {"aperture": 0}),
+        (MSVAOptions, {"regressor": (8, 8, 1)}),
+        (MSVAOptions, {"regressor": (8, 8)}),
     ],
 )
 def test_impossible_options_are_refused(options, wrong):

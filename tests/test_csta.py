@@ -68,6 +68,23 @@ def test_a_video_is_scored_as_if_it_were_alone(model, lengths, more):
         torch.testing.assert_close(row[: len(video)], score(model, batch_of(video))[0], rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("length", [1, 20])
+def test_logits_are_those_of_the_embeddings(model, length):
+    with torch.no_grad():
+        scores = model(batch_of(frames(length), frames(17)))
+        expected = model.score(model.head(scores.frame_embedding)).squeeze(-1)
+    torch.testing.assert_close(scores.frame_logit[0, :length], expected[0, :length], rtol=0, atol=1e-12)
+    torch.testing.assert_close(scores.frame_logit[1, :17], expected[1, :17], rtol=0, atol=1e-12)
+
+
+def test_the_gradient_of_an_embedding_reaches_its_video_alone():
+    model, batch = build(**NO_DROPOUT).train(), batch_of(frames(16), frames(9))
+    batch.frame_feature.requires_grad_()
+    model(batch).frame_embedding[0].square().sum().backward()
+    assert (batch.frame_feature.grad[0].abs().amax(-1) > 0).all()
+    assert not batch.frame_feature.grad[1].any()
+
+
 def test_more_frames_than_share_a_forward(model, monkeypatch):
     batch = batch_of(*(frames(20, seed) for seed in range(5)))
     at_once = score(model, batch)

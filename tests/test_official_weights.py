@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vsumdata.train.models.mlp import MLP, MLPOptions
+from vsumdata.train.models.msva import MSVA, UNUSED, MSVAOptions
 from vsumdata.train.models.pglsum import PGLSUM, PGLSUMOptions
 from vsumdata.train.models.slmodule import SLModule, SLModuleOptions
 from vsumdata.train.models.vasnet import VASNet, VASNetOptions
@@ -55,6 +56,29 @@ def test_what_does_not_fit_is_named_and_nothing_changes():
 def test_a_projection_has_no_official_counterpart():
     with pytest.raises(ValueError, match="our project.weight has no counterpart; our project.bias"):
         small_vasnet(width=8).load_official(vasnet_weights())
+
+
+def msva_weights() -> dict[str, torch.Tensor]:
+    shapes: dict[str, tuple[int, ...]] = {f"att1_3.{part}.weight": (8, 8) for part in ("K", "Q", "V", "output_linear")}
+    for layer, size in {"ka1_3": (5, 8), "kb": (6, 5), "kc": (7, 6), "kd": (1, 7)}.items():
+        shapes |= {f"{layer}.weight": size, f"{layer}.bias": size[:1]}
+    for norm, width in {"y_1_3": 8, "y_4": 8, "kc": 7, "kd": 1}.items():
+        shapes |= {f"layer_norm_{norm}.{kind}": (width,) for kind in ("gamma", "beta")}
+    return entries(shapes)
+
+
+def test_msva_takes_every_entry_that_it_uses():
+    model, official = MSVA(MSVAOptions(sources=3, regressor=(5, 6, 7)), 24), msva_weights()
+    model.load_official(official)
+    ours, names = model.state_dict(), model.official_names()
+    assert set(official) - set(names.values()) == set(UNUSED)
+    assert all(torch.equal(ours[our], official[name]) for our, name in names.items())
+    assert torch.equal(model.attention.key.weight, official["att1_3.K.weight"])
+    assert torch.equal(ours["regressor.2.bias"], official["kc.bias"])
+    before = {name: value.clone() for name, value in ours.items()}
+    with pytest.raises(ValueError, match=r"no weights of this MSVA: missing kb.bias; kd.weight is \[2, 7\], expected"):
+        model.load_official({k: v for k, v in official.items() if k != "kb.bias"} | {"kd.weight": torch.ones(2, 7)})
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def pglsum_weights(width: int, heads: int, segments: int) -> dict[str, torch.Tensor]:

@@ -30,6 +30,7 @@ def checks() -> dict[str, Check]:
     import parity_csta
     import parity_dsnet
     import parity_losses
+    import parity_msva
 
     return {
         **parity_a2summ.CHECKS,
@@ -37,6 +38,7 @@ def checks() -> dict[str, Check]:
         **parity_csta.CHECKS,
         **parity_dsnet.CHECKS,
         **parity_losses.CHECKS,
+        **parity_msva.CHECKS,
     }
 
 

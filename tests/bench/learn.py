@@ -102,10 +102,10 @@ def run_case(name: str, seed: int, size: Size, folder: Path) -> dict[str, dict[s
         train = train[: size.few]
     settings = settings_of(case.method, sets=[*case.sets, f"seed={seed}", "validate_every=2"])
     out, init = folder / f"{seed}-{name}", str(folder / f"{seed}-{case.init}") if case.init else None
-    videos = [[each.video for each in part] for part in (train, val)]
-    trained = fit_fold(settings, *videos, PROTOCOL, out, init=init)
-    texts = list(TEXTS) if case.method == "hiersum" else [None]
-    return {text or "own": measured(shown_text(trained, text), test) for text in texts}
+    trained = fit_fold(settings, [each.video for each in train], [each.video for each in val], PROTOCOL, out, init=init)
+    if case.method != "hiersum":
+        return {"own": measured(trained, test)}
+    return {text: measured(shown_text(trained, text), test) for text in TEXTS}
 
 
 def parts(seed: int, size: Size) -> tuple[list[Planted], list[Planted], list[Planted]]:

@@ -24,11 +24,20 @@ ItsProtocol = Annotated[str | None, typer.Option(help="How to score, e.g. ca-sum
 ItsFeatures = Annotated[str | None, typer.Option(metavar="ROOT", help="Take the features from a root of ours")]
 ItsSplit = Annotated[str | None, typer.Option(help="A published split's source, or its file")]
 Init = Annotated[str | None, typer.Option(metavar="RUN", help="Begin with the weights of another run")]
+Pool = Annotated[
+    str, typer.Option(help="Without labels: fold, its training videos alone; transductive: test videos too")
+]
 
 
 @app.command()
 def train(  # noqa: PLR0913 - its parameters are the command's flags
-    method: Annotated[str, typer.Argument(help="hiersum, a2summ, vasnet, pglsum, csta, dsnet, slmodule or mlp")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="hiersum, a2summ, vasnet, pglsum, csta, msva, vslstm, dpplstm, dsnet, slmodule or mlp; "
+            "visp and csum train one of these without labels"
+        ),
+    ],
     data: Annotated[str, typer.Option(help="A root of ours, or a data set as NAME:PATH (tvsum:FILE, synthetic)")],
     output: Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; the same command resumes it")],
     preset: Annotated[str, typer.Option(help="default, or tvsum, bliss, mrhisum, wikihow where the method has it")] = (
@@ -36,6 +45,11 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
     ),
     set_: Set = None,
     init: Init = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="The summarizer that visp (csta) or csum (vasnet) trains")
+    ] = None,
+    pool: Pool = "fold",
+    search: Annotated[int, typer.Option(min=0, metavar="N", help="Random settings of visp, the best of N trials")] = 0,
     features: ItsFeatures = None,
     split: ItsSplit = None,
     fold: Annotated[int, typer.Option(min=1, help="Which fold of the split")] = 1,
@@ -45,26 +59,29 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard as well")] = False,
 ) -> None:
     """Train a summarizer. Safe to stop at any moment: the same command goes on where it stopped."""
+    from vsumdata.train import methods
+    from vsumdata.train import search as trials
+    from vsumdata.train.partition import pool_of
     from vsumdata.train.train import TrainRequest, train
     from vsumdata.train.training_data import Wanted
 
-    trained = train(
-        TrainRequest(
-            method=method,
-            data=Wanted(data=data, protocol=protocol, features=features, split=split, fold=fold),
-            out=output,
-            preset=preset,
-            sets=tuple(set_ or ()),
-            init=init,
-            workers=workers,
-            address=address,
-            tensorboard=tensorboard,
-        ),
-        out,
+    wanted = Wanted(data=data, protocol=protocol, features=features, split=split, fold=fold, pool=pool_of(pool))
+    request = TrainRequest(
+        method=methods.method_of(method, backbone),
+        data=wanted,
+        out=output,
+        preset=preset,
+        sets=tuple(set_ or ()),
+        init=init,
+        workers=workers,
+        address=address,
+        tensorboard=tensorboard,
     )
+    trained = trials.search(request, search, out) if search else train(request, out)
     at = trained.position
     best = "" if at.best is None else f", {at.metric} {at.best:.3f}"
-    out.print(f"{output}: weights of epoch {at.epoch}{best}", highlight=False, markup=False, soft_wrap=True)
+    seen = "" if trained.settings.needs_targets else f", pool {trained.info.origin.pool}"
+    out.print(f"{output}: weights of epoch {at.epoch}{best}{seen}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command("eval")
@@ -109,12 +126,14 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
     runs: Annotated[str | None, typer.Option(metavar="DIR", help="Keep what is trained, and use it again")] = None,
     init: Init = None,
     legacy: Annotated[bool, typer.Option("--legacy", help="Select on the test videos, as much official code")] = False,
+    pool: Pool = "fold",
     json_: Json = None,
     markdown: Markdown = None,
     csv: Csv = None,
 ) -> None:
     """The benchmark table: methods beside chance and people, under one named protocol."""
     from vsumdata.train import benchmark, table
+    from vsumdata.train.partition import pool_of
 
     files = {"json": json_, "markdown": markdown, "csv": csv}
     table.check_writable(files)
@@ -133,6 +152,7 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
             runs=runs,
             init=init,
             legacy=legacy,
+            pool=pool_of(pool),
         )
     )
     table.write(found, files)

@@ -23,7 +23,11 @@ Answer = TypeVar("Answer")
 
 
 class Batches:
-    """`prepare` is applied to each video when it is read."""
+    """`prepare` is applied to each video when it is read.
+
+    An epoch's last batch is smaller where the videos do not divide; one of fewer than `least` is left out, of other
+    videos each time.
+    """
 
     def __init__(
         self,
@@ -33,15 +37,18 @@ class Batches:
         seed: int,
         prepare: Callable[[Video], Video] = lambda video: video,
         window: int = 1024,
+        least: int = 1,
     ) -> None:
         self.videos, self.batch_size, self.seed, self.prepare = videos, batch_size, seed, prepare
+        rest = len(videos) % batch_size
+        self.left_out = rest if rest < least else 0  # videos of each epoch
         self.window = -(-window // batch_size) * batch_size  # so that only an epoch's last batch is smaller
         self.in_file_order = sorted(range(len(videos)), key=partial(place, videos))
         self.kept: list[Video] | None = None
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.videos) // self.batch_size)
+        return -(-(len(self.videos) - self.left_out) // self.batch_size)
 
     def epoch(self, number: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of an epoch from the `start`-th on; of each the share of worker `rank` of `world`.
@@ -88,7 +95,11 @@ class Batches:
         rng = np.random.default_rng([self.seed, number, at])
         length = np.array([len(video.frame_time_s) for video in videos])
         by_length = np.argsort(length * rng.uniform(1 - LENGTH_NOISE, 1 + LENGTH_NOISE, len(videos)), kind="stable")
-        cut = [by_length[first : first + self.batch_size] for first in range(0, len(videos), self.batch_size)]
+        if self.left_out and (rest := len(videos) % self.batch_size):  # the last window: windows hold whole batches
+            by_length = np.delete(by_length, rng.choice(len(videos), rest, replace=False))
+        cut = [by_length[first : first + self.batch_size] for first in range(0, len(by_length), self.batch_size)]
+        if not cut:
+            return []
         if len(cut[-1]) < self.batch_size:  # last, so that the number of a batch tells where it is
             order = [*rng.permutation(len(cut) - 1), len(cut) - 1]
         else:

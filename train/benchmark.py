@@ -13,16 +13,17 @@ import numpy as np
 
 from vsumdata.datasets.protocol import Protocol, protocol
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train import crossmodal
+from vsumdata.train import crossmodal, published
 from vsumdata.train.baselines import BASELINES, Baseline, Trial
 from vsumdata.train.bench_data import BenchData, open_data
 from vsumdata.train.crossmodal import CrossModalOptions
 from vsumdata.train.measure import Found, measure, rows
 from vsumdata.train.methods import METHODS
+from vsumdata.train.partition import Pool
 from vsumdata.train.table import Table
 
 if TYPE_CHECKING:
-    from vsumdata.train.settings import Settings
+    from vsumdata.train.trained import Stages
 
 DATASETS = {
     "tvsum": "vsumdata.datasets.tvsum",
@@ -54,6 +55,7 @@ class Request:
     runs: str | None = None  # a folder that keeps what is trained
     init: str | None = None  # a run whose weights the trained methods start from
     legacy: bool = False  # select on the test videos
+    pool: Pool = "fold"
 
 
 def bench(request: Request) -> Table:
@@ -69,7 +71,7 @@ def bench(request: Request) -> Table:
     for word in (*request.methods, request.baseline):
         pick(word, [*free, *crossmodal.NAMES, *METHODS], "method")
     asked = tuple(dict.fromkeys((*request.methods, request.baseline)))
-    options, settings = settings_for(request, asked)
+    options, stages = settings_for(request, asked)
     data = open_data(
         module,
         request.data,
@@ -87,12 +89,11 @@ def bench(request: Request) -> Table:
             remarks.append(f"{name}: {said}")
         elif name in asked:
             found.leave_out(name, f"no row: {said}")
-    if settings:
+    if stages:
         from vsumdata.train import trained
 
-        remarks += trained.add_rows(
-            settings, trained.Bench(data=data, rules=rules, keep=request.runs, init=request.init), found
-        )
+        what = trained.Bench(data=data, rules=rules, keep=request.runs, init=request.init, pool=request.pool)
+        remarks += trained.add_rows(stages, what, found)
     return table_of(request, rules, data, found, order, remarks)
 
 
@@ -110,6 +111,7 @@ def table_of(
         baseline=request.baseline,
         rows=rows({name: found.measured[name] for name in order if name in found.measured}, request.baseline),
         remarks=(*remarks, *left_out),
+        published=published.beside(request.on, request.methods),
     )
 
 
@@ -146,7 +148,7 @@ def known_scores(ceilings: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, 
     return {name: answer(scores) for name, scores in ceilings.items()}
 
 
-def settings_for(request: Request, asked: Sequence[str]) -> tuple[CrossModalOptions, dict[str, Settings]]:
+def settings_for(request: Request, asked: Sequence[str]) -> tuple[CrossModalOptions, dict[str, Stages]]:
     """What --preset and --set mean to the methods asked for; UsageError for what none of them knows."""
     ours = [override for override in request.sets if override.startswith(crossmodal.PREFIX)]
     others = [override for override in request.sets if override not in ours]
@@ -158,13 +160,17 @@ def settings_for(request: Request, asked: Sequence[str]) -> tuple[CrossModalOpti
             ("--set", next(iter(others), None)),
             ("--preset", request.preset),
             ("--init", request.init),
+            ("--pool", request.pool if request.pool != "fold" else None),
         ):
             if value:
                 raise UsageError(f"{flag} {value}: no method of --methods is trained; such are: {', '.join(METHODS)}")
         return crossmodal.options_of(ours), {}
-    from vsumdata.train.choices import settings_of_methods
+    from vsumdata.train.choices import stages_of_methods
 
-    return crossmodal.options_of(ours), settings_of_methods(trained_methods, request.on, request.preset, others)
+    stages = stages_of_methods(trained_methods, request.on, request.preset, others)
+    if request.pool != "fold" and all(its.needs_targets for of_one in stages.values() for its in of_one):
+        raise UsageError(f"--pool {request.pool}: no method of --methods learns without labels")
+    return crossmodal.options_of(ours), stages
 
 
 def cross_modal(asked: Sequence[str], data: BenchData, options: CrossModalOptions) -> tuple[dict[str, Baseline], str]:

@@ -10,36 +10,65 @@ from vsumdata.pipeline.errors import UsageError
 from vsumdata.train.methods import METHODS
 from vsumdata.train.settings import Settings, options_class, settings_of
 
+PRE_TRAINED = "visp+"  # such a method pre-trains, and is fine-tuned as the method after the sign
+PREFIX = "pretrain."  # of a setting for the pre-training alone
 OF_THE_BENCH = {"seed": "--seeds", "preset": "--preset", "method": "--methods"}
 PRESET_OF = {"wikihow-summaries": "wikihow"}  # where a data set's own preset has another name
 
 
-def settings_of_methods(
+def stages_of_methods(
     methods: Sequence[str], data_set: str, preset: str | None, sets: Sequence[str]
-) -> dict[str, Settings]:
-    """For each method the preset and those of `sets` (`a.b=c`) that it knows.
+) -> dict[str, tuple[Settings, ...]]:
+    """For each method its stages, each with the preset and those of `sets` (`a.b=c`) that it knows.
 
-    Without `preset` it is the data set's own where the method has such. Raises UsageError for a preset or a setting
-    that none of the methods knows, and for a value that one of them refuses.
+    Without `preset` it is the data set's own where the stage has such. `pretrain.a.b=c` is for pre-training alone and
+    comes after the others. Raises UsageError for a preset or a setting that no stage knows, and for a value that one of
+    them refuses.
     """
-    if preset and not any(preset in METHODS[method].presets for method in methods):
-        known = dict.fromkeys(name for method in methods for name in METHODS[method].presets)
-        raise UsageError(f"no preset `{preset}` of {', '.join(methods)}; known are: {', '.join(known)}")
-    for override in sets:
-        key = override.partition("=")[0].strip()
-        if key in OF_THE_BENCH:
-            raise UsageError(f"--set {key}: use {OF_THE_BENCH[key]}")
-        if not any(knows(method, key) for method in methods):
-            settings_of(methods[0], "default", [override])  # says what is near
-            raise UsageError(f"--set {override}: none of {', '.join(methods)} has such a setting")
+    stages = {method: stages_of(method) for method in methods}
+    every = tuple(dict.fromkeys(stage for of_one in stages.values() for stage in of_one))
+    first = tuple(dict.fromkeys(of_one[0] for of_one in stages.values() if len(of_one) > 1))
+    if preset and not any(preset in METHODS[stage].presets for stage in every):
+        known = dict.fromkeys(name for stage in every for name in METHODS[stage].presets)
+        raise UsageError(f"no preset `{preset}` of {', '.join(every)}; known are: {', '.join(known)}")
+    ours = [override.removeprefix(PREFIX) for override in sets if override.startswith(PREFIX)]
+    others = [override for override in sets if not override.startswith(PREFIX)]
+    if ours and not first:
+        raise UsageError(f"--set {PREFIX}{ours[0]}: no method of --methods is pre-trained")
+    for override in others:
+        check_known(override, every)
+    for override in ours:
+        check_known(override, first)
     return {
-        method: settings_of(
-            method,
-            preset_of(method, preset or PRESET_OF.get(data_set, data_set)),
-            [override for override in sets if knows(method, override.partition("=")[0].strip())],
+        method: tuple(
+            settings_of(
+                stage,
+                preset_of(stage, preset or PRESET_OF.get(data_set, data_set)),
+                [
+                    override
+                    for override in (*others, *(ours if stage in first else ()))
+                    if knows(stage, override.partition("=")[0].strip())
+                ],
+            )
+            for stage in of_one
         )
-        for method in methods
+        for method, of_one in stages.items()
     }
+
+
+def stages_of(method: str) -> tuple[str, ...]:
+    """The methods that are trained one after the other."""
+    return (method, method.removeprefix(PRE_TRAINED)) if method.startswith(PRE_TRAINED) else (method,)
+
+
+def check_known(override: str, stages: Sequence[str]) -> None:
+    """Raise UsageError for a setting that none of the stages knows."""
+    key = override.partition("=")[0].strip()
+    if key in OF_THE_BENCH:
+        raise UsageError(f"--set {key}: use {OF_THE_BENCH[key]}")
+    if not any(knows(stage, key) for stage in stages):
+        settings_of(stages[0], "default", [override])  # says what is near
+        raise UsageError(f"--set {override}: none of {', '.join(stages)} has such a setting")
 
 
 def preset_of(method: str, wanted: str) -> str:

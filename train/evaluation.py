@@ -99,9 +99,10 @@ def chosen(part: str, data: BenchData, trained: Trained) -> tuple[str, Sequence[
     if part == "all":
         parts, label = {"all": tuple(partition.ids_of(pool))}, "all videos"
     ids = parts.get(part, ())
-    if part == "test" and seen.intersection(ids):  # never so of a run's own test videos
-        label += f", without {len(seen.intersection(ids))} that trained the run"
-        ids = tuple(video_id for video_id in ids if video_id not in seen)
+    taught = seen_by(info, data.on, data.pool, unlabelled=False)  # what was seen without labels, the notes say
+    if part == "test" and taught.intersection(ids):  # of a run's own test videos only by --init
+        label += f", without {len(taught.intersection(ids))} that trained the run or one that it began with"
+        ids = tuple(video_id for video_id in ids if video_id not in taught)
     elif inside := seen.intersection(ids):
         label += f", {len(inside)} of which trained the run or chose its epoch"
     videos = partition.pick(pool, ids)

@@ -132,7 +132,13 @@ class Fit:
             return
         self.position.log_bytes = journal.num_bytes
         optimizer = self.optimizer if name == LAST else None
-        checkpoints.save(self.out / name, self.info.digest, self.learner, copy(self.position), optimizer)
+        learner = self.learner if name == LAST else only_model(self.learner)
+        checkpoints.save(self.out / name, self.info.digest, learner, copy(self.position), optimizer)
+
+
+def only_model(learner: Learner) -> nn.Module:
+    """The learner without its objective, which may have as many weights of its own, to train with and not to use."""
+    return nn.ModuleDict({"model": learner.model})
 
 
 def make_optimizer(learner: nn.Module, options: Optimizer) -> torch.optim.Optimizer:

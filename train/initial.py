@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train import checkpoints, runs
+from vsumdata.train import runs
+from vsumdata.train.methods import METHODS
 from vsumdata.train.runs import Info
 
 
@@ -20,9 +21,10 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
     """
     path = Path(path)
     there = runs.read_info(path)
-    if there.settings.method != info.settings.method:
-        raise UsageError(f"--init {path} is a run of {there.settings.method}, not of {info.settings.method}")
-    tensors, _ = checkpoints.read(weights_of(path), there.digest)
+    theirs_is, ours_is = there.settings.method, info.settings.method
+    if METHODS[theirs_is].model != METHODS[ours_is].model:
+        raise UsageError(f"--init {path} is a run of {theirs_is}, not of {ours_is}")
+    _, tensors, _ = runs.weights(path, there)
     theirs = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     check_same_model(theirs, info, there, path)
     ours = model.state_dict()
@@ -32,7 +34,7 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
     if not any(ours[name].dim() > 1 for name in ours.keys() - set(fresh)):
         raise UsageError(f"--init {path}: all of its weights depend on the features' size, so none can be taken over")
     model.load_state_dict({name: theirs[name] for name in ours.keys() - set(fresh)}, strict=False)
-    notes = [f"begins with the weights of {path}"]
+    notes = [f"begins with the weights of {path}" + (f", a run of {theirs_is}" if theirs_is != ours_is else "")]
     if fresh:
         sizes = f"{size(there)} there, {size(info)} here"
         notes.append(
@@ -45,12 +47,14 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
 
 def check_same_model(theirs: dict[str, Tensor], info: Info, there: Info, path: Path) -> None:
     """With features of the size that they had there, our settings must make the model that they have there."""
+    sized = info.model_copy(update={"frame_dim": there.frame_dim, "text_dim": there.text_dim})
     with torch.random.fork_rng():
-        model = runs.build(info.model_copy(update={"frame_dim": there.frame_dim, "text_dim": there.text_dim}))
+        model = runs.build(runs.without_downloads(sized))
     ours = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if ours == {name: tensor.shape for name, tensor in theirs.items()}:
-        return
     theirs_is, ours_is = (each.settings.model.model_dump(mode="json") for each in (there, info))
+    same_weights = theirs_is.get("weights") == ours_is.get("weights")  # which a run says of itself
+    if same_weights and ours == {name: tensor.shape for name, tensor in theirs.items()}:
+        return
     why = runs.difference(theirs_is, ours_is, "model") or "its code is another version"
     raise UsageError(f"--init {path} is another model: {why}; --set the same")
 
@@ -61,10 +65,3 @@ def layer_of(name: str) -> str:
 
 def size(info: Info) -> str:
     return f"{info.frame_dim} (text {info.text_dim or 'none'})"
-
-
-def weights_of(path: Path) -> Path:
-    found = next((path / name for name in (runs.BEST, runs.LAST) if (path / name).exists()), None)
-    if found is None:
-        raise UsageError(f"--init {path} has no weights yet")
-    return found

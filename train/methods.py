@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vsumdata.pipeline.errors import UsageError
+
 Values = Mapping[str, Any]
 
 
@@ -95,13 +97,14 @@ VASNET: Values = {"optimizer": adam(5e-5, 1e-5), "batch_size": 1, "epochs": 300}
 PGLSUM: Values = {"optimizer": adam(5e-5, 1e-5), "batch_size": 40, "epochs": 200, "clip_norm": 5.0}
 CSTA: Values = {"optimizer": adam(1e-3, 1e-7), "batch_size": 1, "epochs": 100}
 DSNET: Values = {"optimizer": adam(5e-5, 1e-5), "batch_size": 1, "epochs": 300}
+VSLSTM: Values = {"optimizer": adam(1e-3), "batch_size": 10, "epochs": 100}  # [C] Adam and the batch; [R] the rest
 SLMODULE: Values = {"optimizer": {"name": "sgd", "lr": 0.05}, "batch_size": 32, "epochs": 50}  # epochs and batch [R]
 MRHISUM: Values = {"optimizer": adam(5e-5, 1e-4), "batch_size": 256, "epochs": 200}  # MR.HiSum's code, for all it has
 MLP: Values = {"optimizer": adam(1e-3), "batch_size": 32, "epochs": 50}  # [R]
 FEW_VIDEOS: Values = {"batch_size": 4}
 
 REGRESSION = "vsumdata.train.objectives:Regression"
-METHODS: Mapping[str, Method] = {
+SUPERVISED: Mapping[str, Method] = {
     "mlp": Method(
         model="vsumdata.train.models.mlp:MLP",
         objective=REGRESSION,
@@ -125,6 +128,19 @@ METHODS: Mapping[str, Method] = {
             "summe": {"batch_size": 20},
             "mrhisum": {**MRHISUM, "schedule": exponential(0.97)},
         },
+    ),
+    "msva": Method(
+        model="vsumdata.train.models.msva:MSVA",
+        objective=REGRESSION,
+        presets={"default": {**VASNET, "objective": {"target": "min-max"}}, "tvsum": {}},
+    ),
+    "vslstm": Method(
+        model="vsumdata.train.models.vslstm:VsLSTM", objective=REGRESSION, presets={"default": VSLSTM, "tvsum": {}}
+    ),
+    "dpplstm": Method(
+        model="vsumdata.train.models.vslstm:DppLSTM",
+        objective="vsumdata.train.objectives:DppRegression",
+        presets={"default": VSLSTM, "tvsum": {}},
     ),
     "csta": Method(
         model="vsumdata.train.models.csta:CSTA", objective=REGRESSION, presets={"default": CSTA, "tvsum": {}}
@@ -152,3 +168,39 @@ METHODS: Mapping[str, Method] = {
         presets={"default": SLMODULE, "mrhisum": {"batch_size": 256, "epochs": 200}},
     ),
 }
+
+# Pre-training without labels, METHODS.md §2 and §3: any summarizer, with its own model and optimizer.
+PRETRAINING = {"visp": "vsumdata.train.visp:ViSP", "csum": "vsumdata.train.csum:CSUM"}
+OWN: Mapping[str, Values] = {
+    "visp": {"batch_size": 32, "epochs": 200, "objective": {}},  # [P]
+    "csum": {"batch_size": 8, "epochs": 100, "objective": {}},  # [R]
+}
+USUAL_BACKBONE = {"visp": "csta", "csum": "vasnet"}
+OF_THE_BACKBONE = ("model", "optimizer", "schedule", "clip_norm")
+
+
+def pretraining(name: str, backbone: Method) -> Method:
+    presets = {
+        preset: {key: value for key, value in values.items() if key in OF_THE_BACKBONE}
+        for preset, values in backbone.presets.items()
+    }
+    presets["default"] |= OWN[name]
+    return Method(model=backbone.model, objective=PRETRAINING[name], presets=presets, reads_text=backbone.reads_text)
+
+
+METHODS: Mapping[str, Method] = {
+    **SUPERVISED,
+    **{f"{name}+{each}": pretraining(name, SUPERVISED[each]) for name in PRETRAINING for each in SUPERVISED},
+}
+
+
+def method_of(word: str, backbone: str | None) -> str:
+    """The name in METHODS of what `vsumdata train WORD --backbone BACKBONE` asks for.
+
+    Raises UsageError for a backbone of what has none; whether the names are known is left to `settings_of`.
+    """
+    if word in PRETRAINING:
+        return f"{word}+{backbone or USUAL_BACKBONE[word]}"
+    if backbone is not None:
+        raise UsageError(f"--backbone {backbone}: only {' and '.join(PRETRAINING)} have one; {word} is a summarizer")
+    return word

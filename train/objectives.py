@@ -21,6 +21,7 @@ from vsumdata.train import losses
 from vsumdata.train.boxes import centerness_label, reach_label
 from vsumdata.train.losses import FocalForm
 from vsumdata.train.losses_contrastive import FIRST_SCALE, Empty, Modality, inter, intra
+from vsumdata.train.losses_dpp import dpp
 from vsumdata.train.models import hiersum
 from vsumdata.train.models.summarizer import Boxes, Scores
 from vsumdata.train.models.text import TextKind
@@ -144,13 +145,37 @@ class Regression(nn.Module):
         self.options = options
 
     def forward(self, model: nn.Module, batch: Batch, step: int) -> Parts:
-        scores: Scores = model(batch)
+        return total(*self.compare(model(batch), batch))
+
+    def compare(self, scores: Scores, batch: Batch) -> tuple[Parts, dict[str, float], Parts]:
+        """The parts of the loss, their weights, and what is counted."""
         target, mask = known(batch.gt_score, batch.score_mask, batch.frame_mask)
         if self.options.target == "min-max":
             target, mask = stretched(target, mask)
         error = losses.squared_error(scores.frame_logit, target, mask)
         left_out = (~mask.any(1)).sum()
-        return total({"mse": losses.video_mean(error, mask)}, {}, {"left_out": left_out})
+        return {"mse": losses.video_mean(error, mask)}, {}, {"left_out": left_out}
+
+
+class DppRegressionOptions(RegressionOptions):
+    w_dpp: float = Field(0.01, ge=0, description="of how unlikely the summary is as a set; about as large as the error")
+
+
+class DppRegression(Regression):
+    """dppLSTM: the error of `Regression` + w_dpp·(−log P(summary)), P by the model's frame_kernel."""
+
+    Options: ClassVar[type[RegressionOptions]] = DppRegressionOptions
+
+    def __init__(self, options: DppRegressionOptions) -> None:
+        super().__init__(options)
+        self.w_dpp = options.w_dpp
+
+    def compare(self, scores: Scores, batch: Batch) -> tuple[Parts, dict[str, float], Parts]:
+        parts, _, counts = super().compare(scores, batch)
+        assert scores.frame_kernel is not None, "this objective needs a model with a kernel"
+        summary, mask = known(batch.gt_summary, batch.summary_mask, batch.frame_mask)
+        parts["dpp"] = dpp(scores.frame_logit, scores.frame_kernel, summary, mask)
+        return parts, {"dpp": self.w_dpp}, counts
 
 
 class ProposalsOptions(BaseModel):

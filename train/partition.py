@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import overload
+from typing import Literal, cast, get_args, overload
 
 from vsumdata.datasets import splits
 from vsumdata.datasets.crossings import SHOWN, crossings
@@ -17,6 +17,7 @@ from vsumdata.pipeline.errors import UsageError
 
 Run = tuple[int, int]  # seed, and number of the fold from 0
 LEGACY = "legacy: selected on the test videos"
+Pool = Literal["fold", "transductive"]  # what is trained on without labels: the fold's training videos, or all videos
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,13 @@ def what_crosses(partition: Partition, videos: Sequence[Video]) -> list[str]:
         return []
     shown = "; ".join(map(str, list(found.values())[:SHOWN]))
     return [f"{len(found)} crossings between training, validation and test videos: {shown}"]
+
+
+def pool_of(word: str) -> Pool:
+    """One of the pools by its name; UsageError for any other word."""
+    if word not in (known := get_args(Pool)):
+        raise UsageError(f"--pool {word}: it is {' or '.join(known)}")
+    return cast(Pool, word)
 
 
 def restricted(fold: Fold, to: Container[str]) -> Fold:

@@ -7,7 +7,16 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from vsumdata.manifests.manifest import apply_override
 from vsumdata.pipeline.errors import UsageError
@@ -53,7 +62,9 @@ class Settings(Section):
     )
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the nested validation videos")
     select_on: str = Field(
-        "auto", description="the validation metric that picks the epoch; auto: tau where there is one"
+        "auto",
+        description="the validation metric that picks the epoch; auto: tau where there is one; the last epoch where "
+        "nothing else needs labels",
     )
     validate_every: int = Field(1, ge=1, description="epochs from one validation to the next")
     window: int = Field(1024, ge=1, description="videos held in memory at once, and as many again being read")
@@ -70,6 +81,24 @@ class Settings(Section):
             if not isinstance(options := found.get(part, {}), BaseModel):
                 found[part] = options_class(found["method"], part).model_validate(options)
         return found
+
+    @field_validator("batch_size")
+    @classmethod
+    def _enough_to_contrast(cls, batch_size: int, others: ValidationInfo) -> int:
+        least = least_batch(others.data.get("objective"))
+        if batch_size < least:
+            raise ValueError(f"{batch_size} is too small: the objective contrasts videos of a batch, at least {least}")
+        return batch_size
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether the objective learns from labels."""
+        return needs_targets(self.objective)
+
+    @property
+    def validates(self) -> bool:
+        """Whether labels choose the epoch: for an objective without labels only if that is asked for."""
+        return self.needs_targets or self.select_on != "auto"
 
 
 def settings_of(method: str, preset: str = "default", sets: Sequence[str] = ()) -> Settings:
@@ -97,6 +126,15 @@ def settings_of(method: str, preset: str = "default", sets: Sequence[str] = ()) 
     if problems:
         raise UsageError("; ".join(problems))
     return found
+
+
+def least_batch(objective: BaseModel | None) -> int:
+    """The fewest videos that these options of an objective can do with in a step."""
+    return 1 if needs_targets(objective) else getattr(objective, "least_batch", 1)
+
+
+def needs_targets(objective: BaseModel | None) -> bool:
+    return getattr(objective, "needs_targets", True)
 
 
 def class_of(method: str, part: Literal["model", "objective"] | str) -> Any:

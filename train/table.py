@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsumdata.pipeline.errors import UsageError
+from vsumdata.train import published
+from vsumdata.train.published import PaperTable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -22,6 +24,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 SIGNIFICANT = 0.05
+PUBLISHED = "as published, each under its own paper's protocol; not measured here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ class Table:
     baseline: str
     rows: Sequence[Row]
     remarks: Sequence[str] = field(default=())  # on the table as a whole
+    published: Sequence[PaperTable] = field(default=())  # of the same data set, drawn as a second table
 
     @property
     def caption(self) -> str:
@@ -109,18 +113,32 @@ def terminal(table: Table) -> Group:
     from rich.markup import escape
     from rich.table import Table as RichTable
 
-    drawn = RichTable(*map(escape, table.headings()), box=None, pad_edge=False)
-    for line in table.cells():
-        drawn.add_row(*map(escape, line))
-    return Group(escape(table.caption), drawn, *map(escape, [table.legend, *table.notes()]))
+    def drawn(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> RichTable:
+        found = RichTable(*map(escape, headings), box=None, pad_edge=False)
+        for line in cells:
+            found.add_row(*map(escape, line))
+        return found
+
+    parts: list[str | RichTable] = [escape(table.caption), drawn(table.headings(), table.cells())]
+    parts += map(escape, [table.legend, *table.notes()])
+    if theirs := table.published:
+        parts += ["", f"{table.data}: {PUBLISHED}", drawn(published.headings(theirs), published.cells(theirs))]
+        parts += map(escape, published.notes(theirs))
+    return Group(*parts)
 
 
 def markdown(table: Table) -> str:
-    headings = table.headings()
+    text = _markdown(f"**{table.caption}**; {table.legend}", table.headings(), table.cells(), table.notes())
+    if theirs := table.published:
+        title = f"**{table.data}**: {PUBLISHED}"
+        text += "\n" + _markdown(title, published.headings(theirs), published.cells(theirs), published.notes(theirs))
+    return text
+
+
+def _markdown(title: str, headings: Sequence[str], cells: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
     rule = ["---", *["---:"] * (len(headings) - 1)]
-    lines = ["| " + " | ".join(line) + " |" for line in [headings, rule, *table.cells()]]
-    notes = [f"- {note}" for note in table.notes()]
-    return "\n".join([f"**{table.caption}**; {table.legend}", "", *lines, *([""] if notes else []), *notes]) + "\n"
+    lines = ["| " + " | ".join(line) + " |" for line in [headings, rule, *cells]]
+    return "\n".join([title, "", *lines, *([""] if notes else []), *(f"- {note}" for note in notes)]) + "\n"
 
 
 def as_csv(table: Table) -> str:
@@ -138,7 +156,10 @@ def as_csv(table: Table) -> str:
 
 
 def as_json(table: Table) -> str:
-    """The contract's form: {protocol, split, seeds, rows}; null where nothing could be measured."""
+    """The contract's form: {protocol, split, seeds, rows}, and `published` where papers have numbers of this data set.
+
+    Null where nothing could be measured.
+    """
     rows = [
         {
             "method": row.method,
@@ -151,8 +172,10 @@ def as_json(table: Table) -> str:
         }
         for row in table.rows
     ]
-    made_by = {"protocol": table.protocol, "split": table.split, "seeds": table.seeds}
-    return json.dumps({**made_by, "rows": rows}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    found: dict[str, Any] = {"protocol": table.protocol, "split": table.split, "seeds": table.seeds, "rows": rows}
+    if table.published:
+        found["published"] = published.records(table.published)
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def significance(row: Row, baseline: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,26 +11,33 @@ from rich.console import Console
 from torch import nn
 
 from vsumdata.datasets.protocol import Protocol
-from vsumdata.datasets.video import Video
+from vsumdata.datasets.video import Video, collate
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.pipeline.status import versions
-from vsumdata.train import checkpoints, partition, runs, targets
+from vsumdata.train import checkpoints, runs
 from vsumdata.train.batches import Batches, read
 from vsumdata.train.checkpoints import Position
 from vsumdata.train.fit import Fit, Learner, Team
 from vsumdata.train.initial import start_from
 from vsumdata.train.journal import Display, Journal
-from vsumdata.train.methods import METHODS, REGRESSION
+from vsumdata.train.methods import METHODS
 from vsumdata.train.partition import ids_of
-from vsumdata.train.predict import TEXT_FEATURES, fitting
+from vsumdata.train.preparation import (
+    notes_of_seen,
+    pool_notes,
+    rate_note,
+    rule_of,
+    sizes,
+    usable,
+    with_targets,
+    without_targets,
+)
 from vsumdata.train.runs import LAST, Info, Origin, Trained
-from vsumdata.train.settings import Settings, class_of, settings_of
+from vsumdata.train.settings import Settings, class_of, least_batch, settings_of
 from vsumdata.train.stopping import deterministic, stoppable
-from vsumdata.train.targets import Rule
 from vsumdata.train.training_data import Data, Wanted, open_data
+from vsumdata.train.unlabelled import Unlabelled
 from vsumdata.train.validation import Validation
-
-LOOKED_AT = 256  # videos by which the rate of positives is judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,51 +110,62 @@ def fit_fold(
 
 def job_of(request: TrainRequest) -> Job:
     settings = settings_of(request.method, request.preset, request.sets)
-    job = prepared(settings, open_data(request.data, settings.seed), Path(request.out), request.init)
+    data = open_data(replace(request.data, labelled=settings.needs_targets), settings.seed)
+    job = prepared(settings, data, Path(request.out), request.init, request.workers)
     return replace(job, tensorboard=request.tensorboard)
 
 
-def prepared(settings: Settings, data: Data, out: Path, init: str | None) -> Job:
+def prepared(settings: Settings, data: Data, out: Path, init: str | None, workers: int = 1) -> Job:
     """Check the data and make the model; the same on every worker, and nothing is written."""
-    rule = rule_of(settings, data)
-    train, notes = (data.train, []) if data.checked else usable(data.train, rule)
+    rule = rule_of(settings, data) if settings.needs_targets else None
+    train, notes = (data.train, []) if data.checked or rule is None else usable(data.train, rule)
+    val = data.val if settings.validates else ()
     frame_dim, text_dim = sizes(train, METHODS[settings.method].reads_text)
     if METHODS[settings.method].reads_text and not text_dim:
         notes.append("the videos have no text: trained on frames alone")
-    if both := set(ids_of(train)) & {*ids_of(data.val), *data.origin.test}:
-        raise UsageError(f"{min(both)} is to be trained on and held out as well; use another split")
+    check_held_out(settings, data, train, val)
     info = Info(
         settings=settings,
         protocol=data.protocol.name,
         origin=data.origin,
         train=tuple(ids_of(train)),
-        val=tuple(ids_of(data.val)),
+        val=tuple(ids_of(val)),
         frame_dim=frame_dim,
         text_dim=text_dim,
         init=init,
+        before=runs.read_info(Path(init)).seen if init else (),
         device=str(device()),
         versions=versions(),
     )
-    torch.manual_seed(settings.seed)
-    model = runs.build(info)
-    if init:
-        notes += start_from(model, info, init)
-    if getattr(settings.model, "weights", None) == "none":
-        notes.append("weights: none")
     batches = Batches(
         train,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        prepare=with_targets(info, rule),
+        prepare=with_targets(info, rule) if rule else without_targets(info),
         window=settings.window,
+        least=least_batch(settings.objective) * workers,
     )
+    notes += rate_note(settings.method, batches) if rule else pool_notes(info, batches, workers)
+    torch.manual_seed(settings.seed)
+    model = runs.build(runs.without_downloads(info) if init else info)
+    begun = [*start_from(model, info, init), *notes_of_seen(info)] if init else []
+    if getattr(settings.model, "weights", None) == "none":
+        notes.append("weights: none")
     return Job(
         out=out,
-        info=info.model_copy(update={"notes": (*data.notes, *notes, *rate_note(settings.method, batches))}),
+        info=info.model_copy(update={"notes": (*data.notes, *begun, *notes)}),
         model=model,
         train=batches,
-        validation=Validation(data.val, data.protocol, settings.select_on) if len(data.val) else None,
+        validation=Validation(val, data.protocol, settings.select_on) if len(val) else None,
     )
+
+
+def check_held_out(settings: Settings, data: Data, train: Sequence[Video], val: Sequence[Video]) -> None:
+    """UsageError where a video is to be trained on and held out, unless it is seen without labels and that is said."""
+    if data.origin.pool == "transductive" and not settings.needs_targets:
+        return
+    if both := set(ids_of(train)) & {*ids_of(val), *data.origin.test}:
+        raise UsageError(f"{min(both)} is to be trained on and held out as well; use another split")
 
 
 def enter(job: Job, console: Console | None) -> bool:
@@ -172,8 +190,7 @@ def run(job: Job, console: Console | None, team: Team | None = None) -> None:
     """The loop, in this process."""
     team = team or Team(device=device())
     with deterministic(), stoppable() as stop:
-        learner = Learner(job.model, class_of(job.info.settings.method, "objective")(job.info.settings.objective))
-        fit = Fit(job.out, job.info, learner, job.train, job.validation, team)
+        fit = Fit(job.out, job.info, learner_of(job), job.train, job.validation, team)
         with (
             Display(console, job.info.settings.epochs, len(job.train)) as display,
             Journal(
@@ -183,63 +200,16 @@ def run(job: Job, console: Console | None, team: Team | None = None) -> None:
             fit.run(journal, stop)
 
 
+def learner_of(job: Job) -> Learner:
+    """The model and its objective, with the networks that this may have beside it."""
+    info = job.info
+    objective = class_of(info.settings.method, "objective")(info.settings.objective)
+    if isinstance(objective, Unlabelled):
+        torch.manual_seed(info.settings.seed + 1)  # else a second network would have the model's own weights
+        first = job.train.prepare(read(job.train.videos, [0])[0])
+        objective.attach(job.model, lambda: runs.build(info), collate([first]))
+    return Learner(job.model, objective)
+
+
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def rule_of(settings: Settings, data: Data) -> Rule:
-    if settings.labels != "auto":
-        return settings.labels
-    if data.origin.data_set:
-        return targets.default_rule(data.origin.data_set)
-    return "given" if any(video.gt_score is not None for video in data.train[:1]) else "replay"
-
-
-def usable(videos: Sequence[Video], rule: Rule) -> tuple[Sequence[Video], list[str]]:
-    """Those that have something to be trained towards, and what to say of the others."""
-    reasons = {video.video_id: targets.lacks_target(video, rule) for video in videos}
-    found = partition.pick(videos, [video_id for video_id, why in reasons.items() if why is None])
-    said = [f"{video_id}: {why}" for video_id, why in reasons.items() if why]
-    if not found:
-        first = f"; {said[0]}" if said else ""
-        raise UsageError(f"none of the {len(videos)} training videos has a target of the kind labels={rule}{first}")
-    return found, [f"{len(said)} videos without a target are left out; {said[0]}"] if said else []
-
-
-def sizes(videos: Sequence[Video], reads_text: bool) -> tuple[int, int | None]:
-    """Components of a frame's feature, and of a text's where any video has a text."""
-    frame_dim = int(videos[0].frame_feature.shape[1])
-    if not frame_dim:
-        raise UsageError(f"{videos[0].video_id} has no features; give --features ROOT")
-    for video in videos if reads_text else ():
-        for name in TEXT_FEATURES:
-            value = getattr(video, name)
-            if value is not None and value.size:
-                return frame_dim, int(value.shape[-1])
-    return frame_dim, None
-
-
-def with_targets(info: Info, rule: Rule) -> Callable[[Video], Video]:
-    """Check a video and give it its targets; one of a root that has none is trained with its text alone."""
-
-    def prepare(video: Video) -> Video:
-        video = fitting(video, info)
-        if targets.lacks_target(video, rule):
-            return replace(video, gt_score=None, gt_summary=None, sentence_label=None)
-        return targets.with_targets(video, rule)
-
-    return prepare
-
-
-def rate_note(method: str, train: Batches) -> list[str]:
-    """What to say where nothing, or nearly all, is labelled as summary; UsageError where nothing has a target."""
-    videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
-    if not any(video.gt_score is not None for video in videos):
-        raise UsageError(f"none of the training videos has a target ({videos[0].video_id} and others): see labels")
-    rate = targets.positive_rate(videos)
-    if METHODS[method].objective == REGRESSION:
-        return []
-    if rate == 0:
-        return ["no frame of the training videos is labelled as summary: classification learns nothing from them"]
-    warning = targets.rate_warning(rate)
-    return [warning] if warning else []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vsumdata.datasets.join import names
@@ -18,27 +20,36 @@ from vsumdata.train.baselines import Trial
 from vsumdata.train.bench_data import BenchData
 from vsumdata.train.measure import Found
 from vsumdata.train.methods import METHODS
-from vsumdata.train.partition import Run
+from vsumdata.train.partition import Pool, Run
 from vsumdata.train.predict import Prediction, predict
 from vsumdata.train.runs import Info, Origin, Trained
-from vsumdata.train.settings import Settings, class_of
+from vsumdata.train.settings import Settings, class_of, least_batch
 from vsumdata.train.targets import Rule
 from vsumdata.train.train import fit_fold
 from vsumdata.train.training_data import features_of
 
+# One after the other, each begins with the weights of the one before; what the last one learnt is measured.
+Stages = tuple[Settings, ...]
+PRE_TRAINING = "pre-training"
+NUM_VIDEOS = re.compile(r"\b\d+(?= (?:\w+ )?videos\b)")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bench:
-    """What the runs of a table have in common; `keep` is the folder that keeps them, `init` a run to begin with."""
+    """What the runs of a table have in common; `keep` is the folder that keeps them, `init` a run to begin with.
+
+    `pool` says which videos are learnt from without labels.
+    """
 
     data: BenchData
     rules: Protocol
     keep: str | None = None
     init: str | None = None
+    pool: Pool = "fold"
 
 
-def add_rows(settings: Mapping[str, Settings], bench: Bench, found: Found) -> list[str]:
-    """Train and measure each method of `settings`; returns what the table has to say of them all.
+def add_rows(methods: Mapping[str, Stages], bench: Bench, found: Found) -> list[str]:
+    """Train and measure each of `methods`; returns what the table has to say of them all.
 
     A method that cannot learn from this data has no row, and `found` says why.
     """
@@ -48,34 +59,74 @@ def add_rows(settings: Mapping[str, Settings], bench: Bench, found: Found) -> li
         remarks.append("legacy: trained methods chose their epoch on the test videos, so their numbers are too good")
     if bench.init:
         check_unseen(bench.init, data)
-    usable = {rule: teachable(data, rule) for rule in {rule_of(its, data) for its in settings.values()}}
-    ready: dict[str, set[str]] = {}
-    for method, its in settings.items():
-        ids, why = usable[rule_of(its, data)]
-        if reason := hindrance(data, ids, why):
+    rules = {rule_of(its, data) for stages in methods.values() for its in stages}
+    usable = {rule: teachable(data, rule) for rule in rules}
+    ready: list[str] = []
+    for method, stages in methods.items():
+        reasons = [hindrance(its, bench, *usable[rule_of(its, data)]) for its in stages]
+        if reason := next(filter(None, reasons), None):
             found.leave_out(method, f"no row: {reason}")
             continue
-        # Weights that cannot be had are an error now, not after the other methods' hours.
-        class_of(method, "model")(its.model, partition.pick(data.pool, ids)[0].frame_feature.shape[1])
-        ready[method] = ids
+        for its in stages:
+            # Weights that cannot be had are an error now, not after the other methods' hours.
+            ids, _ = usable[rule_of(its, data)]
+            class_of(its.method, "model")(its.model, partition.pick(data.pool, ids)[0].frame_feature.shape[1])
+        ready.append(method)
     with kept(bench.keep) as folder:
-        for method, ids in ready.items():
-            remarks += add_method(settings[method], bench, ids, found, folder / method)
+        for method in ready:
+            each = [(its, usable[rule_of(its, data)][0]) for its in methods[method]]
+            remarks += add_method(method, each, bench, found, folder / method)
     return remarks
 
 
-def add_method(settings: Settings, bench: Bench, usable: set[str], found: Found, folder: Path) -> list[str]:
-    """Measure the runs of one method on their own test videos; returns what to say of it."""
-    notes: list[str] = []
+def add_method(
+    method: str, stages: Sequence[tuple[Settings, set[str]]], bench: Bench, found: Found, folder: Path
+) -> list[str]:
+    """Measure the runs of one method on their own test videos; returns what to say of it.
+
+    Each stage comes with the ids of the videos that it can learn from.
+    """
+    said: dict[str, list[str]] = {its.method: [] for its, _ in stages}
     for run, fold in bench.data.partition.runs:
-        trained = train_fold(settings, bench, fold, usable, run, folder)
+        trained: Trained | None = None
+        for settings, usable in stages:
+            is_last = settings is stages[-1][0]
+            before = trained
+            begun = replace(bench, init=str(before.path)) if before else bench
+            trained = train_fold(settings, begun, fold, usable, run, folder if is_last else folder / PRE_TRAINING)
+            notes = what_to_say(trained)
+            said[settings.method] += [_without_path(note, before) for note in notes]
+        assert trained is not None, "a method has a stage"
         answers = predict(trained, partition.pick(bench.data.videos, fold.test))
-        if not add_answers(settings.method, answers, bench.rules, found, run):
+        if not add_answers(method, answers, bench.rules, found, run):
             return []
-        notes += [*choices(trained), *trained.info.notes]
-        if not trained.info.val:
-            notes.append(f"{fold.label}: too few training videos to select by, the last epoch counts")
-    return [f"{settings.method}: {'; '.join(dict.fromkeys(notes))}"]
+    lines = ["; ".join(once(notes)) for notes in said.values()]
+    return [f"{method}: {f'; then {stages[-1][0].method}: '.join(lines)}"]
+
+
+def what_to_say(trained: Trained) -> list[str]:
+    notes = [*choices(trained), *trained.info.notes]
+    if trained.settings.needs_targets and not trained.info.val:
+        notes.append(f"{trained.info.origin.split}: too few training videos to select by, the last epoch counts")
+    return notes
+
+
+def once(notes: Iterable[str]) -> list[str]:
+    """Each note once; of those that differ in a number of videos alone, as by fold, one with the range."""
+    numbers: dict[tuple[str, ...], list[list[int]]] = {}
+    for note in notes:
+        numbers.setdefault(tuple(NUM_VIDEOS.split(note)), []).append([int(n) for n in NUM_VIDEOS.findall(note)])
+    found = []
+    for words, alike in numbers.items():
+        ranges = [(min(each), max(each)) for each in zip(*alike, strict=True)]
+        between = [str(low) if low == high else f"{low} to {high}" for low, high in ranges]
+        found.append("".join(a + b for a, b in itertools.zip_longest(words, between, fillvalue="")))
+    return found
+
+
+def _without_path(note: str, before: Trained | None) -> str:
+    """`note` for all folds alike, each of which begins with a run of its own."""
+    return note.replace(str(before.path), f"its {PRE_TRAINING}") if before else note
 
 
 def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> bool:
@@ -92,37 +143,46 @@ def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, fou
 def train_fold(settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path) -> Trained:
     """The run of one seed and fold; one that `folder` has already goes on, or is read if it is complete."""
     seed, number = run
-    data, ours = bench.data, partition.restricted(fold, usable)
+    data, test, place = bench.data, fold.test, f"fold-{number + 1}"
+    ours, pool = partition.restricted(fold, usable), "fold" if settings.needs_targets else bench.pool
+    if pool == "transductive":
+        ours = replace(ours, train=tuple(each for each in partition.ids_of(data.pool) if each in usable))
+        if not settings.validates:  # the same run for every fold
+            ours, test, place = Fold(ours.train, (), (), "all videos"), (), "all"
     origin = Origin(
         data_set=data.on,
         path=data.path,
         features_root=data.features,
         features=features_of(data.root) if data.root else None,
-        split=fold.label,
-        test=() if fold.legacy else fold.test,  # legacy selects on them: they are not held out
+        split=ours.label,
+        test=() if fold.legacy else test,  # legacy selects on them: they are not held out
+        pool=pool,
     )
     return fit_fold(
         settings.model_copy(update={"seed": seed}),
         partition.pick(data.pool, ours.train),
         partition.pick(data.pool, ours.val),
         bench.rules,
-        folder / f"seed-{seed}" / f"fold-{number + 1}",
+        folder / f"seed-{seed}" / place,
         init=bench.init,
         origin=origin,
         checked=True,
     )
 
 
-def rule_of(settings: Settings, data: BenchData) -> Rule:
+def rule_of(settings: Settings, data: BenchData) -> Rule | None:
+    """What the method is trained towards; None if towards nothing."""
+    if not settings.needs_targets:
+        return None
     return targets.default_rule(data.on) if settings.labels == "auto" else settings.labels
 
 
-def teachable(data: BenchData, rule: Rule) -> tuple[set[str], str | None]:
+def teachable(data: BenchData, rule: Rule | None) -> tuple[set[str], str | None]:
     """Ids of the videos with frame features and something to be trained towards; what the first other one lacks."""
     usable: set[str] = set()
     why = None
     for video in data.pool:
-        reason = targets.lacks_target(video, rule)
+        reason = targets.lacks_target(video, rule) if rule else None
         if not video.frame_feature.shape[1]:
             reason = "no frame features; --features ROOT joins some"
         if reason is None:
@@ -132,15 +192,19 @@ def teachable(data: BenchData, rule: Rule) -> tuple[set[str], str | None]:
     return usable, why
 
 
-def hindrance(data: BenchData, usable: set[str], why: str | None) -> str | None:
-    """Why there is a fold without a video to train on; None if there is not."""
-    for _, fold in data.partition.runs:
+def hindrance(settings: Settings, bench: Bench, usable: set[str], why: str | None) -> str | None:
+    """Why there is a fold with too few videos to train on; None if there is not."""
+    least = least_batch(settings.objective)
+    for _, fold in bench.data.partition.runs:
         if not fold.train:
             return f"{fold.label} has no training videos"
         if usable.isdisjoint(fold.train):
             return (
                 f"{fold.label}: none of {len(fold.train)} training videos can be learnt from{f'; {why}' if why else ''}"
             )
+        pool = usable if bench.pool == "transductive" else usable.intersection(fold.train)
+        if len(pool) < least:
+            return f"{fold.label}: {len(pool)} training videos, and {settings.method} contrasts at least {least}"
     return None
 
 
@@ -161,27 +225,35 @@ def choices(trained: Trained) -> list[str]:
 
 
 def check_unseen(init: str, data: BenchData) -> None:
-    """Raise UsageError where the run to begin with was trained or selected on a video that is tested."""
+    """Raise UsageError where the run to begin with was trained or selected on a video that is tested.
+
+    One of this data set that saw no labels may have been: what begins with it says so, as transductive.
+    """
+    info = runs.read_info(Path(init))
     tested = partition.pick(data.videos, data.partition.tested)
-    seen = seen_by(runs.read_info(Path(init)), data.on, tested)
-    if seen:
+    seen = seen_by(info, data.on, tested)
+    if seen and (info.settings.needs_targets or info.origin.data_set != data.on):
         raise UsageError(
             f"--init {init} was trained on {len(seen)} of the {len(tested)} test videos (first: {min(seen)}); "
             "pre-train without them"
         )
 
 
-def seen_by(info: Info, data_set: str, videos: Sequence[Video]) -> set[str]:
-    """Ids of those of `videos`, of `data_set`, that a run was trained or selected on.
+def seen_by(info: Info, data_set: str, videos: Sequence[Video], unlabelled: bool = True) -> set[str]:
+    """Ids of those of `videos`, of `data_set`, that a run, or one that it began with, was trained or selected on.
+
+    With `unlabelled` also those that were seen without their labels alone.
 
     Ids like `video_1` mean something within one data set only; a root of ours names its videos as YouTube does.
     """
-    theirs = {*info.train, *info.val}
-    if info.origin.data_set == data_set:
-        return theirs.intersection(partition.ids_of(videos))
-    if info.origin.data_set != "shards":
-        return set()
-    return {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
+    found: set[str] = set()
+    for each in info.seen:
+        theirs = set(each.video_ids) if each.labelled or unlabelled else set()
+        if each.data_set == data_set:
+            found |= theirs.intersection(partition.ids_of(videos))
+        elif each.data_set == "shards":
+            found |= {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
+    return found
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import partition
 from vsumdata.train.benchmark import DATASETS, NEEDS_NO_FILE, data_set
+from vsumdata.train.partition import Pool
 from vsumdata.train.runs import Origin
 
 
@@ -40,10 +41,14 @@ class Wanted:
     features: str | None = None  # a root of ours whose features replace the data set's own
     split: str | None = None
     fold: int = 1
+    labelled: bool = True  # whether a training video needs a target
+    pool: Pool = "fold"
 
 
 def open_data(wanted: Wanted, seed: int) -> Data:
     """Raises UsageError where there is nothing to train on, or one of the options has no meaning."""
+    if wanted.pool != "fold" and wanted.labelled:
+        raise UsageError(f"--pool {wanted.pool}: it trains on test videos, which is for training without labels alone")
     name, colon, path = wanted.data.partition(":")
     if name in DATASETS and not colon and name not in NEEDS_NO_FILE and not Path(name).exists():
         raise UsageError(f"--data {name} needs its file or folder: --data {name}:PATH")
@@ -58,25 +63,37 @@ def open_data(wanted: Wanted, seed: int) -> Data:
 
 
 def open_root(wanted: Wanted, root: str, seed: int) -> Data:
-    """The train and val parts of a root; of these the videos that have a replay score."""
+    """The train and val parts of a root; where labels are needed, of these the videos that have a replay score."""
     shards = open_shards(root)
     index = Store(root).latest(shards.table, shards.fingerprint, columns=["split", "task", "replay_score"])
     ids = index["video_id"].to_pylist()
     part, task = (dict(zip(ids, index[name].to_pylist(), strict=True)) for name in ("split", "task"))
     has_score = dict(zip(ids, index["replay_score"].is_valid().to_pylist(), strict=True))
     there = [v for v in shards.video_ids if has_score[v]]
-    lost = len(shards) - len(there)
+    lost = len(shards) - len(there) if wanted.labelled else 0
     notes = [f"{lost} of {len(shards)} videos have no replay score and are left out"] if lost else []
     train, val, test = (tuple(v for v in there if part[v] == name) for name in ("train", "val", "test"))
-    fold = Fold(train, val, test, "the root's own")
+    tasks = {v: task[v] for v in shards.video_ids if task[v]}
+    fold, more = with_validation(Fold(train, val, test, "the root's own"), tasks, seed)
+    if not wanted.labelled:  # the same videos choose the epoch as with labels, so those without one only add
+        held_out = {tasks.get(v) for v in (*fold.val, *fold.test)} - {None}
+        bare = (v for v in shards.video_ids if part[v] == "train" and not has_score[v] and task[v] not in held_out)
+        fold = replace(fold, train=(*fold.train, *bare))
     if not fold.train:
-        raise UsageError(f"{root}: none of its {len(shards)} videos is of the split `train` and has a replay score")
-    fold, more = with_validation(fold, {v: task[v] for v in there if task[v]}, seed)
+        condition = " and has a replay score" if wanted.labelled else ""
+        raise UsageError(f"{root}: none of its {len(shards)} videos is of the split `train`{condition}")
     return Data(
-        train=only(shards, fold.train),
+        train=shards if wanted.pool == "transductive" else only(shards, fold.train),
         val=only(shards, fold.val),
         protocol=protocol(wanted.protocol) if wanted.protocol else PROTOCOL,
-        origin=Origin(data_set="shards", path=root, features=features_of(root), split=fold.label, test=fold.test),
+        origin=Origin(
+            data_set="shards",
+            path=root,
+            features=features_of(root),
+            split=fold.label,
+            test=fold.test,
+            pool=wanted.pool,
+        ),
         notes=(*notes, *more),
         checked=True,
     )
@@ -107,7 +124,7 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
         raise UsageError(f"{wanted.data}: there are no training videos in {fold.label}")
     fold, more = with_validation(fold, groups, seed)
     return Data(
-        train=partition.pick(videos, fold.train),
+        train=videos if wanted.pool == "transductive" else partition.pick(videos, fold.train),
         val=partition.pick(videos, fold.val),
         protocol=protocol(wanted.protocol) if wanted.protocol else module.PROTOCOL,
         origin=Origin(
@@ -117,6 +134,7 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
             features=features_of(wanted.features) if wanted.features else None,
             split=fold.label,
             test=fold.test,
+            pool=wanted.pool,
         ),
         notes=(*notes, *more),
     )

@@ -1,4 +1,4 @@
-"""Ray for the tests that need it, one at a time, and where the recordings are."""
+"""Ray for the tests that need it, one at a time, a finished sample root, and where the recordings are."""
 
 from __future__ import annotations
 
@@ -24,3 +24,25 @@ def ray_session() -> Iterator[None]:
 
     with cluster(None, num_cpus=2, num_gpus=2):
         yield
+
+
+@pytest.fixture(scope="session")
+def sample_site() -> Iterator[str]:
+    """The sample's site, outside of the processes that tests start and kill."""
+    from vsumdata.datasets.sample.site import SampleSite
+
+    with SampleSite() as served:
+        yield served.address
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, sample_site: str) -> Path:
+    """The root of an uninterrupted run over the sample; made once, so whoever changes it makes a copy."""
+    from tests.sample_kit import sample_run, vsumdata
+
+    root = tmp_path_factory.mktemp("finished") / "root"
+    answer = vsumdata(*sample_run(root), site=sample_site)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "random weights" in answer.stdout
+    assert "nothing pending" in answer.stdout
+    return root

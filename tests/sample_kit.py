@@ -15,6 +15,8 @@ from vsumdata.manifests.store import Store
 PROGRAM = [sys.executable, "-c", "from vsumdata.pipeline.cli import main; main()"]
 # A small architecture: what is tested is the pipeline, not the picture model.
 SMALL_CLIP = ["--set", "features.clip.model=ViT-S-32-alt"]
+PARTS = ("train=0.5", "val=0.2", "test=0.3")  # so that each has some of the seven videos
+SPLIT = [word for part in PARTS for word in ("--set", f"features.split.{part}")]
 CHANGES_BY_THE_CLOCK = {
     "committed_at", "seconds", "attempt", "retry_after", "retrieved_at", "digest", "detail", "part",
 }  # fmt: skip
@@ -32,7 +34,7 @@ def vsumdata(*arguments: str, site: str | None = None) -> subprocess.CompletedPr
 
 
 def sample_run(root: Path) -> list[str]:
-    return ["run", "--manifest", "sample", "--stage", "crawl,asr,features", "--root", str(root), *SMALL_CLIP]
+    return ["run", "--manifest", "sample", "--stage", "crawl,asr,features", "--root", str(root), *SMALL_CLIP, *SPLIT]
 
 
 def contents(root: Path) -> dict[str, dict[str, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tests.bench_kit import value, write_root
 from tests.benchmark_files import write_bliss, write_mrhisum
 
@@ -20,7 +21,9 @@ from vsumdata.train.bench_data import open_data
 from vsumdata.train.benchmark import Request as BenchRequest
 from vsumdata.train.benchmark import bench
 from vsumdata.train.evaluation import Request, chosen, evaluate_run
+from vsumdata.train.train import TrainRequest, train
 from vsumdata.train.trained import seen_by
+from vsumdata.train.training_data import Wanted
 
 DATA = "videos=10,users=2,frames=24"
 
@@ -29,7 +32,7 @@ DATA = "videos=10,users=2,frames=24"
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of a benchmark on DATA: methods mlp and hiersum, one seed, five folds."""
     folder = tmp_path_factory.mktemp("runs")
-    sets = ("epochs=2", "model.layers=1", "model.heads=2", "optimizer.lr=0.01")
+    sets = ("epochs=2", "model.layers=1", "model.heads=2", "optimizer.lr=0.01", "model.initial=xavier")
     small = (*sets, "model.hidden=16")
     for method, settings in (("mlp", ("epochs=2",)), ("hiersum", small)):
         bench(BenchRequest(on="synthetic", data=DATA, methods=(method,), seeds=1, sets=settings, runs=str(folder)))
@@ -54,6 +57,28 @@ def test_a_run_that_knows_the_videos_is_measured_on_those_held_out(kept) -> None
     for metric in ("f1", "tau", "rho"):
         means = [value(table, "mlp", metric).mean for table in found]
         assert sum(means) / 5 == pytest.approx(value(again, "mlp", metric).mean)
+
+
+def test_what_the_run_began_with_had_seen_is_not_measured(tmp_path) -> None:
+    """Else weights of one fold would be tested on what another fold's run has learnt by heart."""
+
+    def fold(number: int, init: str | None = None) -> Path:
+        out = tmp_path / f"fold-{number}"
+        wanted = Wanted(data=f"synthetic:{DATA}", fold=number)
+        sets = ("epochs=1", "model.hidden=[4]")
+        return train(
+            TrainRequest(method="mlp", data=wanted, out=str(out), sets=sets, init=init), Console(quiet=True)
+        ).path
+
+    second = fold(2)
+    first = fold(1, init=str(second))
+    info = runs.read_info(first)
+    assert any(note.startswith("2 of 2 test videos trained") for note in info.notes)
+    with pytest.raises(UsageError, match="no test videos"):
+        evaluate_run(Request(run=str(first), on="synthetic", data=DATA))
+    third = runs.read_info(fold(3, init=str(first)))  # and so had the run before that
+    everything = {video.video_id for video in synthetic.load(DATA)}
+    assert seen_by(third, "synthetic", synthetic.load(DATA)) == everything
 
 
 def test_other_videos_are_all_measured(kept) -> None:

@@ -98,6 +98,10 @@ def test_the_rate_is_a_pure_function_of_the_step() -> None:
     assert {rate_at(step, 10, flat) for step in range(100)} == {1.0}
 
 
+def test_one_hidden_layer_is_set_like_that_of_other_models() -> None:
+    assert settings_of("mlp", sets=["model.hidden=64"]) == settings_of("mlp", sets=["model.hidden=[64]"])
+
+
 def test_optimizers_do_what_their_names_say() -> None:
     learner = torch.nn.Linear(3, 1)
     made = {name: make_optimizer(learner, Optimizer(name=name, weight_decay=0.1)) for name in ("adam", "adamw", "sgd")}  # type: ignore[arg-type]

@@ -47,6 +47,18 @@ def test_more_videos_than_are_held_at_once(tmp_path: Path, monkeypatch: pytest.M
         np.testing.assert_allclose(one.frame_score, other.frame_score, atol=1e-6)
 
 
+def test_long_videos_share_no_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen of 10,000 frames each would take dozens of gigabytes."""
+    assert list(map(len, module.batches([10_000, 600, 10_000, *[600] * 40], 32))) == [32, 9, 1, 1]
+    assert module.batches([3, 1, 2], 2) == [[1, 2], [0]]
+    found = videos(5)
+    trained = fitted(tmp_path / "run", small("hiersum"), found)
+    together = list(predict(trained, found))
+    monkeypatch.setattr(module, "PAIRS_AT_ONCE", 1)
+    for one, other in zip(predict(trained, found), together, strict=True):
+        np.testing.assert_allclose(one.frame_score, other.frame_score, atol=1e-6)
+
+
 def test_a_video_that_the_model_cannot_take_is_named(tmp_path: Path) -> None:
     found = videos(2)
     trained = fitted(tmp_path / "run", small("hiersum"), found)

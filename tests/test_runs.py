@@ -21,6 +21,8 @@ from tests.training_kit import fitted, losses, same_weights, small, videos
 from vsumdata.pipeline.errors import StorageError, UsageError
 from vsumdata.train import checkpoints, runs
 from vsumdata.train.checkpoints import Position
+from vsumdata.train.fit import Learner
+from vsumdata.train.objectives import HierSum, HierSumOptions
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,12 @@ def test_load_gives_the_best_weights_and_no_pickle_is_opened(finished: Path, mon
 def test_the_last_weights_where_nothing_was_chosen_yet(finished: Path, tmp_path: Path) -> None:
     run = copy(finished, tmp_path / "run")
     (run / "best.safetensors").unlink()
-    assert runs.load(run).position.epoch == 2
+    with pytest.raises(UsageError, match="best.safetensors is missing; delete .*last.safetensors too"):
+        runs.load(run)  # the last weights are not those that run.json's numbers are of
+    info, trained = runs.read_info(run), runs.load(finished)
+    learner = Learner(trained.model, HierSum(HierSumOptions()))
+    checkpoints.save(run / "last.safetensors", info.digest, learner, Position(step=1))
+    assert runs.load(run).position.step == 1
     (run / "last.safetensors").unlink()
     with pytest.raises(UsageError, match="has no weights yet"):
         runs.load(run)
@@ -117,6 +124,15 @@ def test_another_run_s_checkpoint_is_refused(finished: Path, tmp_path: Path) -> 
     (run / "best.safetensors").write_bytes((tmp_path / "other" / "best.safetensors").read_bytes())
     with pytest.raises(UsageError, match="belongs to another run"):
         runs.load(run)
+
+
+def test_a_later_version_with_more_settings_reads_the_checkpoints(finished: Path) -> None:
+    class Later(runs.Info):
+        another: int = 3
+
+    info = Later.model_validate_json((finished / "run.json").read_bytes())
+    assert info.digest == runs.read_info(finished).digest
+    assert info.model_copy(update={"another": 4}).digest != info.digest
 
 
 def test_a_run_that_is_no_folder(tmp_path: Path) -> None:

@@ -7,14 +7,12 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.sample_kit import assert_same, contents, leftovers, sample_run, start, vsumdata
 
-from vsumdata.datasets.sample.site import SampleSite
 from vsumdata.datasets.shards import open_shards
 from vsumdata.manifests import tables
 from vsumdata.manifests.store import Store
@@ -23,24 +21,6 @@ KILLS = 10
 DONE = {"pancakes_01", "tea-brew_02", "dressing_03", "flattyre_07", "sow-seed_08", "airplane_09", "hang-pic_10"}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    """The sample's site, outside of the processes that are killed."""
-    with SampleSite() as served:
-        yield served.address
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, site: str) -> Path:
-    """The root of an uninterrupted run."""
-    root = tmp_path_factory.mktemp("finished") / "root"
-    answer = vsumdata(*sample_run(root), site=site)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "random weights" in answer.stdout
-    assert "nothing pending" in answer.stdout
-    return root
 
 
 def outcomes(root: Path, table: str) -> dict[str, str]:
@@ -105,38 +85,38 @@ def test_status_inspect_verify(finished: Path) -> None:
     assert leftovers(finished) == []
 
 
-def test_a_second_run_does_no_work(finished: Path, site: str) -> None:
+def test_a_second_run_does_no_work(finished: Path, sample_site: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
-    answer = vsumdata(*sample_run(finished), site=site)
+    answer = vsumdata(*sample_run(finished), site=sample_site)
     assert answer.returncode == 0
     assert "0 rows made" in answer.stdout
     assert "to do" not in answer.stdout
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
 
 
-def test_decisions_are_taken_anew_and_nothing_is_fetched_again(finished: Path, site: str) -> None:
-    answer = vsumdata(*sample_run(finished), "--set", "select.min_views=2000000", "--dry-run", site=site)
+def test_decisions_are_taken_anew_and_nothing_is_fetched_again(finished: Path, sample_site: str) -> None:
+    answer = vsumdata(*sample_run(finished), "--set", "select.min_views=2000000", "--dry-run", site=sample_site)
     assert answer.returncode == 0
     table = {line.split()[0]: line.split()[1] for line in answer.stdout.splitlines() if len(line.split()) > 4}
     assert {table[name] for name in ("videos", "articles", "transcripts", "frames", "features")} == {"0"}
 
 
-def test_retry_does_the_failed_again_once(finished: Path, site: str, tmp_path: Path) -> None:
-    answer = vsumdata(*sample_run(finished), "--retry", "failed", "--stage", "asr", site=site)
+def test_retry_does_the_failed_again_once(finished: Path, sample_site: str, tmp_path: Path) -> None:
+    answer = vsumdata(*sample_run(finished), "--retry", "failed", "--stage", "asr", site=sample_site)
     assert "transcripts: 1 to do" in answer.stdout, answer.stdout + answer.stderr
     assert answer.returncode == 1, "nothing succeeded"
 
 
-def test_limit_takes_the_first_that_are_pending_in_listing_order(site: str, tmp_path: Path) -> None:
+def test_limit_takes_the_first_that_are_pending_in_listing_order(sample_site: str, tmp_path: Path) -> None:
     crawl = [*sample_run(tmp_path), "--stage", "videos", "--limit", "2"]
     for expected in (["pancakes_01", "tea-brew_02"], ["dressing_03", "boil-egg_04"]):
         before = set(contents(tmp_path)["videos"]) if (tmp_path / "dataset.json").exists() else set()
-        assert vsumdata(*crawl, site=site).returncode == 0
+        assert vsumdata(*crawl, site=sample_site).returncode == 0
         assert sorted(set(contents(tmp_path)["videos"]) - before) == sorted(expected)
 
 
-def test_more_gpus_than_there_are_stop_a_run_before_any_work(site: str, tmp_path: Path) -> None:
-    answer = vsumdata(*sample_run(tmp_path), "--set", "resources.frames.gpus=64", site=site)
+def test_more_gpus_than_there_are_stop_a_run_before_any_work(sample_site: str, tmp_path: Path) -> None:
+    answer = vsumdata(*sample_run(tmp_path), "--set", "resources.frames.gpus=64", site=sample_site)
     assert answer.returncode == 2
     assert "resources.frames" in answer.stderr
     assert list(tmp_path.rglob("*.parquet")) == []
@@ -157,9 +137,9 @@ def interrupt(process: subprocess.Popen[str]) -> tuple[float, str]:
     return time.monotonic() - begun, err
 
 
-def test_ctrl_c_and_random_kills_change_nothing(finished: Path, site: str, tmp_path: Path) -> None:
+def test_ctrl_c_and_random_kills_change_nothing(finished: Path, sample_site: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    process = start(*sample_run(root), site=site)
+    process = start(*sample_run(root), site=sample_site)
     deadline = time.monotonic() + 120
     while not list(root.glob("transcripts/*/part-*")) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -170,20 +150,20 @@ def test_ctrl_c_and_random_kills_change_nothing(finished: Path, site: str, tmp_p
     assert leftovers(root) == []
     chance = random.Random(20261121)
     for _ in range(KILLS):
-        process = start(*sample_run(root), site=site)
+        process = start(*sample_run(root), site=sample_site)
         time.sleep(chance.uniform(0.3, 18))
         process.kill()
         process.communicate()
-    answer = vsumdata(*sample_run(root), site=site)
+    answer = vsumdata(*sample_run(root), site=sample_site)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert_same(contents(finished), contents(root))
     assert vsumdata("verify", "--root", str(root)).returncode == 0
     assert leftovers(root) == []
 
 
-def test_two_runs_at_once_do_no_harm(finished: Path, site: str, tmp_path: Path) -> None:
+def test_two_runs_at_once_do_no_harm(finished: Path, sample_site: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    both = [start(*sample_run(root), site=site) for _ in range(2)]
+    both = [start(*sample_run(root), site=sample_site) for _ in range(2)]
     for process in both:
         out, err = process.communicate(timeout=400)
         assert process.returncode == 0, out + err

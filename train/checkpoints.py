@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from vsumdata.manifests.files import put_local
 from vsumdata.pipeline.errors import StorageError, UsageError
 
+ANEW = "delete it and run the same command: it begins anew"
+
 
 @dataclass(kw_only=True)
 class Position:
@@ -68,11 +70,11 @@ def read(path: Path, run: str) -> tuple[dict[str, Tensor], Position]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (safetensors.SafetensorError, OSError) as error:
-        raise UsageError(
-            f"{path} is damaged or no checkpoint ({str(error).splitlines()[0]}); delete it and train again"
-        ) from error
+        raise UsageError(f"{path} is damaged or no checkpoint ({str(error).splitlines()[0]}); {ANEW}") from error
     if metadata.get("run") != run:
-        raise UsageError(f"{path} belongs to another run than the run.json beside it; delete it and train again")
+        raise UsageError(
+            f"{path} belongs to another run than the run.json beside it; delete it and run the same command: it begins anew"
+        )
     return tensors, Position(**json.loads(metadata["position"]))
 
 

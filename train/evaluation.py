@@ -99,8 +99,8 @@ def chosen(part: str, data: BenchData, trained: Trained) -> tuple[str, Sequence[
     if part == "all":
         parts, label = {"all": tuple(partition.ids_of(pool))}, "all videos"
     ids = parts.get(part, ())
-    if part == "test" and seen.intersection(ids):  # never so of a run's own test videos
-        label += f", without {len(seen.intersection(ids))} that trained the run"
+    if part == "test" and seen.intersection(ids):  # of a run's own test videos only by --init
+        label += f", without {len(seen.intersection(ids))} that trained the run or one that it began with"
         ids = tuple(video_id for video_id in ids if video_id not in seen)
     elif inside := seen.intersection(ids):
         label += f", {len(inside)} of which trained the run or chose its epoch"

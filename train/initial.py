@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vsumdata.pipeline.errors import UsageError
-from vsumdata.train import checkpoints, runs
+from vsumdata.train import runs
 from vsumdata.train.runs import Info
 
 
@@ -22,7 +22,7 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
     there = runs.read_info(path)
     if there.settings.method != info.settings.method:
         raise UsageError(f"--init {path} is a run of {there.settings.method}, not of {info.settings.method}")
-    tensors, _ = checkpoints.read(weights_of(path), there.digest)
+    _, tensors, _ = runs.weights(path, there)
     theirs = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     check_same_model(theirs, info, there, path)
     ours = model.state_dict()
@@ -61,10 +61,3 @@ def layer_of(name: str) -> str:
 
 def size(info: Info) -> str:
     return f"{info.frame_dim} (text {info.text_dim or 'none'})"
-
-
-def weights_of(path: Path) -> Path:
-    found = next((path / name for name in (runs.BEST, runs.LAST) if (path / name).exists()), None)
-    if found is None:
-        raise UsageError(f"--init {path} has no weights yet")
-    return found

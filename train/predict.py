@@ -15,6 +15,7 @@ from vsumdata.train.boxes import frame_scores
 from vsumdata.train.runs import Info, Trained
 
 WINDOW = 256  # videos that are held, and sorted by length, at once
+PAIRS_AT_ONCE = 32 * 1024**2  # of frames that attend to each other in a batch, unless one video alone has more
 TEXT_FEATURES = ("sentence_feature", "step_feature", "description_feature", "global_feature")
 
 
@@ -40,13 +41,21 @@ def predict(trained: Trained, videos: Sequence[Video], *, batch_size: int = 16) 
         window = [
             fitting(video, trained.info) for video in read(videos, range(first, min(first + WINDOW, len(videos))))
         ]
-        by_length = sorted(range(len(window)), key=lambda at: len(window[at].frame_time_s))
         found: dict[int, Prediction] = {}
-        for begin in range(0, len(window), batch_size):
-            chosen = by_length[begin : begin + batch_size]
+        for chosen in batches([len(video.frame_time_s) for video in window], batch_size):
             answers = predict_batch(trained, [window[at] for at in chosen])
             found |= dict(zip(chosen, answers, strict=True))
         yield from (found[at] for at in range(len(window)))
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Places of videos of about the same length; fewer where they are long, for attention takes their square."""
+    found: list[list[int]] = []
+    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
+        if not found or len(found[-1]) == batch_size or (len(found[-1]) + 1) * lengths[at] ** 2 > PAIRS_AT_ONCE:
+            found.append([])
+        found[-1].append(at)
+    return found
 
 
 @torch.no_grad()

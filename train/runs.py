@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import checkpoints
@@ -27,7 +27,8 @@ from vsumdata.train.checkpoints import Position
 from vsumdata.train.settings import Section, Settings, class_of
 
 INFO, LOG, LAST, BEST = "run.json", "log.jsonl", "last.safetensors", "best.safetensors"
-HARMLESS = {"save_every_s"}  # may change between an interruption and the next start
+# May change between an interruption and the next start.
+INCIDENTAL: dict[str, Any] = {"notes": True, "device": True, "versions": True, "settings": {"save_every_s"}}
 
 
 class Origin(Section):
@@ -39,6 +40,13 @@ class Origin(Section):
     features: dict[str, Any] | None = Field(None, description="how the root's features are made, see features_of")
     split: str = Field("", description="which split and fold")
     test: tuple[str, ...] = Field((), description="videos held out: neither trained nor selected on")
+
+
+class Seen(Section):
+    """Videos that a run was trained or selected on."""
+
+    data_set: str = Field(description="of DATASETS: ids like video_1 mean something within one data set only")
+    video_ids: tuple[str, ...] = ()
 
 
 class Info(Section):
@@ -53,20 +61,25 @@ class Info(Section):
     frame_dim: int = Field(ge=1, description="components of a frame's feature")
     text_dim: int | None = Field(description="components of a text's feature; null: trained on pictures alone")
     init: str | None = Field(None, description="the run whose weights this one began with")
+    before: tuple[Seen, ...] = Field((), description="what the weights had seen then: of that run and those before it")
     notes: tuple[str, ...] = Field((), description="what to print with every number of this run")
     device: str = Field("cpu", description="where it began")
     versions: dict[str, str] = Field({}, description="packages with which it began")
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a run to go on."""
-        found = self.model_dump(mode="json", exclude={"notes", "device", "versions"})
-        for name in HARMLESS:
-            del found["settings"][name]
-        return found
+        return self.model_dump(mode="json", exclude=INCIDENTAL)
+
+    @property
+    def seen(self) -> tuple[Seen, ...]:
+        """All that the weights have come from."""
+        return (*self.before, Seen(data_set=self.origin.data_set, video_ids=(*self.train, *self.val)))
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+        """What ties a checkpoint to its run; settings that a later version adds leave it as it is."""
+        told = self.model_dump(mode="json", exclude=INCIDENTAL, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,15 +113,23 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Trained:
     """
     path = Path(path)
     info = read_info(path)
-    name = next((name for name in (BEST, LAST) if (path / name).exists()), None)
-    if name is None:
-        raise UsageError(f"{path} has no weights yet; run the same `vsumdata train` command again to go on")
     model = build(without_downloads(info))
-    tensors, position = checkpoints.read(path / name, info.digest)
+    name, tensors, position = weights(path, info)
     checkpoints.fill(
         model, {key.removeprefix("model."): t for key, t in tensors.items() if key.startswith("model.")}, path / name
     )
     return Trained(model=model.to(device).eval(), info=info, path=path, position=position)
+
+
+def weights(path: Path, info: Info) -> tuple[str, dict[str, Tensor], Position]:
+    """The checkpoint that counts: its name, its tensors, and how far the run had come."""
+    name = next((name for name in (BEST, LAST) if (path / name).exists()), None)
+    if name is None:
+        raise UsageError(f"{path} has no weights yet; run the same `vsumdata train` command again to go on")
+    tensors, position = checkpoints.read(path / name, info.digest)
+    if name == LAST and position.best_epoch is not None:  # others than the numbers of this run are of
+        raise UsageError(f"{path / BEST} is missing; delete {path / LAST} too and run the same command again")
+    return name, tensors, position
 
 
 def without_downloads(info: Info) -> Info:
@@ -161,6 +182,8 @@ def difference(old: Any, new: Any, place: str = "") -> str | None:
         return None
     if place.rpartition(".")[2] in ("train", "val", "test"):
         return f"{place}: {len(old)} videos there, {len(new)} now" + (", not the same" if len(old) == len(new) else "")
+    if place == "before":
+        return "the run of --init, or one before it, had other videos"
     return f"{place} is {json.dumps(old)} there, {json.dumps(new)} now"
 
 

@@ -41,13 +41,14 @@ def summarize(request: Request) -> Summary:
 
     Without the video's media file there is no summary.mp4. Raises UsageError, with the remedy, for what cannot be done.
     """
-    output = _checked(request)
+    _checked(request)
     device = _device(request.device)
     trained = shown_text(runs.load(request.checkpoint, device), request.text)
     kind = kind_of(trained.info.origin, trained.path)
     found = _find(request, kind, trained, device)
     prediction = next(predict(trained, [found.video]))
     made = describe(found, prediction, trained, kind, request.budget)
+    output = _folder(request.output)
     with tempfile.TemporaryDirectory(dir=output, prefix=".summary-") as folder:
         write(made, found, Path(folder))
         for name in FILES:  # a file of an earlier summary would tell of another video
@@ -58,13 +59,19 @@ def summarize(request: Request) -> Summary:
     return made
 
 
-def _checked(request: Request) -> Path:
-    """The folder to write to; wrong requests end here, before any work."""
+def _checked(request: Request) -> None:
+    """Wrong requests end here, before any work."""
     if not 0 < request.budget <= 1:
         raise UsageError(f"--budget {request.budget:g} is no share of the video; give one above 0 and up to 1")
     if request.captions and not _is_file(request):
         raise UsageError(f"--captions is for a media file; {request.video} has its text in its root")
-    output = Path(request.output)
+    if Path(request.output).is_file():
+        raise UsageError(f"--output {request.output} is a file; give a folder")
+
+
+def _folder(path: str) -> Path:
+    """The folder to write to, made once there is something to write."""
+    output = Path(path)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -172,7 +179,7 @@ def remarks_on(found: Found, trained: Trained, selection: str) -> list[str]:
     if selection == "window":
         remarks.append("no shot fits into the budget: the best stretch of that length was taken")
     if not found.video.sentence and text_of(trained) in ("subtitles", "both"):
-        remarks.append("nothing is said in it, as far as is known: the model scored it by its other input")
+        remarks.append("nothing is said in it, as far as is known: the model scored it by its frames alone")
     return list(dict.fromkeys(remarks))
 
 

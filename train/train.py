@@ -125,13 +125,14 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None) -> Job
         frame_dim=frame_dim,
         text_dim=text_dim,
         init=init,
+        before=runs.read_info(Path(init)).seen if init else (),
         device=str(device()),
         versions=versions(),
     )
     torch.manual_seed(settings.seed)
     model = runs.build(info)
     if init:
-        notes += start_from(model, info, init)
+        notes += [*start_from(model, info, init), *note_of_seen(info)]
     if getattr(settings.model, "weights", None) == "none":
         notes.append("weights: none")
     batches = Batches(
@@ -148,6 +149,16 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None) -> Job
         train=batches,
         validation=Validation(data.val, data.protocol, settings.select_on) if len(data.val) else None,
     )
+
+
+def note_of_seen(info: Info) -> list[str]:
+    """What to say where the weights to begin with have seen videos that are held out here."""
+    seen = {video_id for each in info.before if each.data_set == info.origin.data_set for video_id in each.video_ids}
+    known = seen.intersection(info.origin.test)
+    if not known:
+        return []
+    of = f"{len(known)} of {len(info.origin.test)} test videos"
+    return [f"{of} trained {info.init} or one before it: eval leaves them out"]
 
 
 def enter(job: Job, console: Console | None) -> bool:

@@ -172,16 +172,18 @@ def check_unseen(init: str, data: BenchData) -> None:
 
 
 def seen_by(info: Info, data_set: str, videos: Sequence[Video]) -> set[str]:
-    """Ids of those of `videos`, of `data_set`, that a run was trained or selected on.
+    """Ids of those of `videos`, of `data_set`, that a run, or one that it began with, was trained or selected on.
 
     Ids like `video_1` mean something within one data set only; a root of ours names its videos as YouTube does.
     """
-    theirs = {*info.train, *info.val}
-    if info.origin.data_set == data_set:
-        return theirs.intersection(partition.ids_of(videos))
-    if info.origin.data_set != "shards":
-        return set()
-    return {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
+    found: set[str] = set()
+    for each in info.seen:
+        theirs = set(each.video_ids)
+        if each.data_set == data_set:
+            found |= theirs.intersection(partition.ids_of(videos))
+        elif each.data_set == "shards":
+            found |= {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
+    return found
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
@@ -21,6 +21,12 @@ class MLPOptions(BaseModel):
         (1024,), min_length=1, description="sizes of the hidden layers"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="after each hidden layer")
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _one_layer(cls, value: Any) -> Any:
+        """`--set model.hidden=64` as for the other models."""
+        return (value,) if isinstance(value, int) else value
 
 
 class MLP(nn.Module):

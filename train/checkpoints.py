@@ -72,9 +72,7 @@ def read(path: Path, run: str) -> tuple[dict[str, Tensor], Position]:
     except (safetensors.SafetensorError, OSError) as error:
         raise UsageError(f"{path} is damaged or no checkpoint ({str(error).splitlines()[0]}); {ANEW}") from error
     if metadata.get("run") != run:
-        raise UsageError(
-            f"{path} belongs to another run than the run.json beside it; delete it and run the same command: it begins anew"
-        )
+        raise UsageError(f"{path} belongs to another run than the run.json beside it; {ANEW}")
     return tensors, Position(**json.loads(metadata["position"]))
 
 

@@ -80,7 +80,10 @@ def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
     if info.settings.batch_size < least * workers:
         raise UsageError(f"--workers {workers}: each contrasts its own videos and needs {least}; set batch_size")
     if not len(train):
-        raise UsageError(f"{num} training videos are too few: the objective contrasts at least {least * workers}")
+        raise UsageError(
+            f"{num} training videos are too few: the objective contrasts at least {least * workers}; "
+            "give more, or all of the data set with --pool transductive"
+        )
     if info.origin.pool == "transductive":
         notes = [f"{TRANSDUCTIVE}pre-trained without labels on all {num} videos, test videos included"]
     else:

@@ -212,7 +212,7 @@ def test_zero_shot(trained, finished, benchmark, tmp_path, call, capsys) -> None
     words = ["eval", run, "--on", "summe", "--data", benchmark]
     assert call(*words, "--features", finished, "--json", tmp_path / "table.json") == 0, capsys.readouterr().err
     table = json.loads((tmp_path / "table.json").read_text())
-    assert table["split"] == "all videos, without 5 that trained the run"
+    assert table["split"] == "all videos, without 5 that trained the run or one that it began with"
     assert row(table, "hiersum", "f1")["n"] == len(HELD_OUT)
     capsys.readouterr()
     assert call(*words) == 2
@@ -226,3 +226,27 @@ def test_pre_training_on_test_videos_is_refused(trained, finished, benchmark, ca
     words = ["--on", "summe", "--data", benchmark, "--features", finished, "--methods", "hiersum", *SIZES]
     assert call("bench", *words, "--init", run) == 2
     assert "was trained on 5 of the 7 test videos" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "sets"),
+    [
+        ("visp", "csta", ["model.width=48", "model.weights=none", "objective.least_batch=2", "batch_size=4"]),
+        ("csum", "vasnet", ["batch_size=4"]),
+    ],
+)
+def test_without_labels_and_then_with_them(call, finished, tmp_path, capsys, method, backbone, sets) -> None:
+    """The features as they are; the corpus is small, so that all videos are looked at, and that is said."""
+    model = [word for each in sets if each.startswith("model.") for word in ("--set", each)]
+    words = [word for each in [*sets, "epochs=1"] for word in ("--set", each)]
+    first, second = tmp_path / "first", tmp_path / "second"
+    asked = ("--backbone", backbone, "--data", finished, "--pool", "transductive")
+    assert call("train", method, *asked, "--out", first, *words) == 0, capsys.readouterr().err
+    assert runs.read_info(first).settings.method == f"{method}+{backbone}"
+    assert set(runs.read_info(first).train) > HELD_OUT
+    assert "transductive" in capsys.readouterr().out
+    tuning = ("--data", finished, "--init", first, *model, "--set", "epochs=1")
+    assert call("train", backbone, *tuning, "--out", second) == 0, capsys.readouterr().err
+    info = runs.read_info(second)
+    assert set(info.train) | set(info.val) == set(TRAINED_ON)
+    assert any("transductive" in note for note in info.notes)

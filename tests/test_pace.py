@@ -165,6 +165,11 @@ def test_workers_ask_one_named_actor_and_the_state_outlives_it(ray_session: None
     assert min(b - a for a, b in itertools.pairwise(times)) > 0.4
     actor = ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE)
     pace.trip(HOST, 900, "wall")
-    ray.kill(actor)
+    ray.kill(actor)  # takes a moment, in which it still answers
+    until = time.monotonic() + 30
+    with pytest.raises(ValueError, match="Failed to look up actor"):
+        while time.monotonic() < until:
+            ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE)
+            time.sleep(0.05)
     assert pace.ask("reserve", HOST, 0.5) > 800
     assert ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE) != actor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def test_only_sentences_that_were_shown_are_scored(tmp_path: Path, text: str, sa
         assert (answer.sentence_score is not None) == says_sentences
         if answer.sentence_score is not None:
             assert answer.sentence_score.shape == (len(answer.video.sentence),)
+
+
+def test_denormals_are_flushed_for_as_long_as_the_model_works(tmp_path: Path) -> None:
+    found = videos(4)
+    trained = fitted(tmp_path / "run", small(), found)
+    assert sys.float_info.min / 2 > 0
+    for _ in predict(trained, found):
+        assert sys.float_info.min / 2 > 0
 
 
 def test_more_videos_than_are_held_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

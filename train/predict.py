@@ -13,6 +13,7 @@ from vsumdata.pipeline.errors import UsageError
 from vsumdata.train.batches import read
 from vsumdata.train.boxes import frame_scores
 from vsumdata.train.runs import Info, Trained
+from vsumdata.train.stopping import flushed_denormals
 
 WINDOW = 256  # videos that are held, and sorted by length, at once
 PAIRS_AT_ONCE = 32 * 1024**2  # of frames that attend to each other in a batch, unless one video alone has more
@@ -36,7 +37,6 @@ def predict(trained: Trained, videos: Sequence[Video], *, batch_size: int = 16) 
     Videos are read some at a time, so they may be more than memory holds. Raises UsageError for features that the
     model cannot take (`fitting`).
     """
-    torch.set_flush_denormal(True)  # as in training
     for first in range(0, len(videos), WINDOW):
         window = [
             fitting(video, trained.info) for video in read(videos, range(first, min(first + WINDOW, len(videos))))
@@ -58,6 +58,7 @@ def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     return found
 
 
+@flushed_denormals()
 @torch.no_grad()
 def predict_batch(trained: Trained, videos: Sequence[Video]) -> list[Prediction]:
     """One padded batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -57,12 +58,22 @@ def deterministic() -> Iterator[None]:
     memory: Any = torch.utils.deterministic
     was_filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_flush_denormal(True)  # saturated attention is full of them, and a CPU is many times slower with them
     memory.fill_uninitialized_memory = False
     try:
-        with warnings.catch_warnings():
+        with flushed_denormals(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*deterministic")
             yield
     finally:
         torch.use_deterministic_algorithms(was_on, warn_only=was_warning)
         memory.fill_uninitialized_memory = was_filled
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Numbers too small for a normal float are 0: saturated attention is full of them, and a CPU slow with them."""
+    was_flushed = sys.float_info.min / 2 == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(was_flushed)

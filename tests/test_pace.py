@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -167,9 +168,8 @@ def test_workers_ask_one_named_actor_and_the_state_outlives_it(ray_session: None
     pace.trip(HOST, 900, "wall")
     ray.kill(actor)  # takes a moment, in which it still answers
     until = time.monotonic() + 30
-    with pytest.raises(ValueError, match="Failed to look up actor"):
-        while time.monotonic() < until:
-            ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE)
+    with contextlib.suppress(ValueError):  # no such actor any more
+        while ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE) and time.monotonic() < until:
             time.sleep(0.05)
     assert pace.ask("reserve", HOST, 0.5) > 800
     assert ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE) != actor

@@ -34,6 +34,11 @@ def dpp(logit: Tensor, kernel: Tensor, summary: Tensor, mask: Tensor, own: float
 
 
 def logdet(matrix: Tensor) -> Tensor:
-    """Of symmetric matrices [B,N,N] without negative eigenvalues; −∞ where one is 0."""
+    """Of symmetric matrices [B,N,N] without negative eigenvalues; −∞ where one is 0.
+
+    By Cholesky: the LU behind `slogdet` does the matrices of a batch in parallel, where MKL never returns at times, or
+    returns wrong numbers (pytorch/pytorch#141358; seen here with two matrices of 300 rows).
+    """
     with torch.autocast(matrix.device.type, enabled=False):
-        return torch.linalg.slogdet(matrix).logabsdet
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1).masked_fill(failed > 0, -torch.inf)

@@ -13,6 +13,12 @@ g_t = (√SHARES[0]·y_c + √SHARES[1]·y_m + √SHARES[2]·y_p) / (1 + noise²
 of frames rightly as often as anything can. Since g and z are jointly normal with r = 1/√(1 + noise²), over all frames
 τ = 2/π·asin(r) and ρ = 6/π·asin(r/2). `oracle` knows the importance itself; chance is 0.
 
+Nothing of this tells without labels what is important: with −u for u the features would be as likely. `theme` adds
+what methods without labels (ViSP, CSUM) start from, that important frames show what no other video does: the nuisance
+of a frame becomes a·θ + √(1 − a²)·ε, where θ is a vector of the video and a = theme·Φ(y_c / √(1 + noise²)) rises with
+the shown part of the shot. Since θ depends on u through y alone, the ceiling stays. A video has `perspectives` such
+vectors, one for each of its subjects; every shot shows one of them (`Planted.perspective`).
+
 The annotations are as a benchmark has them. Each user sees z through noise of his own, one draw a shot; TVSum's scores
 from 1 to 5 and SumMe's summaries are made of that; `gt_…` and the replay bins of all users' mean. `mean-user` may
 thus beat `oracle`: it knows the users' noise too. No file is needed; this is nobody's work, so no licence applies.
@@ -42,6 +48,9 @@ FRAME_DIM, TEXT_DIM, KEY_DIM = 32, 24, 8
 STRIDE = 15  # original frames from one pick to the next, as in eccv16_dataset_tvsum_google_pool5.h5
 REPLAY_BINS = 100
 SHOT_FRAMES, SENTENCE_FRAMES, STEP_FRAMES = (3, 9), (3, 7), (12, 30)
+LEAST = {
+    "videos": 1, "frames": 2, "users": 0, "noise": 0, "user_noise": 0, "theme": 0, "perspectives": 1, "seed": 0,
+}  # fmt: skip
 ROTATIONS = 20_241_121  # seeds the rotations, which are the same for all data: a model serves every seed of it
 
 
@@ -54,13 +63,17 @@ class Spec:
     users: int = 10
     noise: float = 0.5
     user_noise: float = 1.0
+    theme: float = 0.0
+    perspectives: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("videos", 1), ("frames", 2), ("users", 0), ("noise", 0), ("user_noise", 0), ("seed", 0)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if not least <= value < float("inf"):
                 raise UsageError(f"synthetic: {name}={value} must be a finite number, at least {least}")
+        if self.theme > 1:
+            raise UsageError(f"synthetic: theme={self.theme} must be at most 1")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +83,8 @@ class Planted:
     video: Video
     importance: np.ndarray  # [T]
     bayes: np.ndarray  # [T]
+    perspective: np.ndarray  # int [T], which of the video's subjects is shown
+    clearness: np.ndarray  # [T], how clearly: a
 
 
 def parse(text: str) -> Spec:
@@ -123,6 +138,7 @@ def plant_one(spec: Spec, i: int) -> Planted:
     shown = [part + spec.noise * rng.standard_normal(len(part)) for part in hidden]
     key = rng.standard_normal((len(shown[2]), KEY_DIM))
     shots, sentences, steps = edges
+    theme, perspective = themes(spec, i, shown[0])
     video = Video(
         video_id=f"synthetic-{spec.seed}-{i:04}",
         title=f"How to do task {i // 2}",
@@ -130,7 +146,9 @@ def plant_one(spec: Spec, i: int) -> Planted:
         duration_s=float(num_frames),
         task=f"task {i // 2}",  # two videos a task: a split must keep them together
         frame_time_s=np.arange(num_frames, dtype=np.float32),
-        frame_feature=rotated(rng, FRAME_DIM, spread(shown[0], shots), spread(key, steps)),
+        frame_feature=rotated(
+            rng, FRAME_DIM, spread(shown[0], shots), spread(key, steps), [spread(part, shots) for part in theme]
+        ),
         shot_start=shots[:-1].astype(np.int32),
         shot_stop=shots[1:].astype(np.int32),
         change_points=np.stack([shots[:-1] * STRIDE, shots[1:] * STRIDE - 1], axis=1),
@@ -141,7 +159,21 @@ def plant_one(spec: Spec, i: int) -> Planted:
     unknown = spec.noise**2 / (1 + spec.noise**2)  # variance that is left when the features are known
     z, guess = joined(hidden, edges), joined(shown, edges) / (1 + spec.noise**2)
     opinion = opinions(rng, spec, z, shots)
-    return Planted(video=annotated(video, opinion), importance=ndtr(z), bayes=ndtr(guess / np.sqrt(1 + unknown)))
+    return Planted(
+        video=annotated(video, opinion),
+        importance=ndtr(z),
+        bayes=ndtr(guess / np.sqrt(1 + unknown)),
+        perspective=spread(perspective, shots),
+        clearness=spread(theme[0], shots),
+    )
+
+
+def themes(spec: Spec, i: int, shown: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """The share [C] and the vector [C,F] of the theme in each shot, and which of the perspectives [C] it shows."""
+    rng = np.random.default_rng([spec.seed, i, 1])  # of its own: without a theme all else is as it was
+    perspective = rng.integers(spec.perspectives, size=len(shown))
+    vectors = rng.standard_normal((spec.perspectives, FRAME_DIM - 1 - KEY_DIM))
+    return (spec.theme * ndtr(shown / np.sqrt(1 + spec.noise**2)), vectors[perspective]), perspective
 
 
 def cut(rng: np.random.Generator, num_frames: int, least: int, most: int) -> np.ndarray:
@@ -161,9 +193,14 @@ def joined(parts: Sequence[np.ndarray], edges: Sequence[np.ndarray]) -> np.ndarr
     return np.sqrt(SHARES) @ np.stack([spread(part, edge) for part, edge in zip(parts, edges, strict=True)])
 
 
-def rotated(rng: np.random.Generator, dim: int, signal: np.ndarray, key: np.ndarray) -> np.ndarray:
+def rotated(
+    rng: np.random.Generator, dim: int, signal: np.ndarray, key: np.ndarray, theme: Sequence[np.ndarray] = ()
+) -> np.ndarray:
     """Features float32 [n,dim]: (signal, key, nuisance), turned by the rotation of this `dim`."""
     nuisance = rng.standard_normal((len(signal), dim - 1 - KEY_DIM))
+    if theme:
+        share, vector = theme[0][:, None], theme[1]
+        nuisance = share * vector + np.sqrt(1 - share**2) * nuisance
     turn, _ = np.linalg.qr(np.random.default_rng([ROTATIONS, dim]).standard_normal((dim, dim)))
     return (np.column_stack([signal, key, nuisance]) @ turn).astype(np.float32)
 

@@ -160,7 +160,7 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
 
 
 @app.command()
-def summarize(
+def summarize(  # noqa: PLR0913 - its parameters are the command's flags
     video: Annotated[str, typer.Argument(metavar="VIDEO_OR_ID", help="A media file, or a video_id of a root")],
     checkpoint: Annotated[str, typer.Option(metavar="RUN", help="A folder that `vsumdata train` made")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Where the summary goes")] = "out",
@@ -171,6 +171,10 @@ def summarize(
     ] = None,
     text: Annotated[str | None, typer.Option(help="What it is shown: subtitles, global, both or none")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    highlight: Annotated[
+        str | None,
+        typer.Option(metavar="auto|SCORE", help="Also the one best stretch: above a score, or one tuned on validation"),
+    ] = None,
 ) -> None:
     """A summary of any video: summary.mp4, summary.json, summary.vtt and a picture with the importance curve."""
     from vsumdata.train.summarize import Request, summarize
@@ -185,10 +189,14 @@ def summarize(
             captions=captions,
             text=text,
             device=device,
+            highlight=highlight,
         )
     )
     for remark in made.remarks:
         err.print(remark, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if made.highlight:
+        best = made.highlight
+        out.print(f"highlight: {best.start_s:g} to {best.end_s:g} s (above {best.threshold:g})", highlight=False)
     files = ", ".join([*made.files, "summary.json"])
     out.print(f"{files} in {output}", highlight=False, markup=False, soft_wrap=True)
 

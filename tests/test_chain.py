@@ -21,6 +21,7 @@ from vsumdata.pipeline import cli
 from vsumdata.stages.cues import read_cues
 from vsumdata.stages.probe import probe
 from vsumdata.train import runs
+from vsumdata.train.highlights import smoothed
 from vsumdata.train.predict import predict
 from vsumdata.train.summary import Summary
 
@@ -139,10 +140,17 @@ def test_summarize_a_file(trained, finished: Path, tmp_path: Path) -> None:
 
 def test_summarize_a_video_of_the_root(trained, finished: Path, tmp_path: Path, call, capsys) -> None:
     run, _ = trained
-    assert call("summarize", "pancakes_01", "--checkpoint", run, "-o", tmp_path / "out") == 0
+    words = ("summarize", "pancakes_01", "--checkpoint", run, "-o", tmp_path / "out", "--highlight")
+    assert call(*words, "2") == 2
+    assert call(*words, "auto") == 0
     found = Summary.model_validate_json((tmp_path / "out" / "summary.json").read_bytes())
     assert sorted(found.files) == ["summary.png", "summary.vtt"]
     assert "its media file is not here" in capsys.readouterr().err
+    best = found.highlight
+    assert best is not None
+    assert best.num_videos == len(runs.read_info(run).val)
+    peak_s = smoothed(np.array(found.frame_score)).argmax() / found.fps
+    assert best.start_s <= peak_s < best.end_s
     video = next(video for video in open_shards(finished) if video.video_id == "pancakes_01")
     assert found.replay_score == pytest.approx(video.replay_score, abs=1e-6)
     np.testing.assert_allclose(found.frame_score, next(predict(runs.load(run), [video])).frame_score, atol=1e-5)

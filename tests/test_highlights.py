@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tests.training_kit import fitted, small
 
-from vsumdata.train.highlights import best_threshold, highlight, overlap, smoothed
+from vsumdata.datasets import synthetic
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.train.highlights import best_threshold, highlight, overlap, smoothed, tuned
+from vsumdata.train.predict import predict
+from vsumdata.train.runs import Origin
 
 
 def test_the_peak_and_its_neighbours_above_the_threshold() -> None:
@@ -49,3 +56,26 @@ def test_the_threshold_is_tuned_on_other_videos() -> None:
 def test_overlap_of_empty_sets() -> None:
     assert overlap(np.zeros(3), np.zeros(3)) == 1
     assert overlap(np.array([1, 0, 0]), np.array([1, 1, 0])) == 0.5
+
+
+def test_a_run_is_tuned_on_its_own_validation_videos(tmp_path: Path) -> None:
+    spec = "videos=9,frames=40,noise=0"
+    found = synthetic.load(spec)
+    origin = Origin(data_set="synthetic", path=spec)
+    trained = fitted(tmp_path / "run", small("mlp", "epochs=4"), found[:6], found[6:], origin=origin)
+    answer = tuned("auto", trained)
+    scores = [each.frame_score for each in predict(trained, found[6:])]
+    labels = [np.asarray(each.gt_summary) for each in found[6:]]
+    assert (answer.threshold, answer.overlap) == best_threshold(scores, labels)
+    assert answer.num_videos == 3
+    assert tuned("0.25", trained).threshold == 0.25
+    blind = fitted(tmp_path / "blind", small(), found, origin=origin)
+    with pytest.raises(UsageError, match="no validation videos to choose a threshold by"):
+        tuned("auto", blind)
+
+
+@pytest.mark.parametrize("asked", ["1.5", "-0.1", "nan", "much", ""])
+def test_a_threshold_is_a_score(asked: str, tmp_path: Path) -> None:
+    trained = fitted(tmp_path / "run", small(), synthetic.load("videos=4,frames=10"))
+    with pytest.raises(UsageError, match="auto, or a score from 0 to 1"):
+        tuned(asked, trained)

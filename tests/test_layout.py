@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("pipeline", "stages", "manifests", "datasets", "train")
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 300, 60, 8
-COMMANDS = {("cli.py", "run"), *(("cli_train.py", name) for name in ("train", "evaluate", "bench"))}
+COMMANDS = {("cli.py", "run"), *(("cli_train.py", name) for name in ("train", "evaluate", "bench", "summarize"))}
 BANNED_NAMES = {"utils", "common", "base", "core", "misc", "helpers"}
 
 

@@ -1,8 +1,9 @@
-"""One seed of the proof that `tests/bench/learn.py` gives for several: methods find what is planted, in their order."""
+"""One seed of what `tests/bench/` proves with several: methods find what is planted, with labels and without."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +13,14 @@ BENCH = Path(__file__).with_name("bench")
 
 
 @pytest.fixture
-def learn(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCH)  # its neighbours are imported from there, and itself by its processes
-    return importlib.import_module("learn")
+def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(BENCH)  # its scripts import each other, and their processes themselves
+    return importlib.import_module
 
 
 @pytest.mark.slow
-def test_each_method_finds_more_of_what_is_planted(learn: ModuleType) -> None:
+def test_each_method_finds_more_of_what_is_planted(bench: Callable[[str], ModuleType]) -> None:
+    learn = bench("learn")
     rows = learn.everything(1, 2, learn.FULL, ["mlp", "a2summ", "hiersum g=1"])
     found = {row: values["tau"][0] for row, values in rows.items()}
     assert abs(found["random"]) < 0.05
@@ -26,3 +28,30 @@ def test_each_method_finds_more_of_what_is_planted(learn: ModuleType) -> None:
     assert found["a2summ"] > found["mlp"] + 0.1  # the subtitles' share
     assert found["hiersum g=1, both"] > found["a2summ"] + 0.02  # the steps' share
     assert found["bayes"] - 0.1 < found["hiersum g=1, both"] < found["bayes"]
+
+
+@pytest.mark.slow
+def test_what_is_planted_is_found_without_labels(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    unlabelled = bench("unlabelled")
+    pool, test = unlabelled.videos(0, 1.0)
+    csum = unlabelled.trained("csum+vslstm", pool, unlabelled.VSLSTM, 0, tmp_path / "csum")
+    found = unlabelled.measured(csum, test)
+    for name in ("random", "uniform"):
+        chance = unlabelled.chance(name, 0, test)
+        assert found["tau"] > abs(chance["tau"]) + 0.2
+        assert found["f1"] > chance["f1"] + 0.05
+    rows = unlabelled.labels(0, tmp_path, numbers=(4, 16))
+    assert rows["0, visp"]["tau"] > 0.2
+    for number in (4, 16):  # labelled videos
+        assert rows[f"{number}, visp"]["tau"] > rows[f"{number}, scratch"]["tau"] + 0.03
+    nothing = unlabelled.videos(0, 0.0)
+    visp = unlabelled.trained("visp+vasnet", nothing[0], unlabelled.VISP, 0, tmp_path / "nothing")
+    assert abs(unlabelled.measured(visp, nothing[1])["tau"]) < 0.15  # of what no video shows, nothing is found
+
+
+@pytest.mark.slow
+def test_drawn_summaries_cover_more_subjects_than_a_fixed_one(bench: Callable[[str], ModuleType]) -> None:
+    rows = bench("perspectives").one(0)
+    for name in ("fixed 25", "fixed 300"):
+        assert rows["visp, drawn"]["coverage 20"] > rows[name]["coverage 20"] + 0.02
+    assert rows["visp, drawn"]["right"] > rows["random, drawn"]["right"] + 0.1

@@ -100,6 +100,47 @@ def test_each_modality_carries_its_share_and_none_is_enough():
     assert explained == pytest.approx(np.cumsum(SHARES), abs=0.03)
 
 
+def nuisance(video: Any) -> np.ndarray:
+    """What a frame shows beside signal and key: [T,N]."""
+    dim = synthetic.FRAME_DIM
+    turn, _ = np.linalg.qr(np.random.default_rng([synthetic.ROTATIONS, dim]).standard_normal((dim, dim)))
+    return np.asarray((video.frame_feature.astype(np.float64) @ turn.T)[:, 1 + synthetic.KEY_DIM :])
+
+
+def test_clear_frames_show_what_no_other_video_does():
+    """Of two frames' nuisance, the mean product is that of their shares of the same theme, and else nothing."""
+    planted = synthetic.plant(Spec(videos=60, users=0, theme=0.9, perspectives=2))
+    shown, share, perspective = (
+        np.concatenate(parts)
+        for parts in zip(*((nuisance(e.video), e.clearness, e.perspective) for e in planted), strict=True)
+    )
+    video = np.repeat(np.arange(len(planted)), [len(e.clearness) for e in planted])
+    product = shown @ shown.T / shown.shape[1]
+    expected = np.outer(share, share)
+    same_video, same_theme = video[:, None] == video, perspective[:, None] == perspective
+    other_frame = ~np.eye(len(video), dtype=bool)
+    clear = expected > 0.4
+    assert product[same_video & same_theme & clear & other_frame].mean() == pytest.approx(
+        expected[same_video & same_theme & clear & other_frame].mean(), abs=0.05
+    )
+    assert abs(product[same_video & ~same_theme & clear].mean()) < 0.05
+    assert abs(product[~same_video & clear].mean()) < 0.02
+    assert shown.std() == pytest.approx(1, abs=0.03)
+    assert 0 <= share.min() < 0.1 < 0.8 < share.max() <= 0.9
+
+
+def test_a_theme_changes_nothing_else_and_leaves_the_ceiling():
+    for plain, themed in zip(*(synthetic.plant(Spec(videos=3, theme=theme)) for theme in (0.0, 1.0)), strict=True):
+        np.testing.assert_array_equal(plain.bayes, themed.bayes)
+        np.testing.assert_array_equal(plain.video.user_score, themed.video.user_score)
+        for before, after in zip(*(shown(each.video.frame_feature) for each in (plain, themed)), strict=True):
+            np.testing.assert_allclose(before, after, atol=1e-5)
+        assert not plain.clearness.any()
+        order = np.argsort(shown(themed.video.frame_feature)[0], kind="stable")
+        assert (np.diff(themed.clearness[order]) > -1e-6).all(), "the clearness tells no more than the signal does"
+        assert np.abs(nuisance(plain.video) - nuisance(themed.video)).mean() > 0.3
+
+
 def load(spec: str) -> list[Any]:
     return list(synthetic.load(spec))
 
@@ -195,11 +236,13 @@ def test_no_task_crosses_the_folds():
         ("videos=many", "videos=many is not int"),
         ("videos=2.5", "videos=2.5 is not int"),
         ("noise", "noise= is not float"),
+        ("theme=1.5", "theme=1.5 must be at most 1"),
+        ("perspectives=0", "perspectives=0 must be a finite number, at least 1"),
         ("noise=-1", "noise=-1.0 must be a finite number, at least 0"),
         ("noise=nan", "must be a finite number"),
         ("user_noise=inf", "must be a finite number"),
         ("videos=0", "videos=0 must be a finite number, at least 1"),
-        ("some/file.h5", "known are: videos, frames, users, noise, user_noise, seed"),
+        ("some/file.h5", "known are: videos, frames, users, noise, user_noise, theme, perspectives, seed"),
     ],
 )
 def test_a_wrong_spec_is_told(text, says):

@@ -6,9 +6,17 @@ The paper tunes the threshold on held-out videos; the width of the smoothing is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+
+from vsumdata.pipeline.errors import UsageError
+from vsumdata.train import partition, targets
+from vsumdata.train.bench_data import open_data
+from vsumdata.train.benchmark import data_set
+from vsumdata.train.predict import predict
+from vsumdata.train.runs import Trained
 
 SIGMA = 2.0  # frames
 STEPS = 101  # thresholds that are tried, from 0 to 1
@@ -55,3 +63,45 @@ def best_threshold(
     ]
     best = int(np.argmax(values))
     return float(thresholds[best]), float(values[best])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    threshold: float
+    num_videos: int  # that it was chosen by; 0: given by the user
+    overlap: float | None  # with their labels, the mean
+
+
+def tuned(asked: str, trained: Trained) -> Tuned:
+    """`auto`: the best threshold for the run's validation videos, read anew; else the number that `asked` is.
+
+    A label is the video's summary, as training makes it (`vsumdata.train.targets`).
+    """
+    if asked != "auto":
+        return Tuned(threshold=checked(asked), num_videos=0, overlap=None)
+    info, origin = trained.info, trained.info.origin
+    if not info.val or not origin.data_set:
+        raise UsageError(
+            f"--highlight auto: {trained.path} has no validation videos to choose a threshold by; give it (0 to 1), "
+            "or train with --set select_on=tau"
+        )
+    rule = info.settings.labels if info.settings.labels != "auto" else targets.default_rule(origin.data_set)
+    pool = open_data(data_set(origin.data_set), origin.path, features=origin.features_root).pool
+    videos = [video for video in partition.pick(pool, info.val) if targets.lacks_target(video, rule) is None]
+    if not videos:
+        raise UsageError(f"--highlight auto: none of the {len(info.val)} validation videos has a label; give a number")
+    labels = [targets.with_targets(video, rule).gt_summary for video in videos]
+    scores = [found.frame_score for found in predict(trained, videos)]
+    threshold, value = best_threshold(scores, [label for label in labels if label is not None])
+    return Tuned(threshold=threshold, num_videos=len(videos), overlap=value)
+
+
+def checked(asked: str) -> float:
+    """The threshold that a user gave."""
+    try:
+        value = float(asked)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"--highlight {asked}: it is auto, or a score from 0 to 1")
+    return value

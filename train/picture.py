@@ -82,6 +82,9 @@ def draw_curve(ax: Axes, summary: Summary, numbered: Sequence[Shot]) -> None:
         ax.annotate(str(number), (middle_s, 1.06), ha="center", va="bottom", fontsize=10, annotation_clip=False)
     curve(ax, summary.replay_score, summary, "most replayed (YouTube)", REPLAY, "--")
     curve(ax, summary.frame_score, summary, f"importance ({summary.method})", CURVE, "-")
+    if summary.highlight:
+        span = (summary.highlight.start_s, summary.highlight.end_s)
+        ax.plot(span, (1.02, 1.02), color=KEY, lw=4, solid_capstyle="butt", label="highlight")
     key = [(sentence.start_s + sentence.end_s) / 2 for sentence in summary.sentences if sentence.chosen]
     if key:
         ax.plot(key, np.full(len(key), 0.02), "^", color=KEY, ms=6, label="key sentences")

@@ -12,12 +12,12 @@ import numpy as np
 
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.stages.ffmpeg import ffmpeg_program, ffmpeg_version
-from vsumdata.train import clips, picture, runs, summary, vtt
+from vsumdata.train import clips, highlights, picture, runs, summary, vtt
 from vsumdata.train.featurize import Found, Kind, kind_of, of_file, of_root
 from vsumdata.train.models.text import TextKind
 from vsumdata.train.predict import Prediction, predict
 from vsumdata.train.runs import Trained
-from vsumdata.train.summary import Summary
+from vsumdata.train.summary import Highlight, Summary
 
 FILES = VIDEO, CAPTIONS, PICTURE, DATA = ("summary.mp4", "summary.vtt", "summary.png", "summary.json")
 
@@ -34,6 +34,7 @@ class Request:
     captions: str | None = None  # of a media file; heard by the run's speech model if none
     text: str | None = None  # shown to the model; as it was trained if none
     device: str = "auto"  # auto, cpu or cuda
+    highlight: str | None = None  # the threshold of the one best stretch, or auto: tuned on the run's validation videos
 
 
 def summarize(request: Request) -> Summary:
@@ -48,6 +49,8 @@ def summarize(request: Request) -> Summary:
     found = _find(request, kind, trained, device)
     prediction = next(predict(trained, [found.video]))
     made = describe(found, prediction, trained, kind, request.budget)
+    if request.highlight is not None:
+        made = made.model_copy(update={"highlight": highlight_of(made, highlights.tuned(request.highlight, trained))})
     output = _folder(request.output)
     with tempfile.TemporaryDirectory(dir=output, prefix=".summary-") as folder:
         write(made, found, Path(folder))
@@ -63,6 +66,8 @@ def _checked(request: Request) -> None:
     """Wrong requests end here, before any work."""
     if not 0 < request.budget <= 1:
         raise UsageError(f"--budget {request.budget:g} is no share of the video; give one above 0 and up to 1")
+    if request.highlight not in (None, "auto"):
+        highlights.checked(str(request.highlight))
     if request.captions and not _is_file(request):
         raise UsageError(f"--captions is for a media file; {request.video} has its text in its root")
     if Path(request.output).is_file():
@@ -171,6 +176,17 @@ def describe(found: Found, prediction: Prediction, trained: Trained, kind: Kind,
         features=kind.names,
         files=[name for name in FILES[:-1] if found.media or name != VIDEO],
         remarks=remarks_on(found, trained, selection),
+    )
+
+
+def highlight_of(made: Summary, tuned: highlights.Tuned) -> Highlight:
+    found = np.flatnonzero(highlights.highlight(np.array(made.frame_score), tuned.threshold))
+    return Highlight(
+        start_s=float(found[0] / made.fps),
+        end_s=min(float((found[-1] + 1) / made.fps), made.duration_s),
+        threshold=tuned.threshold,
+        num_videos=tuned.num_videos,
+        overlap=tuned.overlap,
     )
 
 

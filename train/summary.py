@@ -46,6 +46,14 @@ class Sentence(Span):
     chosen: bool = Field(description="whether it is a key sentence")
 
 
+class Highlight(Span):
+    """The frame of the highest smoothed score and its neighbours above a threshold (vsumdata.train.highlights)."""
+
+    threshold: float = Field(description="that their smoothed scores reach")
+    num_videos: int = Field(ge=0, description="validation videos that the threshold was chosen by; 0: given")
+    overlap: float | None = Field(description="with their labels, intersection over union; null: not measured")
+
+
 class Summary(Section):
     """All that is known of one video's summary. Times are seconds of the video but for `at_s`."""
 
@@ -60,6 +68,7 @@ class Summary(Section):
     replay_score: list[float] | None = Field(description="how often it is replayed, in [0, 1]; null: not known")
     shots: list[Shot] = Field(description="they cover the video without a gap")
     segments: list[Segment] = Field(description="what summary.mp4 and summary.vtt hold, in order")
+    highlight: Highlight | None = Field(None, description="the one best stretch; null: not asked for")
     summary_s: float = Field(description="length of the summary")
     sentences: list[Sentence] = Field(description="what is said in the video")
     sentence_scores_from: str = Field(description="model: its own; frames: means of the frames' scores; none: no text")

@@ -195,7 +195,10 @@ def _parts(video_ids: Sequence[str], groups: Mapping[str, str], seed: int) -> li
     """Up to five parts of whole groups, as equal as whole groups go."""
     members = _members(video_ids, groups)
     if len(members) < 2:
-        raise UsageError(f"{len(video_ids)} videos of {len(members)} groups cannot be split")
+        raise UsageError(
+            f"{len(video_ids)} videos of {len(members)} groups cannot be split: videos of one task stay together, "
+            "and it takes two such groups"
+        )
     parts: list[list[str]] = [[] for _ in range(min(NUM_FOLDS, len(members)))]
     for at in np.random.default_rng(seed).permutation(len(members)):
         min(parts, key=len).extend(members[at])

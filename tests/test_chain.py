@@ -233,7 +233,7 @@ def test_pre_training_on_test_videos_is_refused(trained, finished, benchmark, ca
     run, _ = trained
     words = ["--on", "summe", "--data", benchmark, "--features", finished, "--methods", "hiersum", *SIZES]
     assert call("bench", *words, "--init", run) == 2
-    assert "was trained on 5 of the 7 test videos" in capsys.readouterr().err
+    assert "was trained or selected on 5 of the 7 test videos" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

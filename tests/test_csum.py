@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -94,6 +95,25 @@ def test_the_noise_of_perturbed_follows_from_the_step_alone(batch: Batch) -> Non
     model = attached(csum, "vasnet", batch).eval()
     one, again, other = (step(csum, model, batch, seed)["loss"].item() for seed in (1, 1, 2))
     assert one == again != other
+
+
+def test_perturbed_does_not_depend_on_padding(batch: Batch) -> None:
+    csum = objective(choice="perturbed", samples=5)
+    model = attached(csum, "vasnet", batch).eval()
+    mask = torch.nn.functional.pad(batch.frame_mask, (0, 9))
+    time_s = torch.nn.functional.pad(batch.frame_time_s, (0, 9))
+    feature = torch.nn.functional.pad(batch.frame_feature, (0, 0, 0, 9))
+    longer = replace(batch, frame_feature=feature, frame_time_s=time_s, frame_mask=mask)
+    plain, padded = (step(csum, model, each)["loss"].item() for each in (batch, longer))
+    assert padded == pytest.approx(plain, abs=1e-5)
+
+
+def test_nothing_is_learnt_from_a_choice_of_all() -> None:
+    csum = objective(choice="perturbed", clips=10)
+    batch = of_features([np.random.default_rng(at).standard_normal((8, FRAME_DIM)) for at in range(4)])
+    model = attached(csum, "vasnet", batch)
+    step(csum, model, batch)["loss"].backward()
+    assert not model.get_parameter("logit.weight").grad.any()
 
 
 @pytest.mark.parametrize("choice", CHOICES)

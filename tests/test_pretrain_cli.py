@@ -6,19 +6,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.pretraining_kit import SETS, videos
 from tests.training_kit import fitted, losses, same_weights, write_root
 
-from vsumdata.datasets.video import Video
+from vsumdata.datasets.video import Video, collate
 from vsumdata.pipeline import cli
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import checkpoints, runs
 from vsumdata.train.batches import Batches
 from vsumdata.train.evaluation import Request, evaluate_run
 from vsumdata.train.methods import method_of
+from vsumdata.train.predict import predict
 from vsumdata.train.settings import settings_of
 
 SYNTHETIC = ("--data", "synthetic:videos=20,frames=16,users=2")  # its first fold trains on 12 videos
@@ -172,14 +174,41 @@ def test_a_last_batch_that_is_too_small_is_left_out_by_turns(tmp_path: Path) -> 
         assert [ids.video_id for ids in batches.epoch(3, start=1)] == epochs[3][1:]
 
 
-def test_features_that_are_all_equal_train(tmp_path: Path) -> None:
-    def flat(video: Video) -> Video:
-        return replace(video, frame_feature=0 * video.frame_feature + 1)
+@pytest.mark.parametrize("method", ["visp+vasnet", "csum+vasnet"])
+def test_frames_that_are_all_equal(method: str, tmp_path: Path) -> None:
+    found = videos(16, frames=24)
+    flat = [replace(video, frame_feature=0 * video.frame_feature + at) for at, video in enumerate(found)]
+    chosen = settings_of(method, "default", [*SETS["vasnet"], "epochs=2", "batch_size=8"])
+    with pytest.raises(UsageError, match="in none of 16 videos do two frames differ"):
+        fitted(tmp_path / "flat", chosen, flat)
+    trained = fitted(tmp_path / "some", chosen, [*flat[:8], *found[8:]])
+    assert "in 8 of 16 videos all frames are equal" in trained.info.notes
+    assert all(tensor.isfinite().all() for tensor in trained.model.state_dict().values())
 
-    for method in ("visp+vasnet", "csum+vasnet"):
-        chosen = settings_of(method, "default", [*SETS["vasnet"], "epochs=2", "batch_size=8"])
-        trained = fitted(tmp_path / method, chosen, [flat(video) for video in videos(8, frames=12)])
-        assert all(tensor.isfinite().all() for tensor in trained.model.state_dict().values())
+
+def test_videos_no_longer_than_a_summary(tmp_path: Path) -> None:
+    """What chooses nothing would train nothing, with a loss that falls."""
+    short, longer = videos(8, frames=6), videos(8, frames=40, seed=1)
+    chosen = settings_of("csum+vasnet", "default", [*SETS["vasnet"], "epochs=1"])
+    with pytest.raises(UsageError, match=r"none of 8 videos is longer than a summary.*objective\.clips"):
+        fitted(tmp_path / "short", chosen, short)
+    trained = fitted(tmp_path / "some", chosen, [*short, *longer])
+    assert any(note.startswith("8 of 16 videos are no longer than a summary") for note in trained.info.notes)
+    fewer = settings_of("csum+vasnet", "default", [*SETS["vasnet"], "epochs=1", "objective.clips=1"])
+    fitted(tmp_path / "fewer", fewer, short)
+
+
+@pytest.mark.parametrize("backbone", ["dsnet", "a2summ"])
+def test_scores_are_of_the_logits_that_were_trained(backbone: str, tmp_path: Path) -> None:
+    """Boxes are proposed by heads that learn from labels alone."""
+    head = ["model.head=boxes"] if backbone == "a2summ" else []
+    sets = [*SETS[backbone], *head, "epochs=1", "batch_size=8", "objective.clips=3"]
+    found = videos(8, frames=20)
+    trained = fitted(tmp_path / "run", settings_of(f"csum+{backbone}", "default", sets), found)
+    for answer in predict(trained, found):
+        with torch.no_grad():
+            logit = trained.model(collate([answer.video])).frame_logit[0]
+        np.testing.assert_allclose(answer.frame_score, logit.double().sigmoid(), atol=1e-6)
 
 
 def test_another_choice_of_weights_is_another_model(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.bench_kit import value
-from tests.training_kit import videos, write_root
+from tests.training_kit import fitted, videos, write_root
 
 from vsumdata.datasets import synthetic
 from vsumdata.datasets.splits import folds
@@ -19,6 +19,7 @@ from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import runs, table, trained
 from vsumdata.train.bench_data import open_data
 from vsumdata.train.benchmark import Request, bench
+from vsumdata.train.settings import settings_of
 
 QUICK = ("epochs=2", "model.hidden=[8]", "pretrain.batch_size=8", "pretrain.epochs=3", "objective.clips=3")
 SMALL = Request(
@@ -81,6 +82,7 @@ def test_each_fold_pretrains_on_its_own_videos_and_is_fine_tuned(tmp_path, given
     for method in SMALL.methods:
         assert "fold-clean: pre-trained without labels on 10 to 12 training videos" in line_of(found, method)
     assert "; then " not in line_of(found, "csum+mlp")
+    assert "objective: clips=3" in line_of(found, "csum+mlp")
 
 
 def test_a_transductive_run_is_one_for_all_folds_and_says_so(tmp_path, given) -> None:
@@ -133,6 +135,28 @@ def test_settings_reach_the_stage_that_they_are_meant_for(tmp_path) -> None:
     for methods, sets, says in wrong:
         with pytest.raises(UsageError, match=says):
             bench(replace(SMALL, methods=methods, sets=sets))
+
+
+def test_labels_that_went_in_before_are_not_tested_on(tmp_path) -> None:
+    """A run without labels may have begun with one that had some, or been chosen by some."""
+    found = synthetic.load(SMALL.data)
+    origin = runs.Origin(data_set="synthetic", path=str(SMALL.data))
+    small = ["epochs=1", "model.hidden=[8]", "batch_size=8"]
+
+    def run(name: str, method: str, *sets: str, val: int = 0, init: str | None = None) -> str:
+        chosen = settings_of(method, "default", [*small, *sets])
+        fitted(tmp_path / name, chosen, found[val:], found[:val], origin=origin, init=init)
+        return str(tmp_path / name)
+
+    labelled = run("labelled", "mlp")
+    chain = run("chain", "visp+mlp", init=labelled)
+    chosen = run("chosen", "visp+mlp", "select_on=tau", val=2)
+    fixed = run("fixed", "visp+mlp", "objective.variant=fixed")
+    assert any("labels of 18 videos" in note for note in runs.read_info(Path(fixed)).notes)
+    for init, num in ((labelled, 18), (chain, 18), (chosen, 2), (fixed, 18)):
+        with pytest.raises(UsageError, match=f"was trained or selected on {num} of the 18 test videos"):
+            bench(replace(SMALL, methods=("mlp",), sets=QUICK[:2], init=init))
+    bench(replace(SMALL, methods=("mlp",), sets=QUICK[:2], init=run("unlabelled", "visp+mlp")))
 
 
 @pytest.mark.parametrize("methods", [("mlp",), ()])

@@ -217,7 +217,9 @@ def test_a_run_to_begin_with_must_not_have_seen_the_test_videos(tmp_path) -> Non
     request = replace(SMALL, seeds=1, runs=str(tmp_path / "runs"))
     bench(request)
     init = str(tmp_path / "runs/mlp/seed-0/fold-1")
-    with pytest.raises(UsageError, match="was trained on .* of the 8 test videos .*; pre-train without them"):
+    with pytest.raises(
+        UsageError, match="was trained or selected on .* of the 8 test videos .*; pre-train without them"
+    ):
         bench(replace(request, init=init, runs=None))
     found = bench(replace(request, data="videos=8,users=2,frames=24,seed=1", init=init, runs=None))
     assert any(f"init: {init}" in line for line in found.remarks)

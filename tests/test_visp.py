@@ -6,11 +6,23 @@ import math
 from dataclasses import replace
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.pretraining_kit import SMALL, Without, all_equal, attached, batch_of, gradients, summarizer, videos
+from tests.pretraining_kit import (
+    SMALL,
+    Without,
+    all_equal,
+    attached,
+    batch_of,
+    gradients,
+    of_features,
+    summarizer,
+    videos,
+)
 
+from vsumdata.datasets.synthetic import FRAME_DIM
 from vsumdata.datasets.video import Batch, collate
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import losses_infonce, sampling
@@ -166,7 +178,6 @@ def test_csta_is_embedded_by_its_token(batch: Batch) -> None:
 
 @pytest.mark.parametrize("variant", DRAWN)
 def test_features_that_are_all_equal_give_numbers(variant: Variant) -> None:
-    """Nothing tells the videos apart, so the loss is that of guessing: log 8, or more with random summaries."""
     batch = all_equal()
     visp = objective(variant=variant, w_size=0, w_binary=0, temperature=5)
     model = attached(visp, "vasnet", batch)
@@ -174,6 +185,13 @@ def test_features_that_are_all_equal_give_numbers(variant: Variant) -> None:
     found["loss"].backward()
     assert found["loss"].isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(model))
+
+
+def test_what_nothing_tells_apart_is_guessed() -> None:
+    batch = of_features([np.ones((20, FRAME_DIM))] * 8)
+    visp = objective(variant="none", w_size=0, w_binary=0).eval()
+    model = attached(visp, "vasnet", batch).eval()
+    assert step(visp.eval(), model, batch)["loss"].item() == pytest.approx(math.log(8), abs=1e-5)
 
 
 def test_wide_features_stay_finite() -> None:

@@ -8,6 +8,7 @@ Letters: B videos, T clips, D hidden.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -48,6 +49,10 @@ class CSUMOptions(BaseModel):
     needs_targets: ClassVar[bool] = False
     least_batch: ClassVar[int] = 2
 
+    def can_choose(self, num_clips: int) -> bool:
+        """Whether a summary of so many clips leaves any out."""
+        return max(self.clips, math.ceil(self.share * num_clips)) < num_clips
+
 
 class CSUM(Unlabelled):
     Options: ClassVar[type[CSUMOptions]] = CSUMOptions
@@ -81,8 +86,10 @@ class CSUM(Unlabelled):
             return topk.successive_halving(embedding, score, mask, k, options.alpha)
         if options.choice == "sinkhorn":
             return topk.sinkhorn(embedding, score, mask, k, options.epsilon)
-        noise = torch.randn((options.samples, *mask.shape), generator=generator(mask.device), device=mask.device)
-        return topk.perturbed(embedding, score, mask, k, noise, options.sigma)
+        noise = torch.zeros((*mask.shape, options.samples), device=mask.device)
+        drawn = (int(mask.sum()), options.samples)  # video by video, so that padding changes nothing
+        noise[mask] = torch.randn(drawn, generator=generator(mask.device), device=mask.device)
+        return topk.perturbed(embedding, score, mask, k, noise.permute(2, 0, 1), options.sigma)
 
     def project(self, clips: Tensor) -> Tensor:
         """Each clip by itself, of length 1: [B,T,projection]."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from vsumdata.datasets.shards import open_shards
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import partition, targets
 from vsumdata.train.bench_data import open_data
@@ -73,23 +74,25 @@ class Tuned:
 
 
 def tuned(asked: str, trained: Trained) -> Tuned:
-    """`auto`: the best threshold for the run's validation videos, read anew; else the number that `asked` is.
+    """`auto`: the best threshold for the run's, else its root's, validation videos, read anew; else the given number.
 
     A label is the video's summary, as training makes it (`vsumdata.train.targets`).
     """
     if asked != "auto":
         return Tuned(threshold=checked(asked), num_videos=0, overlap=None)
     info, origin = trained.info, trained.info.origin
-    if not info.val or not origin.data_set:
+    held_out = info.val
+    if not held_out and origin.data_set == "shards":  # a run without labels needs none, but its root has some
+        held_out = tuple(open_shards(origin.path, split="val").video_ids)
+    if not held_out or not origin.data_set:
         raise UsageError(
-            f"--highlight auto: {trained.path} has no validation videos to choose a threshold by; give it (0 to 1), "
-            "or train with --set select_on=tau"
+            f"--highlight auto: {trained.path} has no validation videos to choose a threshold by; give it (0 to 1)"
         )
     rule = info.settings.labels if info.settings.labels != "auto" else targets.default_rule(origin.data_set)
     pool = open_data(data_set(origin.data_set), origin.path, features=origin.features_root).pool
-    videos = [video for video in partition.pick(pool, info.val) if targets.lacks_target(video, rule) is None]
+    videos = [video for video in partition.pick(pool, held_out) if targets.lacks_target(video, rule) is None]
     if not videos:
-        raise UsageError(f"--highlight auto: none of the {len(info.val)} validation videos has a label; give a number")
+        raise UsageError(f"--highlight auto: none of the {len(held_out)} validation videos has a label; give a number")
     labels = [targets.with_targets(video, rule).gt_summary for video in videos]
     scores = [found.frame_score for found in predict(trained, videos)]
     threshold, value = best_threshold(scores, [label for label in labels if label is not None])

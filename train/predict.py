@@ -13,7 +13,9 @@ from vsumdata.pipeline.errors import UsageError
 from vsumdata.train.batches import read
 from vsumdata.train.boxes import frame_scores
 from vsumdata.train.runs import Info, Trained
+from vsumdata.train.settings import class_of
 from vsumdata.train.stopping import flushed_denormals
+from vsumdata.train.unlabelled import Unlabelled
 
 WINDOW = 256  # videos that are held, and sorted by length, at once
 PAIRS_AT_ONCE = 32 * 1024**2  # of frames that attend to each other in a batch, unless one video alone has more
@@ -65,6 +67,8 @@ def predict_batch(trained: Trained, videos: Sequence[Video]) -> list[Prediction]
     model = trained.model
     batch = collate(videos).to(trained.device)
     scores = model(batch)
+    if issubclass(class_of(trained.settings.method, "objective"), Unlabelled):  # which teaches no boxes
+        scores = replace(scores, frame_boxes=None)
     frames = frame_scores(scores, batch.frame_mask, getattr(model, "nms_overlap", None)).double().cpu().numpy()
     # Where the global text is shown as well, its tokens come after the sentences.
     shows_sentences = getattr(trained.settings.model, "text", "subtitles") in ("subtitles", "both")

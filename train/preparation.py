@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from vsumdata.datasets.video import Video
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import partition, targets
@@ -75,7 +77,7 @@ def without_targets(info: Info) -> Callable[[Video], Video]:
 
 
 def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
-    """What was seen without labels; UsageError where the videos make no batch that can be contrasted."""
+    """What was seen without labels; UsageError where nothing can be contrasted or chosen."""
     num, least = len(train.videos), least_batch(info.settings.objective)
     if info.settings.batch_size < least * workers:
         raise UsageError(f"--workers {workers}: each contrasts its own videos and needs {least}; set batch_size")
@@ -87,13 +89,42 @@ def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
     if info.origin.pool == "transductive":
         notes = [f"{TRANSDUCTIVE}pre-trained without labels on all {num} videos, test videos included"]
     else:
-        notes = [f"fold-clean: pre-trained without labels on {num} training videos of the fold alone"]
+        word = "" if notes_of_seen(info) else "fold-clean: "  # the weights to begin with may have seen others
+        notes = [f"{word}pre-trained without labels on {num} training videos of the fold alone"]
+    notes += choice_notes(info, train)
     if train.left_out:
         notes.append(f"{train.left_out} videos of each epoch are left out, other ones each time: too few to contrast")
     if info.val:
         notes.append("the labels of the validation videos choose the epoch")
     else:
         notes.append("without labels, so the last epoch counts")
+    return notes
+
+
+def choice_notes(info: Info, train: Batches) -> list[str]:
+    """What to say of videos in which there is nothing to choose; UsageError where all that are looked at are such."""
+    videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
+    of = f"of {len(videos)} videos"
+    can_choose: Callable[[int], bool] = getattr(info.settings.objective, "can_choose", lambda _: True)
+    short = sum(not can_choose(len(video.frame_time_s)) for video in videos)
+    flat = sum(not np.ptp(video.frame_feature, axis=0).any() for video in videos)
+    if short == len(videos):
+        raise UsageError(f"none {of} is longer than a summary, so nothing is chosen; lower objective.clips or share")
+    if flat == len(videos):
+        raise UsageError(f"in none {of} do two frames differ, so no choice of frames can be learnt from their features")
+    notes = (
+        [f"{short} {of} are no longer than a summary: nothing is learnt from what is chosen of them"] if short else []
+    )
+    return [*notes, f"in {flat} {of} all frames are equal"] if flat else notes
+
+
+def notes_of_objective(info: Info) -> list[str]:
+    """How a method learns without labels, where it is not as usual; or that it does learn from labels."""
+    options = info.settings.objective
+    told = [f"{name}={value}" for name, value in options.model_dump(mode="json", exclude_defaults=True).items()]
+    notes = [f"objective: {', '.join(told)}"] if told else []
+    if info.settings.needs_targets:
+        notes.append(f"pre-trained on the labels of {len(info.train)} videos (fixed pseudo-summaries)")
     return notes
 
 

@@ -154,7 +154,7 @@ def perturbed(feature: Tensor, score: Tensor, mask: Tensor, k: Tensor, noise: Te
     best = seen.argsort(dim=2, descending=True, stable=True)[..., :width]
     unwanted = torch.arange(width, device=k.device) >= k[:, None]
     best = best.masked_fill(unwanted, num_clips).sort(2).values
-    pull = (noise * score).sum(2) / sigma
+    pull = ((noise * score).sum(2) / sigma).masked_fill(mask.sum(1) <= k, 0)  # all are chosen, whatever the noise
     factor = (1 + pull - pull.detach()) / len(noise)  # a mean, of which the derivative is noise/σ times the sample
     weight = score.new_zeros(len(k), width, num_clips + 1)
     weight = weight.scatter_add(2, best.permute(1, 2, 0), factor.T[:, None].expand(-1, width, -1))

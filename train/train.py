@@ -23,6 +23,7 @@ from vsumdata.train.journal import Display, Journal
 from vsumdata.train.methods import METHODS
 from vsumdata.train.partition import ids_of
 from vsumdata.train.preparation import (
+    notes_of_objective,
     notes_of_seen,
     pool_notes,
     rate_note,
@@ -146,6 +147,8 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         least=least_batch(settings.objective) * workers,
     )
     notes += rate_note(settings.method, batches) if rule else pool_notes(info, batches, workers)
+    if issubclass(class_of(settings.method, "objective"), Unlabelled):
+        notes += notes_of_objective(info)
     torch.manual_seed(settings.seed)
     model = runs.build(runs.without_downloads(info) if init else info)
     begun = [*start_from(model, info, init), *notes_of_seen(info)] if init else []

@@ -217,6 +217,8 @@ def choices(trained: Trained) -> list[str]:
         said.append(f"text at inference: {text if info.text_dim else 'none, the data has no text features'}")
         if info.text_dim:
             said.append(f"text features of size {info.text_dim}")
+    if sources := getattr(options, "sources", None):
+        said.append(f"features of {sources} source" + "s" * (sources > 1))
     weights = getattr(options, "weights", None)
     if weights is not None and weights != "none":  # `none` is among the run's own notes
         said.append(f"weights: {weights}")
@@ -225,17 +227,18 @@ def choices(trained: Trained) -> list[str]:
 
 
 def check_unseen(init: str, data: BenchData) -> None:
-    """Raise UsageError where the run to begin with was trained or selected on a video that is tested.
+    """Raise UsageError where the labels of a video that is tested trained or selected the run to begin with, or one
+    that this had begun with.
 
-    One of this data set that saw no labels may have been: what begins with it says so, as transductive.
+    Without its labels a video of this data set may have been seen: what begins with it says so, as transductive.
     """
     info = runs.read_info(Path(init))
     tested = partition.pick(data.videos, data.partition.tested)
-    seen = seen_by(info, data.on, tested)
-    if seen and (info.settings.needs_targets or info.origin.data_set != data.on):
+    seen = seen_by(info, data.on, tested, unlabelled=info.origin.data_set != data.on)
+    if seen:
         raise UsageError(
-            f"--init {init} was trained on {len(seen)} of the {len(tested)} test videos (first: {min(seen)}); "
-            "pre-train without them"
+            f"--init {init} was trained or selected on {len(seen)} of the {len(tested)} test videos (first: "
+            f"{min(seen)}); pre-train without them"
         )
 
 

@@ -56,6 +56,7 @@ BACKBONES = {
 CSUM_WAYS = {
     "windows": "draw=windows",
     "subsets": "draw=subsets",
+    "alpha 20": "alpha=20",
     "sinkhorn": "choice=sinkhorn",
     "perturbed": "choice=perturbed",
     "printed denominator": "literal_denominator=true",

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vsumdata.pipeline.errors import ClusterError, StorageError, UsageError
+from vsumdata.pipeline.errors import ClusterError, Diverged, StorageError, UsageError
 from vsumdata.pipeline.plan import Task
 from vsumdata.pipeline.stage import Stage
 from vsumdata.pipeline.worker import FetchWorker, Job, StageWorker, pack
@@ -195,7 +195,7 @@ def set_up_ray_data() -> None:
 def cause(error: BaseException) -> StorageError | ClusterError | UsageError:
     """The error behind Ray's wrapping, as one of ours: of what a worker raised only the text gets here."""
     text = str(error)
-    for kind in (StorageError, UsageError, ClusterError):
+    for kind in (StorageError, Diverged, UsageError, ClusterError):
         said = re.findall(rf"^vsumdata\.pipeline\.errors\.{kind.__name__}: (.+)$", text, re.MULTILINE)
         if said:
             return kind(said[-1])

@@ -2,7 +2,8 @@
 
 VsumdataError
 ├── UsageError            wrong command line, root or configuration: exit code 2
-│   └── ManifestError     a manifest or a list that it names is wrong; says file, line and key
+│   ├── ManifestError     a manifest or a list that it names is wrong; says file, line and key
+│   └── Diverged          training has come to numbers that are none; other settings may not
 ├── SchemaError           a row or a file does not have the columns of its table
 ├── StorageError          the root takes or gives no data (disk full, permissions, broken part): stops the run
 ├── ClusterError          Ray or a worker could not do its work: stops the run
@@ -26,6 +27,10 @@ class UsageError(VsumdataError):
 
 class ManifestError(UsageError):
     """A manifest or one of the lists it names is wrong."""
+
+
+class Diverged(UsageError):
+    """The loss, or what the weights answer, is no number any more."""
 
 
 class SchemaError(VsumdataError):

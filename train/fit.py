@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.pipeline.errors import Diverged
 from vsumdata.train import checkpoints
 from vsumdata.train.batches import Batches
 from vsumdata.train.checkpoints import Position
@@ -101,7 +101,7 @@ class Fit:
             losses = self.joined(batch.to(self.team.device), step)
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(values["loss"]):
-            raise UsageError(
+            raise Diverged(
                 f"step {step}: the loss is {values['loss']} for {', '.join(batch.video_id)}; "
                 "use a lower optimizer.lr, or clip_norm=1"
             )
@@ -142,11 +142,12 @@ def only_model(learner: Learner) -> nn.Module:
 
 
 def make_optimizer(learner: nn.Module, options: Optimizer) -> torch.optim.Optimizer:
-    parameters = learner.parameters()
+    """Fused: one pass over the weights in place of six, also on a CPU."""
+    parameters, decay = learner.parameters(), options.weight_decay
     if options.name == "sgd":
-        return torch.optim.SGD(parameters, options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
+        return torch.optim.SGD(parameters, options.lr, momentum=options.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
-    return kind(parameters, options.lr, weight_decay=options.weight_decay)
+    return kind(parameters, options.lr, weight_decay=decay, fused=True)
 
 
 def rate_at(step: int, steps_per_epoch: int, settings: Settings) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import runs
 from vsumdata.train.methods import METHODS
-from vsumdata.train.runs import Info
+from vsumdata.train.runs import BEST_OF, Info
 
 
 def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
@@ -35,6 +35,7 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
         raise UsageError(f"--init {path}: all of its weights depend on the features' size, so none can be taken over")
     model.load_state_dict({name: theirs[name] for name in ours.keys() - set(fresh)}, strict=False)
     notes = [f"begins with the weights of {path}" + (f", a run of {theirs_is}" if theirs_is != ours_is else "")]
+    notes += [f"{path} is {note}" for note in there.notes if note.startswith(BEST_OF)]
     if fresh:
         sizes = f"{size(there)} there, {size(info)} here"
         notes.append(

@@ -28,6 +28,7 @@ from vsumdata.train.settings import Section, Settings, class_of
 
 INFO, LOG, LAST, BEST = "run.json", "log.jsonl", "last.safetensors", "best.safetensors"
 TRANSDUCTIVE = "transductive: "  # begins the note of a run that saw test videos, and of those that begin with it
+BEST_OF = "the best of "  # begins the note of a run that a search chose
 # May change between an interruption and the next start.
 INCIDENTAL: dict[str, Any] = {"notes": True, "device": True, "versions": True, "settings": {"save_every_s"}}
 

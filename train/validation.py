@@ -10,7 +10,7 @@ import numpy as np
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Video
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.pipeline.errors import Diverged, UsageError
 from vsumdata.train.baselines import Trial, random
 from vsumdata.train.evaluate import UnusableScoresError
 from vsumdata.train.measure import allowed_metrics, evaluate_one
@@ -51,7 +51,7 @@ class Validation:
             try:
                 values = evaluate_one(trial, self.rules).values
             except UnusableScoresError as error:  # weights that have become NaN
-                raise UsageError(f"{answer.video_id}: {error}; lower optimizer.lr") from error
+                raise Diverged(f"{answer.video_id}: {error}; lower optimizer.lr") from error
             for name, value in values.items():
                 if not np.isnan(value):
                     found[name].append(value)

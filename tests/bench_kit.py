@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from tests.test_shards import FINGERPRINT, SCHEMA, payload, row
 
+from vsumdata.datasets.video import Video
 from vsumdata.manifests import rows
 from vsumdata.manifests.store import Store
+from vsumdata.train import runs, trained
 from vsumdata.train.table import Row, Table
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one call of `fit_fold` got."""
+
+    method: str
+    seed: int
+    train: set[str]
+    val: set[str]
+    origin: runs.Origin
+    init: str | None
+    out: Path
+
+
+def noted_fits(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
+    """Notes what every run of a bench is trained and selected on, and lets it train."""
+    found: list[Given] = []
+    real = trained.fit_fold
+
+    def noted(
+        settings: Any, train: Sequence[Video], val: Sequence[Video], rules: Any, out: Path, **more: Any
+    ) -> runs.Trained:
+        ids, val_ids = ({video.video_id for video in part} for part in (train, val))
+        found.append(Given(settings.method, settings.seed, ids, val_ids, more["origin"], more["init"], out))
+        return real(settings, train, val, rules, out, **more)
+
+    monkeypatch.setattr(trained, "fit_fold", noted)
+    return found
 
 
 def write_root(path: Path, *splits: str, replay: bool = True) -> Path:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.bench_kit import value
+from tests.bench_kit import Given, noted_fits, value
 from tests.training_kit import fitted, videos, write_root
 
 from vsumdata.datasets import synthetic
 from vsumdata.datasets.splits import folds
-from vsumdata.datasets.video import Video
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import runs, table, trained
 from vsumdata.train.bench_data import open_data
@@ -27,33 +24,9 @@ SMALL = Request(
 )
 
 
-@dataclass(frozen=True)
-class Given:
-    """What one call of `fit_fold` got."""
-
-    method: str
-    train: set[str]
-    val: set[str]
-    origin: runs.Origin
-    init: str | None
-    out: Path
-
-
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
-    """Notes what every run is trained and selected on, and lets it train."""
-    found: list[Given] = []
-    real = trained.fit_fold
-
-    def noted(
-        settings: Any, train: Sequence[Video], val: Sequence[Video], rules: Any, out: Path, **more: Any
-    ) -> runs.Trained:
-        ids, val_ids = ({video.video_id for video in part} for part in (train, val))
-        found.append(Given(settings.method, ids, val_ids, more["origin"], more["init"], out))
-        return real(settings, train, val, rules, out, **more)
-
-    monkeypatch.setattr(trained, "fit_fold", noted)
-    return found
+    return noted_fits(monkeypatch)
 
 
 def line_of(found: table.Table, method: str) -> str:

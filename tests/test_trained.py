@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.bench_kit import value, write_root
+from tests.bench_kit import Given, noted_fits, value, write_root
 from tests.benchmark_files import write_bliss, write_eccv16, write_mrhisum, write_wikihow
 
 from vsumdata.datasets import splits, synthetic
 from vsumdata.datasets.splits import Fold
-from vsumdata.datasets.video import Video
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import partition, runs, table, trained
 from vsumdata.train.benchmark import Request, bench
@@ -25,32 +22,9 @@ SMALL = Request(
 )
 
 
-@dataclass(frozen=True)
-class Given:
-    """What one call of `fit_fold` got."""
-
-    seed: int
-    train: set[str]
-    val: set[str]
-    origin_test: tuple[str, ...]
-    out: Path
-
-
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
-    """Notes what every run is trained and selected on, and lets it train."""
-    found: list[Given] = []
-    real = trained.fit_fold
-
-    def noted(
-        settings: Any, train: Sequence[Video], val: Sequence[Video], rules: Any, out: Path, **more: Any
-    ) -> runs.Trained:
-        ids, val_ids = ({video.video_id for video in videos} for videos in (train, val))
-        found.append(Given(settings.seed, ids, val_ids, more["origin"].test, out))
-        return real(settings, train, val, rules, out, **more)
-
-    monkeypatch.setattr(trained, "fit_fold", noted)
-    return found
+    return noted_fits(monkeypatch)
 
 
 def test_no_run_is_given_its_test_videos(given) -> None:
@@ -60,14 +34,14 @@ def test_no_run_is_given_its_test_videos(given) -> None:
     expected = [
         (seed, fold) for seed in range(2) for fold in splits.folds("synthetic", list(groups), seed=seed, groups=groups)
     ]
-    assert [(its.seed, its.train, its.val, set(its.origin_test)) for its in given] == [
+    assert [(its.seed, its.train, its.val, set(its.origin.test)) for its in given] == [
         (seed, set(fold.train), set(fold.val), set(fold.test)) for seed, fold in expected
     ]
     for its in given:
         assert its.train
         assert its.val
-        assert not set(its.origin_test) & (its.train | its.val)
-        tasks = [{groups[video_id] for video_id in part} for part in (its.train, its.val, set(its.origin_test))]
+        assert not set(its.origin.test) & (its.train | its.val)
+        tasks = [{groups[video_id] for video_id in part} for part in (its.train, its.val, set(its.origin.test))]
         assert sum(map(len, tasks)) == len(set().union(*tasks)), "a task crosses"
     assert value(found, "mlp", "tau").n == 8
     assert not any("crossings" in line for line in found.remarks)
@@ -79,7 +53,7 @@ def test_selection_on_the_test_videos_is_asked_for_and_labelled(given) -> None:
     assert any(
         line.startswith("legacy: trained methods chose their epoch on the test videos") for line in found.remarks
     )
-    assert all(its.val and not its.val & its.train and its.origin_test == () for its in given)
+    assert all(its.val and not its.val & its.train and its.origin.test == () for its in given)
     everything = {video.video_id for video in synthetic.load(SMALL.data)}
     assert all(its.train | its.val == everything for its in given), "what selects is what is tested"
     assert "legacy" not in bench(replace(SMALL, seeds=1)).split
@@ -124,7 +98,7 @@ def test_a_random_draw_tests_a_video_in_several_runs(tmp_path, given) -> None:
     """PGL-SUM's five draws (METHODS §7) test 34 of 50 videos, some of them up to three times."""
     path = write_eccv16(tmp_path / "eccv16_dataset_tvsum_google_pool5.h5", 50)
     found = bench(Request(on="tvsum", data=str(path), split="pgl-sum", methods=("mlp",), seeds=1, sets=("epochs=1",)))
-    assert [len(its.origin_test) for its in given] == [10] * 5
+    assert [len(its.origin.test) for its in given] == [10] * 5
     row = value(found, "mlp", "f1")
     assert row.n == value(found, "random", "f1").n == 34
 
@@ -176,7 +150,7 @@ def test_our_own_parts_train_select_and_measure(tmp_path, given) -> None:
     root = write_root(tmp_path / "root", "train", "val", "test", "train", "test")
     found = bench(Request(on="shards", data=str(root), seeds=2, methods=("mlp",), sets=("epochs=2",)))
     assert found.split == "as published"
-    assert [(its.seed, its.train, its.val, its.origin_test) for its in given] == [
+    assert [(its.seed, its.train, its.val, its.origin.test) for its in given] == [
         (seed, {"a", "d"}, {"b"}, ("c", "e")) for seed in range(2)
     ]
     assert value(found, "mlp", "map50").n == 2
@@ -186,7 +160,7 @@ def test_without_a_val_part_it_is_cut_out_of_train(tmp_path, given) -> None:
     root = write_root(tmp_path / "root", "train", "train", "train", "test")
     bench(Request(on="shards", data=str(root), seeds=1, methods=("mlp",), sets=("epochs=1",)))
     (its,) = given
-    assert (its.train | its.val, len(its.val), its.origin_test) == ({"a", "b", "c"}, 1, ("d",))
+    assert (its.train | its.val, len(its.val), its.origin.test) == ({"a", "b", "c"}, 1, ("d",))
 
 
 def test_a_root_without_parts_for_it_gives_a_reason(tmp_path) -> None:

@@ -18,6 +18,7 @@ from vsumdata.train.bench_data import open_data
 from vsumdata.train.benchmark import data_set
 from vsumdata.train.predict import predict
 from vsumdata.train.runs import Trained
+from vsumdata.train.targets import Rule
 
 SIGMA = 2.0  # frames
 STEPS = 101  # thresholds that are tried, from 0 to 1
@@ -76,7 +77,7 @@ class Tuned:
 def tuned(asked: str, trained: Trained) -> Tuned:
     """`auto`: the best threshold for the run's, else its root's, validation videos, read anew; else the given number.
 
-    A label is the video's summary, as training makes it (`vsumdata.train.targets`).
+    A label is the video's summary: given, or the shots that a knapsack chooses (`vsumdata.train.targets`).
     """
     if asked != "auto":
         return Tuned(threshold=checked(asked), num_videos=0, overlap=None)
@@ -88,7 +89,7 @@ def tuned(asked: str, trained: Trained) -> Tuned:
         raise UsageError(
             f"--highlight auto: {trained.path} has no validation videos to choose a threshold by; give it (0 to 1)"
         )
-    rule = info.settings.labels if info.settings.labels != "auto" else targets.default_rule(origin.data_set)
+    rule: Rule = "given" if targets.default_rule(origin.data_set) == "given" else "keyshots"
     pool = open_data(data_set(origin.data_set), origin.path, features=origin.features_root).pool
     videos = [video for video in partition.pick(pool, held_out) if targets.lacks_target(video, rule) is None]
     if not videos:

@@ -48,9 +48,8 @@ def resume(path: Path, run: str, learner: nn.Module, optimizer: torch.optim.Opti
     parameters = dict(learner.named_parameters())
     for key, tensor in states.items():
         _, state, name = key.split(".", 2)
-        # Adam counts its steps on the CPU, where the parameter is elsewhere too.
-        device = tensor.device if state == "step" else parameters[name].device
-        optimizer.state[parameters[name]][state] = tensor.to(device)
+        # Also the count of steps, which only optimizers that are not fused keep on the CPU.
+        optimizer.state[parameters[name]][state] = tensor.to(parameters[name].device)
     return position
 
 

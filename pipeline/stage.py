@@ -9,6 +9,7 @@ errors of `vsumdata.pipeline.errors`. It can be called without Ray: that is how 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
+MKDIR_TRIES = 100
 MAX_NAME = 200  # file systems take 255 bytes, and others add a suffix
 
 
@@ -40,8 +42,17 @@ class Context:
         """A folder for this video's downloads: kept under the root with `crawl.keep_media`, else scratch."""
         keep = self.crawl.get("keep_media") and "://" not in self.root
         folder = Path(self.root if keep else self.scratch) / "media" / safe_name(video_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         return folder
+
+
+def make_folder(folder: Path) -> None:
+    """`mkdir -p` of a folder that another worker may remove meanwhile, which makes that of pathlib fail."""
+    for _ in range(MKDIR_TRIES):
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def safe_name(video_id: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vsumdata.pipeline.errors import FailVideo, SkipVideo
-from vsumdata.pipeline.stage import Context, Function, Row
+from vsumdata.pipeline.stage import Context, Function, Row, make_folder
 from vsumdata.stages.download import NOTE, download
 from vsumdata.stages.extraction import Session
 from vsumdata.stages.probe import MediaInfo, probe
@@ -103,7 +103,7 @@ def also_serves(info: Mapping[str, Any], found: MediaInfo) -> set[str]:
 def locked(partial: Path) -> Iterator[None]:
     """Make the folder and hold `lock` in it. Whoever held it before may have removed the folder: then again."""
     while True:
-        partial.mkdir(parents=True, exist_ok=True)
+        make_folder(partial)
         try:
             lock = (partial / "lock").open("a")
         except FileNotFoundError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +21,7 @@ from tests.media_site import MEDIA, MP4, VALID, VIDEO_ID, MediaSite, files, obta
 from vsumdata.datasets.sample.site import Answer, partial
 from vsumdata.pipeline.errors import FailVideo, RetryVideo
 from vsumdata.pipeline.stage import Context
-from vsumdata.stages.media import fetch_picture, fetch_sound, locked
+from vsumdata.stages.media import fetch_picture, fetch_sound
 
 HALF = len(MEDIA) // 2
 KEPT = f"media/v-{VIDEO_ID}"
@@ -264,21 +262,3 @@ def test_a_waiting_worker_takes_over_from_one_that_failed(site: MediaSite, tmp_p
     assert [type(error) for error in failed] == [RetryVideo]
     [found] = [one.result() for one in tried if not one.exception()]
     assert Path(found["media"]).read_bytes() == MEDIA
-
-
-def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path: Path) -> None:
-    partial_folder = tmp_path / "picture.partial"
-
-    def second() -> bool:
-        with locked(partial_folder), (partial_folder / "lock").open("a") as third, pytest.raises(BlockingIOError):
-            fcntl.flock(third, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-
-    with ThreadPoolExecutor(1) as pool:
-        with locked(partial_folder):
-            later = pool.submit(second)
-            time.sleep(0.3)  # it waits for the file that goes now
-            shutil.rmtree(partial_folder)
-            partial_folder.mkdir()
-            (partial_folder / "lock").touch()
-        assert later.result(60), "a third worker must find it locked"

@@ -15,6 +15,7 @@ from tests.training_kit import fitted, losses, same_weights, write_root
 
 from vsumdata.datasets.video import Video, collate
 from vsumdata.pipeline import cli
+from vsumdata.pipeline.cluster import cluster
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train import checkpoints, runs
 from vsumdata.train.batches import Batches
@@ -61,6 +62,19 @@ def test_pretraining_and_then_fine_tuning(call, tmp_path, capsys, method: str, b
     tuned = runs.read_info(tmp_path / "second")
     assert tuned.train == info.train
     assert tuned.val
+
+
+def test_two_workers_pre_train(call, tmp_path, capsys) -> None:
+    words = ["visp", "--backbone", "mlp", "--data", "synthetic:videos=30,frames=16,users=2"]
+    words += sets("mlp", "epochs=2", "batch_size=16")
+    with cluster(None):
+        assert call(*words, "--workers", "2", "--out", str(tmp_path / "two")) == 0, capsys.readouterr().err
+    assert call(*words, "--out", str(tmp_path / "one")) == 0
+    assert [step for step, _ in losses(tmp_path / "two")] == [step for step, _ in losses(tmp_path / "one")] == [0, 1]
+    for name in ("best.safetensors", "last.safetensors"):  # the second network's weights are in the last
+        two, one = (load_file(tmp_path / out / name) for out in ("two", "one"))
+        assert {key: tensor.shape for key, tensor in two.items()} == {key: tensor.shape for key, tensor in one.items()}
+        assert all(tensor.isfinite().all() for tensor in two.values())
 
 
 def test_the_usual_backbones() -> None:

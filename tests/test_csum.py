@@ -38,15 +38,17 @@ def step(csum: CSUM, model: torch.nn.Module, batch: Batch, seed: int = 3) -> dic
 
 @pytest.mark.parametrize("literal", [False, True])
 @pytest.mark.parametrize("draw", ["windows", "subsets"])
-def test_the_loss_is_its_definition(draw: str, literal: bool) -> None:
+@pytest.mark.parametrize("compared", ["embeddings", "features"])
+def test_the_loss_is_its_definition(compared: str, draw: str, literal: bool) -> None:
     """By the k clips of the highest scores and all draws of n clips, one by one."""
     rng = np.random.default_rng(0)
     batch = of_features([rng.standard_normal((8, FRAME_DIM)) for _ in range(3)])
-    csum = objective(clips=2, share=0.5, draw=draw, literal_denominator=literal, alpha=1e9, temperature=0.5)
+    options = {"clips": 2, "share": 0.5, "alpha": 1e9, "temperature": 0.5}
+    csum = objective(**options, draw=draw, compared=compared, literal_denominator=literal)
     model = attached(csum, "vasnet", batch).eval()
     found = step(csum, model, batch)
     scores = model(batch)
-    clips = csum.project(scores.frame_embedding).detach()
+    clips = csum.project(scores.frame_embedding if compared == "embeddings" else batch.frame_feature).detach()
     best = [sorted(row.argsort(descending=True)[:4].tolist()) for row in scores.frame_logit]
     items = [*clips, *(row[at] for row, at in zip(clips, best, strict=True))]
     likeness = np.array([[dist(x, y, draw) / 2 for y in items] for x in items]) / 0.5
@@ -69,9 +71,10 @@ def draws(length: int, draw: str) -> list[list[int]]:
     return [list(pair) for pair in combinations(range(length), 2)]
 
 
+@pytest.mark.parametrize("compared", ["embeddings", "features"])
 @pytest.mark.parametrize("name", SMALL)
-def test_every_summarizer_can_be_trained(name: str, batch: Batch) -> None:
-    csum = objective(draw="subsets", alpha=10.0)
+def test_every_summarizer_can_be_trained(name: str, compared: str, batch: Batch) -> None:
+    csum = objective(draw="subsets", alpha=10.0, compared=compared)
     model = attached(csum, name, batch)
     step(csum, model, batch)["loss"].backward()
     for module in (model, csum.projector):

@@ -1,7 +1,7 @@
 """CSUM: videos and their summaries by the k best clips are contrasted with those of the other videos of a batch.
 
-The summarizer's frames are the clips: its `frame_embedding` their features, its scores what the k best are chosen by,
-so that gradients pass through the choice (vsumdata.train.topk).
+The summarizer's frames are the clips: its `frame_embedding` is what of them is compared, its scores what the k best are
+chosen by, so that gradients pass through the choice (vsumdata.train.topk).
 
 Letters: B videos, T clips, D hidden.
 """
@@ -34,6 +34,9 @@ class CSUMOptions(BaseModel):
 
     clips: int = Field(10, ge=1, description="clips drawn from each sequence to compare it (the paper's n)")
     draw: Draw = Field("windows", description="windows: neighbours, as the paper says; subsets: any, in order of time")
+    compared: Literal["embeddings", "features"] = Field(
+        "embeddings", description="what of a clip is compared: the summarizer's embedding, or its given features (ours)"
+    )
     share: float = Field(0.15, gt=0, le=1, description="of the clips that a summary has, but at least `clips` of them")
     temperature: float = Field(0.1, gt=0, description="τ of the contrast")
     literal_denominator: bool = Field(False, description="without the positive pair, as printed; else as SimCLR's")
@@ -63,33 +66,37 @@ class CSUM(Unlabelled):
         self.options = options
 
     def attach(self, model: nn.Module, build: Callable[[], nn.Module], batch: Batch) -> None:
-        embedding = looked_at(model, batch).frame_embedding
-        assert embedding is not None, "which `looked_at` refuses"
-        size = embedding.shape[-1]
+        size = self.compared(looked_at(model, batch), batch).shape[-1]
         self.projector = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, self.options.projection))
 
     def forward(self, model: nn.Module, batch: Batch, step: int) -> Parts:
         options, mask = self.options, batch.frame_mask
         scores: Scores = model(batch)
-        assert scores.frame_embedding is not None, "which `looked_at` refuses"
-        score = full_precision(scores.frame_logit).sigmoid()
-        chosen = self.choose(scores.frame_embedding, score, mask)
-        sets = [(self.project(scores.frame_embedding), mask), (self.project(chosen.feature), chosen.mask)]
+        clips = self.compared(scores, batch)
+        chosen = self.choose(clips, full_precision(scores.frame_logit).sigmoid(), mask)
+        sets = [(self.project(clips), mask), (self.project(chosen.feature), chosen.mask)]
         likeness = similarities(sets, options.clips, options.draw)
         contrast = losses_infonce.csum(likeness, options.temperature, options.literal_denominator)
         return total({"contrast": contrast}, {}, {"own": likeness.diagonal(len(mask)).mean()})
 
-    def choose(self, embedding: Tensor, score: Tensor, mask: Tensor) -> Chosen:
+    def compared(self, scores: Scores, batch: Batch) -> Tensor:
+        """The clips as they are compared, [B,T,D]; attention has mixed the whole video into each of its embeddings."""
+        if self.options.compared == "features":
+            return batch.frame_feature
+        assert scores.frame_embedding is not None, "which `looked_at` refuses"
+        return scores.frame_embedding
+
+    def choose(self, clips: Tensor, score: Tensor, mask: Tensor) -> Chosen:
         options = self.options
         k = topk.num_chosen(mask, options.share, options.clips)
         if options.choice == "successive-halving":
-            return topk.successive_halving(embedding, score, mask, k, options.alpha)
+            return topk.successive_halving(clips, score, mask, k, options.alpha)
         if options.choice == "sinkhorn":
-            return topk.sinkhorn(embedding, score, mask, k, options.epsilon)
+            return topk.sinkhorn(clips, score, mask, k, options.epsilon)
         noise = torch.zeros((*mask.shape, options.samples), device=mask.device)
         drawn = (int(mask.sum()), options.samples)  # video by video, so that padding changes nothing
         noise[mask] = torch.randn(drawn, generator=generator(mask.device), device=mask.device)
-        return topk.perturbed(embedding, score, mask, k, noise.permute(2, 0, 1), options.sigma)
+        return topk.perturbed(clips, score, mask, k, noise.permute(2, 0, 1), options.sigma)
 
     def project(self, clips: Tensor) -> Tensor:
         """Each clip by itself, of length 1: [B,T,projection]."""

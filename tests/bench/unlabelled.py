@@ -53,6 +53,7 @@ BACKBONES = {
     "csum+vasnet": [*VASNET, *CSUM],
     "csum+mlp": ["model.hidden=[32]", *CSUM],
 }
+BACKBONES |= {f"{name}, features": [*BACKBONES[name], "objective.compared=features"] for name in BACKBONES}
 CSUM_WAYS = {
     "windows": "draw=windows",
     "subsets": "draw=subsets",
@@ -101,7 +102,8 @@ def found(seed: int, folder: Path, theme: float = 1.0) -> Rows:
     rows = {name: chance(name, seed, test) for name in ("random", "uniform")}
     rows["visp+vasnet"] = measured(trained("visp+vasnet", pool, VISP, seed, folder / "visp"), test)
     for name, sets in BACKBONES.items():
-        rows[name] = measured(trained(name, pool, sets, seed, folder / name), test)
+        method = name.partition(",")[0]
+        rows[name] = measured(trained(method, pool, sets, seed, folder / name), test)
     rows["mlp, all labels"] = measured(
         trained("mlp", pool, ["model.hidden=[64]", RATE, "epochs=20"], seed, folder / "mlp"), test
     )

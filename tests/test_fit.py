@@ -255,6 +255,8 @@ def test_text_may_come_with_the_fine_tuning(tmp_path: Path) -> None:
 def test_settings_that_are_wrong_are_named_with_what_is_near() -> None:
     for sets, said in (
         (["model.hiden=3"], r"--set model.hiden: no such setting; did you mean `hidden`\?"),
+        (["learning-rate=3"], r"--set learning-rate: no such setting; known are: "),
+        (["model.num-layers=3"], r"--set model.num-layers: no such setting; "),
         (["optimiser.lr=3"], r"--set optimiser: no such setting; did you mean `optimizer`\?"),
         (["optimizer.lr=-1"], r"--set optimizer.lr: Input should be greater than 0"),
         (["epochs=0", "model.layers=x"], r"--set model.layers: .*; --set epochs: "),

@@ -257,6 +257,8 @@ def test_settings_that_are_wrong_are_named_with_what_is_near() -> None:
         (["model.hiden=3"], r"--set model.hiden: no such setting; did you mean `hidden`\?"),
         (["learning-rate=3"], r"--set learning-rate: no such setting; known are: "),
         (["model.num-layers=3"], r"--set model.num-layers: no such setting; "),
+        (["method=vasnet", "preset=x"], r"--set method: give it as the argument METHOD; --set preset: .* --preset"),
+        ([f"seed={2**63}"], r"--set seed: Input should be less than"),
         (["optimiser.lr=3"], r"--set optimiser: no such setting; did you mean `optimizer`\?"),
         (["optimizer.lr=-1"], r"--set optimizer.lr: Input should be greater than 0"),
         (["epochs=0", "model.layers=x"], r"--set model.layers: .*; --set epochs: "),

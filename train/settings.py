@@ -22,6 +22,8 @@ from vsumdata.manifests.manifest import apply_override
 from vsumdata.pipeline.errors import UsageError
 from vsumdata.train.methods import METHODS
 
+NO_SETTINGS = {"method": "the argument METHOD", "preset": "--preset"}  # what `--set` may not change, though it is noted
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,7 +62,7 @@ class Settings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of autocast; auto: bfloat16 on a GPU that has it, else float32"
     )
-    seed: int = Field(0, ge=0, description="of weights, order, dropout and the nested validation videos")
+    seed: int = Field(0, ge=0, lt=2**63, description="of weights, order, dropout and the nested validation videos")
     select_on: str = Field(
         "auto",
         description="the validation metric that picks the epoch; auto: tau where there is one; the last epoch where "
@@ -111,7 +113,7 @@ def settings_of(method: str, preset: str = "default", sets: Sequence[str] = ()) 
     values: dict[str, Any] = _merged(known["default"], known[_pick(preset, known, f"preset of {method}")])
     for override in sets:
         apply_override(values, override)
-    problems = []
+    problems = [f"--set {name}: give it as {how}" for name, how in NO_SETTINGS.items() if name in values]
     for part in ("model", "objective"):
         options = options_class(method, part)
         try:
@@ -188,7 +190,7 @@ def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
         inner = model.model_fields[part].annotation if part in model.model_fields else None
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             model = inner
-    return list(model.model_fields)
+    return [name for name in model.model_fields if name not in NO_SETTINGS]
 
 
 def _near(word: str, names: Sequence[str]) -> str:

@@ -170,19 +170,15 @@ def _explain(error: ValidationError, model: type[BaseModel], above: tuple[str, .
     """One piece per mistake: `--set section.key: what is wrong`."""
     lines = []
     for mistake in error.errors():
-        unknown = mistake["type"] == "extra_forbidden"  # then the place ends with what the user wrote, whatever that is
-        *above_it, last = map(str, mistake["loc"] or ("",))
-        place = [part for part in above_it if _is_name(part)] + [last] * (unknown or _is_name(last))
+        place = [str(part) for part in mistake["loc"]]
+        unknown = mistake["type"] == "extra_forbidden"
+        if not unknown:  # pydantic may end with the type that was tried: literal['auto']
+            place = [part for part in place if part.replace("_", "").isalnum()]
         what = mistake["msg"].removeprefix("Value error, ")
         if unknown:
             what = f"no such setting{_near(place[-1], _fields(model, place[:-1]))}"
         lines.append(f"--set {'.'.join([*above, *place]) or 'settings'}: {what}")
     return list(dict.fromkeys(lines))
-
-
-def _is_name(part: str) -> bool:
-    """Whether it is of a setting; pydantic also puts the type that was tried, `literal['auto']`, into a place."""
-    return part.replace("_", "").isalnum()
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:

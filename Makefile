@@ -1,10 +1,10 @@
-# make demo: a new machine to finished training shards.   make test: the tests.   See README.md.
+# On a new machine: `make demo` makes finished training shards of the sample, `make check test` checks the code.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo dev test check format bench links build clean
+.PHONY: demo dev test test-all check format bench docs links build clean
 
 demo: $(READY)
 	$(BIN)/vsumdata run --manifest sample --stage crawl,asr,features --root work/sample
@@ -13,6 +13,7 @@ demo: $(READY)
 
 dev: $(READY)
 
+# The file .ready tells that the environment was installed: make installs again when what is required has changed.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "vsumdata needs Python 3.11 or newer; this is `$(PYTHON) -V`: make PYTHON=python3.12 …"; exit 1; }
@@ -20,26 +21,37 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[offline,dev]'
 	@touch $@
 
+# Two files at a time. A run of the program on Ray leaves a core idle for half of its time, so they go side by side.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not network"
+
+# The long forms of the tests: more kills, and the proofs of learning at the sizes of tests/bench.
+test-all: $(READY)
+	$(BIN)/python -m pytest --kills 10 --full
 
 check: $(READY) links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=build/links $(BIN)/lint-imports --no-logo --no-cache
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	for script in tests/bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in tests/bench/*.py tests/bench/*/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-# mypy sees the packages under the name that they are imported by
+# Writes docs/tables.md and docs/settings.md from the schemas and the settings' descriptions.
+docs: $(READY)
+	$(BIN)/python -m vsumdata.pipeline.reports.reference docs
+
+# The folders are imported as vsumdata.NAME. mypy and import-linter find them under these names through links.
 links:
 	@mkdir -p build/links/vsumdata
 	@for folder in pipeline stages manifests datasets train; do ln -sfn ../../../$$folder build/links/vsumdata/$$folder; done
 
+# dist must be empty, and `python -m build`, not `pip wheel .`: run twice, that ships files deleted in between.
 build: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build

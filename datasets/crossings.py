@@ -1,4 +1,4 @@
-"""What crosses between the parts of a fold: the same video, the same task, or nearly the same pictures."""
+"""Find leaks between the parts of a fold: one video, one task, or nearly the same pictures in two parts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from vsumdata.datasets.splits import Fold, normalise
 from vsumdata.datasets.video import Video
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.manifests.errors import UsageError
 
-# Two videos are nearly the same where the mean of their frames' features points the same way and they last equally
-# long. Re-encoding moves a mean by far less; two videos of one kind differ by more. Chosen, not fitted: no benchmark's
-# features were at hand. Both can be given to `crossings`.
+# Two videos are near-duplicates if their mean features have at least this cosine and their lengths differ by at most
+# this share. Re-encoding moves a mean by far less; two videos of one kind differ by more. Chosen, not fitted: no
+# benchmark's features were at hand. `crossings` takes other values.
 SAME_COSINE = 0.995
 SAME_DURATION = 0.02  # relative
-SHOWN = 5
+SHOWN = 5  # crossings that a message names
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """`what` is "video", "task" or "near-duplicate"; the videos are in two parts of the fold `label`."""
+    """Two videos, or one, in two parts of the fold `label`. `what` is "video", "task" or "near-duplicate"."""
 
     what: str
     first: str
@@ -35,7 +35,7 @@ class Crossing:
 
 
 def check(folds: Sequence[Fold], videos: Iterable[Video], *, cosine: float = SAME_COSINE) -> None:
-    """Raise UsageError that names what crosses within a fold; see `crossings`."""
+    """Raise UsageError that names the first crossings, if there are any; see `crossings`."""
     found = list(crossings(folds, videos, cosine=cosine))
     if found:
         shown = "; ".join(map(str, found[:SHOWN]))
@@ -45,12 +45,13 @@ def check(folds: Sequence[Fold], videos: Iterable[Video], *, cosine: float = SAM
 def crossings(
     folds: Sequence[Fold], videos: Iterable[Video], *, cosine: float = SAME_COSINE, duration: float = SAME_DURATION
 ) -> Iterator[Crossing]:
-    """Every pair of videos that must not be in two parts of one fold, and is.
+    """Every pair of videos that is in two parts of one fold but must not be.
 
-    `videos` are read once and not kept. A legacy fold validates on its test videos; only what its training
-    videos share with them is a crossing then. Videos without features (D = 0) cannot be near-duplicates.
-    Raises UsageError where a fold names a video that is not among `videos`.
+    `videos` are read once and not kept. A legacy fold validates on its test videos, so only its training videos can
+    cross. Videos without features (D = 0) are never near-duplicates. Raises UsageError if a fold names a video that is
+    not among `videos`.
     """
+    # Mean and length only: the features of a whole data set (Mr. HiSum: 26 GB) do not fit into memory.
     known = [_Known.of(video) for video in videos]
     pairs = [*_same_task(known), *_near(known, cosine, duration)]
     ids = {video.video_id for video in known}
@@ -69,7 +70,7 @@ def crossings(
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What is kept of a video: `direction` is the unit mean of its features, None where there are none."""
+    """What the search needs of a video. `direction` is the unit mean of its features, None without features."""
 
     video_id: str
     task: str
@@ -98,8 +99,10 @@ def _same_task(known: Sequence[_Known]) -> Iterator[Pair]:
 
 
 def _near(known: Sequence[_Known], cosine: float, duration: float) -> Iterator[Pair]:
-    """Pairs of nearly the same pictures; only videos of about the same length are compared."""
+    """Pairs of nearly the same pictures among videos of about the same length."""
+    # Sorted by length, so each video is compared with its neighbours only and not with all n.
     seen = sorted((video for video in known if video.direction is not None), key=lambda video: video.duration_s)
+    # Videos of several data sets may have features of several sizes, which have no cosine.
     for size in sorted({len(video.direction) for video in seen if video.direction is not None}):
         same = [video for video in seen if video.direction is not None and len(video.direction) == size]
         directions = np.stack([video.direction for video in same if video.direction is not None])

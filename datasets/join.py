@@ -1,8 +1,8 @@
-"""A benchmark's annotations with our own features: CLIP instead of GoogLeNet, sentences where the benchmark has none.
+"""Join a benchmark's annotations with our own features: CLIP instead of GoogLeNet, and sentences.
 
-The benchmark keeps its grid, so that nothing about its annotations or its scoring changes: each of its `picks` takes
-the features of our frame that is nearest in time. Its videos are found in our root by their YouTube id (from `url`),
-their `video_id` or their title (SumMe's file names).
+The benchmark keeps its grid, so its annotations and its scoring stay the same: each of its `picks` takes the feature
+of our nearest frame in time. A video is found in our root by its YouTube id (from `url`), its `video_id` or its title
+(SumMe's file names).
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import numpy as np
 from vsumdata.datasets.shards import Shards, open_shards
 from vsumdata.datasets.video import Video
 
-MOST_APART = 0.05  # relative difference in length up to which two videos count as the same cut
+# Relative. YouTube's copy and the benchmark's file differ a little in length; another cut differs by more.
+MOST_APART = 0.05
 
 
 @dataclass
 class Joined:
-    """What became of each video of the benchmark: joined with which of ours, or why not."""
+    """A report on each video of the benchmark: the video of ours that it is joined with, or why there is none."""
 
     joined: dict[str, str] = field(default_factory=dict)  # the benchmark's video_id -> ours
     left_out: dict[str, str] = field(default_factory=dict)  # the benchmark's video_id -> reason
-    farthest_s: float = 0.0  # longest way in time from a pick to the frame whose features it got
+    farthest_s: float = 0.0  # largest distance in time from a pick to the frame whose feature it got
 
     def __str__(self) -> str:
         total = len(self.joined) + len(self.left_out)
@@ -36,10 +37,10 @@ class Joined:
 
 
 def join_features(videos: Sequence[Video], root: str | Path) -> tuple[list[Video], Joined]:
-    """Those of `videos` that the root at `root` has features of, and a report that names all others.
+    """Those of `videos` for which the root has features, and a report that names all others.
 
-    A joined video is the benchmark's, with our features, sentences, steps and texts. Where the benchmark does not
-    tell how long a video is, ours is believed. Raises UsageError where `root` is none of ours.
+    A joined video is the benchmark's video with our features, sentences, steps and texts. If the benchmark gives no
+    duration, ours is used. Raises UsageError if `root` is not a vsumdata root.
     """
     shards, report, found = open_shards(root), Joined(), []
     at = {video_id: i for i, video_id in enumerate(shards.video_ids)}
@@ -58,7 +59,8 @@ def join_features(videos: Sequence[Video], root: str | Path) -> tuple[list[Video
 
 
 def names(video: Video) -> Iterator[str]:
-    """The names under which a benchmark's video may be in a root of ours, the surest first."""
+    """The ids under which a benchmark's video may be in our root, the most certain first."""
+    # A YouTube id is unique. `video_7` is in many data sets, and a title may be anything.
     if video.url:
         query = parse_qs(urlsplit(video.url).query)
         yield from query.get("v", [])
@@ -72,7 +74,7 @@ def _look_up(video: Video, shards: Shards, at: Mapping[str, int]) -> Video | Non
 
 
 def _differ(video: Video, ours: Video) -> str | None:
-    """Why two videos of one name cannot be the same cut."""
+    """Why two videos of one name cannot be the same cut; None where they can."""
     if not len(ours.frame_time_s):
         return "our video has no frames"
     if video.duration_s and ours.duration_s:
@@ -83,8 +85,10 @@ def _differ(video: Video, ours: Video) -> str | None:
 
 
 def _joined(video: Video, ours: Video) -> tuple[Video, float]:
-    """The benchmark's video with our features, and how far apart in time the farthest pair of frames is."""
+    """The benchmark's video with our features, and the largest distance in seconds from a pick to its frame."""
     time_s = video.frame_time_s.astype(np.float64)
+    # Without a duration the benchmark's times assume 30 frames per second. Our duration gives the true rate: on a
+    # video of 15 fps the assumed times are wrong by a factor of two.
     if not video.duration_s and video.n_frames and video.picks is not None and ours.duration_s:
         time_s = video.picks * (ours.duration_s / video.n_frames)
     theirs = ours.frame_time_s.astype(np.float64)
@@ -98,6 +102,7 @@ def _joined(video: Video, ours: Video) -> tuple[Video, float]:
         task=video.task or ours.task,
         sentence=ours.sentence,
         sentence_feature=ours.sentence_feature,
+        # These describe the benchmark's own sentences and features, which are gone.
         sentence_label=None,
         summary_feature=None,
         step=ours.step,

@@ -1,7 +1,8 @@
-"""How a benchmark is scored: everything in which the field's code bases differ, as one value with a name.
+"""How a benchmark is scored: one named value holds everything in which the field's code bases differ.
 
-The name of the protocol stands beside every number. A preset follows the named code base, its errors included; ours
-are `tvsum`, `summe`, `mrhisum`, `bliss`, `wikihow-summaries`, `videoxum`, `synthetic`. Sources: the evaluation code of
+The name of the protocol is printed beside every number. A preset repeats the code base that it is named after, its
+errors included. Our own presets are `tvsum`, `summe`, `mrhisum`, `bliss`, `wikihow-summaries`, `videoxum`, `shards`,
+`synthetic`. The same scores give τ .257 under one rule and .502 under another. Sources: the evaluation code of
 e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d, thswodnjs3/CSTA b070f7d, ok1zjf/VASNet c378753,
 TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea, MRHiSum/MR.HiSum aeb667f, TencentARC/UMT
 bde05e3, jylins/videoxum 11bd4fe, medhini/Instructional-Video-Summarization 472b606.
@@ -13,66 +14,78 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.manifests.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is measured and how; a field that no metric of the protocol needs keeps its default."""
+    """What is measured and how. A field that no metric of the protocol uses keeps its default.
+
+    Raises ValueError for fields that contradict each other.
+    """
 
     name: str
-    # The names of the numbers that `evaluate` gives, in the order in which they are printed.
+    # The metrics that `evaluate` computes, in the order in which they are printed.
     metrics: tuple[str, ...]
 
     # keyshots: shots by knapsack.   top: the best `budget` of the frames.   threshold: all frames that reach the score
-    # of rank int(budget·T).   time-threshold: the same with the scores left in time order (VideoXum as released).
+    # of rank int(budget·T).   time-threshold: the same with the scores left in time order. VideoXum's released code
+    # does this by mistake: it sorts along an axis of size 1.
     selection: Literal["keyshots", "top", "threshold", "time-threshold"] = "keyshots"
     budget: float = 0.15
-    # Of which length the budget is a share: of the video's frames, or up to the end of the last shot.
+    # The length that the budget is a share of: all frames of the video, or those up to the end of the last shot.
     budget_of: Literal["frames", "last-shot"] = "frames"
     budget_rounding: Literal["floor", "round"] = "floor"
-    # int1000 is int(1000 · float(mean)): scores below 0.001 are worth nothing.
+    # int1000 is int(1000 · float(mean)), because ortools takes integers only. Scores below 0.001 become worthless.
     shot_value: Literal["mean", "int1000"] = "mean"
-    # How change points (a, b) are read: frames a to b, or without b; MR.HiSum's code counts b-a frames of [a, b] and
-    # takes the mean with b.
+    # How change points (a, b) are read: frames a to b, or without b. MR.HiSum's code contradicts itself: a shot weighs
+    # b-a frames, but its mean includes frame b.
     shots: Literal["closed", "half-open", "mr-hisum"] = "closed"
-    # Ties are alike in all: a later item is taken only if strictly better (train/knapsack.py has the differences).
+    # All break ties alike: a later item is taken only if strictly better. datasets/knapsack.py has the differences.
     knapsack: Literal["exact", "pgl-sum", "ortools"] = "exact"
-    # Where one score less than picks came: zero for the last pick, or an error.
+    # If there is one score less than picks: the last pick gets 0, or it is an error.
     missing_score: Literal["error", "zero"] = "error"
     # frames: as long as the video.   last-shot: to the end of the last shot.   shots: the shots one after another.
     summary_length: Literal["frames", "last-shot", "shots"] = "frames"
 
-    # Over the users of one video: TVSum's mean, SumMe's best.
+    # How the F1 with each user of a video becomes one number: TVSum takes the mean, SumMe the best user.
     f1_users: Literal["mean", "max"] = "mean"
-    # Where summary and reference differ in length: pad the shorter, fit the summary to the reference, or refuse.
+    # If summary and reference differ in length: pad the shorter, cut or pad the summary to the reference, or refuse.
     lengths: Literal["pad", "cut", "strict"] = "strict"
-    # F1 where the reference or the summary chooses no frame. `drop` leaves the video out for an empty reference.
+    # F1 where the reference or the summary chooses no frame. `drop` leaves the video out if the reference is empty.
     empty_f1: Literal["zero", "nan", "one", "drop"] = "zero"
-    frame_epsilon: float = 0.0  # MR.HiSum adds this to each frame before it counts them
+    # MR.HiSum's code adds this to each frame before it counts the frames.
+    frame_epsilon: float = 0.0
 
     # per-user: frame scores against each user's scores, then the mean.   scores-vs-mean: against the users' mean.
     # summary-vs-mean: the binary summary against the mean user summary, at the rate of the original frames.
+    # On SumMe with summary-vs-mean chance is not 0: random scores reach τ .09.
     rank: Literal["per-user", "summary-vs-mean", "scores-vs-mean"] | None = None
-    # Every so many frames of an annotation are compared: the loaders put `user_score` on this grid.
+    # Every so many frames of an annotation are compared. The loaders put `user_score` on this grid.
     rank_step: int = 1
-    # zero: no order tells nothing, so constant frame scores, and all that has no correlation, count as 0.
+    # Constant scores have no correlation: scipy answers NaN. They rank nothing, so zero counts them as chance.
     constant_rank: Literal["zero", "nan"] = "zero"
-    rank_score: Literal["raw", "sigmoid32"] = "raw"  # VideoXum ranks float32 sigmoids, which tie where they saturate
+    # VideoXum's code ranks float32 sigmoids, which tie where they saturate.
+    rank_score: Literal["raw", "sigmoid32"] = "raw"
 
-    clip_frames: int = 5  # highlights are clips of so many frames, a clip's score is their mean
-    clip_score: Literal["mean", "softmax32"] = "mean"  # MR.HiSum's float32 softmax overflows at scores of about 90
-    top_clips: int | None = None  # UMT on TVSum looks at the best five
+    # A highlight is a clip of this many frames; the clip's score is their mean.
+    clip_frames: int = 5
+    # MR.HiSum's float32 softmax overflows at scores of about 90.
+    clip_score: Literal["mean", "softmax32"] = "mean"
+    # UMT's code for TVSum looks at the five best clips only.
+    top_clips: int | None = None
 
-    note: str = ""  # for a reader of the table
+    note: str = ""  # printed with the table
 
     def __post_init__(self) -> None:
         if {"tau", "rho"} & set(self.metrics) and self.rank is None:
             raise ValueError(f"protocol {self.name}: tau and rho need a rank")
         if not 0 < self.budget <= 1:
-            raise ValueError(f"protocol {self.name}: budget {self.budget} is not a share")
+            raise ValueError(f"protocol {self.name}: budget {self.budget} is not a share, above 0 and at most 1")
 
 
+# The presets below copy official code. A value that looks wrong (a NaN, a budget up to the last shot) is theirs, and
+# tests/golden holds it against their answers.
 _TVSUM = ("f1", "tau", "rho")
 _PGL = Protocol(
     name="pgl-sum",
@@ -166,7 +179,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol(name: str) -> Protocol:
-    """The preset of that name; UsageError with the nearest names, or with all of them."""
+    """The preset of that name. Raises UsageError with the nearest names, or with all if none is near."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     near = difflib.get_close_matches(name, PROTOCOLS, n=3, cutoff=0.4) or list(PROTOCOLS)

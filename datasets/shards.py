@@ -1,7 +1,7 @@
-"""The videos of a root that the store wrote: read one by one, in the order of their ids.
+"""The videos of our own root, read one by one in the order of their ids.
 
-As a data set to measure on (`load`): the reference is YouTube's "most replayed", like Mr. HiSum's, but at 1 fps of the
-container and with closed shots. Licence: each video's own (`license`).
+As a data set to measure on (`load`), the reference is YouTube's "most replayed" curve, as in Mr. HiSum, but with closed
+shots and one frame for each second of the container. Licence: each video has its own (`license`).
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Video
 from vsumdata.manifests import tables
+from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.errors import UsageError
 
 NAME = "shards"
 PROTOCOL = PROTOCOLS[NAME]
-READ_AT_ONCE = 16  # videos that iterating holds
-COLUMNS = [name for name, _ in tables.features(1, 1)]  # Video has a field for each
+# Videos that an iteration holds in memory. Neighbours often lie in one part, which is then opened once for all.
+READ_AT_ONCE = 16
+# Only the names count here, so the sizes of the vectors do not matter. Video has a field of each name.
+COLUMNS = [name for name, _ in tables.features(1, 1)]
 
 
 class Shards(Sequence[Video]):
-    """Videos that are read when they are asked for; only the index (id and part file) is held.
+    """A sequence that reads a video when it is asked for. It holds only the index: id and part file of each video.
 
-    It can be pickled, so it serves a DataLoader with workers. Iterating reads several videos of a part at a
-    time and is faster than indexing in a row.
+    It can be pickled, for a DataLoader with workers. Iterating is faster than indexing one after another, because it
+    reads several videos of a part at a time.
     """
 
+    # It keeps the root's address and no open Store: pyarrow's file systems and its memory stay out of the pickle.
     def __init__(self, root: str, table: str, fingerprint: str, entries: Sequence[tuple[str, str]]) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
         self.entries = tuple(entries)  # (video_id, part), sorted
@@ -55,7 +58,7 @@ class Shards(Sequence[Video]):
             yield from self.read(self.entries[first : first + READ_AT_ONCE])
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
-        """The videos of some of `entries`, in their order."""
+        """The videos of some `entries`, in their order."""
         found = Store(self.root).read(self.table, self.fingerprint, dict(entries), COLUMNS)
         return [
             Video(video_id=video_id, **{name: found[video_id][name] for name in COLUMNS}) for video_id, _ in entries
@@ -63,10 +66,10 @@ class Shards(Sequence[Video]):
 
 
 def open_shards(root: str | Path, table: str = "features", split: str | None = None) -> Shards:
-    """Open the videos that the last run on `root` left `done`, or those of one `split` only.
+    """The `done` videos of the last run on `root`, or those of one `split` only.
 
-    `root` is a local folder or a pyarrow.fs URL; `table` has the columns of `features`.
-    Raises UsageError where it is no root or has no such table.
+    `root` is a local folder or a pyarrow.fs URL; `table` has the columns of `features`. Raises UsageError if it is not
+    a vsumdata root or has no such table.
     """
     store = Store(root)
     fingerprints = store.tables()
@@ -83,9 +86,9 @@ def open_shards(root: str | Path, table: str = "features", split: str | None = N
 
 
 def load(path: str | Path) -> list[Video]:
-    """The test videos of the root at `path` that have a replay score and shots, with the reference made of these.
+    """The test videos of the root at `path` that have a replay score and shots, with a reference made of these.
 
-    Where a root has no test split, all of its videos. Raises UsageError where none of them has a reference.
+    A root without a test split gives all its videos. Raises UsageError if none of them can have a reference.
     """
     shards = open_shards(path, split="test")
     videos = shards if len(shards) else open_shards(path)

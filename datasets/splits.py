@@ -1,12 +1,12 @@
-"""Which videos train, validate and test.
+"""Decide which videos train, validate and test.
 
-Our own data: by a hash of the task's name, so that one task never crosses. Benchmarks: the splits that were published
-(`published_splits.json` has the test videos of each fold and where they are from), each with a validation set cut out
-of the training videos, so that nothing needs to be chosen on the test videos.
+Our own data is split by a hash of the task's name, so one task is never in two parts. Benchmarks have published splits:
+`published_splits.json` holds the test videos of each fold, and its source. Each fold gets a validation set from its
+training videos, so that nothing must be chosen on the test videos.
 
-Of the published splits of TVSum and SumMe only those of CSTA and the two `msva-…` test every video once. Those of
-PGL-SUM (the same as CA-SUM's), VASNet (as MSVA's "early work") and DSNet are five random draws, which test some videos
-several times and a third of them never. PoR's 50 draws, and any other, are read from their file.
+Of the published splits of TVSum and SumMe, only those of CSTA and the two `msva-…` test every video once. Those of
+PGL-SUM (same as CA-SUM), VASNet (same as MSVA's "early work") and DSNet are five random draws: they test some videos
+several times and a third of the videos never. PoR's 50 draws, and any other split, are read from their file.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.downloads import check as check_download
+from vsumdata.datasets.benchmarks.downloads import check as check_download
 from vsumdata.datasets.video import Video
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.manifests.errors import UsageError
 
+# Titles of pages and videos carry these around the task: `How to Boil Eggs - wikiHow`.
 SITE = re.compile(r"\s+[-|–—:]\s+(the\s+)?(wikihow|ehow)(\.com)?\s*$")
 HOW_TO = re.compile(r"^(wikihow\s+to|ehow\s+to|how\s+do\s+you|how\s+do\s+i|how\s+to)\s+")
 NOT_A_WORD = re.compile(r"[^\w']+")
 
 PUBLISHED = Path(__file__).with_name("published_splits.json")
+# CSTA's folds test every video exactly once.
 DEFAULT_SOURCE = "csta"
 SAME_AS = {"ca-sum": "pgl-sum", "msva-early": "vasnet"}
 NUM_FOLDS = 5
@@ -39,7 +41,7 @@ NESTED_SHARE = 0.2  # of a fold's training videos, for validation
 
 @dataclass(frozen=True)
 class Fold:
-    """Ids of the videos of one fold; `label` says which split it is, and if choosing on the test videos is meant."""
+    """The video ids of one fold. `label` names the split, and says so if the fold is chosen on its test videos."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -48,32 +50,37 @@ class Fold:
 
     @property
     def legacy(self) -> bool:
+        """Whether the fold validates on its test videos."""
         return bool(self.val) and self.val == self.test
 
 
 def normalise(task: str) -> str:
-    """The task without case, punctuation, a leading "How to" and the site's name; may be empty.
+    """The task in lower case without punctuation, a leading "How to" and the site's name; may be empty.
 
-    Applying it twice changes nothing.
+    Applying it twice changes nothing more. A change of its rules would split data sets that exist differently.
     """
+    # Folding the case can undo the first normalisation (as of `ǰ`), hence a second one.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", task).casefold())
     text = SITE.sub("", text.strip())
     text = NOT_A_WORD.sub(" ", text).replace("_", " ")
     text = " ".join(text.split())
+    # A title can stack these ("How to how do you …"). After one pass only, a second call would change the result.
     while (shorter := HOW_TO.sub("", text)) != text:
         text = shorter
     return text
 
 
 def split_of(task: str, shares: Mapping[str, float]) -> str:
-    """The split of `task`; `shares` (split -> share, any positive total) are cut in their order.
+    """The split of `task`. `shares`: split -> share, with any positive total; their order counts.
 
-    Tasks that differ only by what `normalise` removes share a split. The answer depends on nothing else:
-    it is the same on every machine and for every data set.
+    Tasks that differ only in what `normalise` removes share a split. The answer depends on nothing but task and
+    shares: it is the same on every machine and in every data set. Raises ValueError for shares that are negative or
+    all 0.
     """
     total = sum(shares.values())
     if not shares or total <= 0 or min(shares.values()) < 0:
         raise ValueError(f"shares are {dict(shares)}; they must be positive numbers")
+    # Not Python's `hash`: it differs from process to process.
     digest = hashlib.blake2b(normalise(task).encode(), digest_size=8).digest()
     position = int.from_bytes(digest, "big") / 2**64 * total
     edge = 0.0
@@ -82,11 +89,12 @@ def split_of(task: str, shares: Mapping[str, float]) -> str:
         edge += shares[name]
         if position < edge:
             return name
-    return used[-1]  # the shares' sum may fall short of `total` by rounding
+    # Rounding: the sum of the shares, taken one by one, may end just below `total`.
+    return used[-1]
 
 
 def sources(data_set: str) -> list[str]:
-    """The names of the published splits of `data_set`, the default first; none for most data sets."""
+    """The names of the published splits of `data_set`, the default first. Most data sets have none."""
     return sorted(_published().get(data_set, {}), key=lambda source: (source != DEFAULT_SOURCE, source))
 
 
@@ -100,11 +108,11 @@ def folds(
 ) -> list[Fold]:
     """The folds of a data set.
 
-    `name` is the data set, or `<data set>/<source>`: one of `sources`, or the path of a file in the form of PGL-SUM
-    (.json), DSNet (.yml) or CSTA (.txt). A data set without published splits is cut into five parts by `seed`,
-    which also draws the validation videos; videos of one group (`groups`: video_id -> its task) stay together in both.
-    `legacy` validates on the test videos, as five official code bases do; it is for comparison only, and the label
-    says so. Raises UsageError where the split is not known, or names videos that are not among `video_ids`.
+    `name` is the data set, or `<data set>/<source>`. The source is one of `sources`, or the path of a file in the
+    format of PGL-SUM (.json), DSNet (.yml) or CSTA (.txt). A data set without published splits is cut into five parts
+    by `seed`. The seed also draws the validation videos. Videos of one group (`groups`: video_id -> task) stay
+    together in both. `legacy` validates on the test videos, as five official code bases do: it is for comparison only,
+    and the label says so. Raises UsageError if the split is unknown or names videos that are not among `video_ids`.
     """
     data_set, _, source = name.partition("/")
     groups = groups or {}
@@ -127,10 +135,10 @@ def folds(
 
 
 def given(videos: Sequence[Video], label: str = "as published") -> Fold:
-    """The one fold that the videos' own `split` (train, val, test) makes; UsageError where it has no test video."""
+    """The one fold that the videos' own `split` (train, val, test) makes. Raises UsageError without test videos."""
     parts = {part: tuple(v.video_id for v in videos if v.split == part) for part in ("train", "val", "test")}
     if not parts["test"]:
-        raise UsageError("none of the videos is of the split `test`")
+        raise UsageError("none of the videos is in the split `test`")
     return Fold(**parts, label=label)
 
 
@@ -142,7 +150,7 @@ def _published() -> dict[str, dict[str, dict[str, Any]]]:
 def _tests(
     data_set: str, source: str, video_ids: Sequence[str], groups: Mapping[str, str], seed: int
 ) -> tuple[str, list[list[str]]]:
-    """What the split is called, and the test videos of each fold."""
+    """The label of the split, and the test videos of each fold."""
     known = sources(data_set)
     if not source and not known:
         return f"{data_set}/{NUM_FOLDS} parts, seed {seed}", _parts(video_ids, groups, seed)
@@ -153,32 +161,35 @@ def _tests(
     if Path(source).suffix in {".json", ".yml", ".yaml", ".txt"}:
         return f"{data_set}/{Path(source).name}", read(Path(source))
     raise UsageError(
-        f"no split {source!r} of {data_set} is known; known: {', '.join(known) or 'none'}, or a file's path"
+        f"no split {source!r} of {data_set} is known; known: {', '.join(known) or 'none'}, or the path of a file"
     )
 
 
 def read(path: Path) -> list[list[str]]:
     """The test videos of each fold in a published file: .json (PGL-SUM, VASNet, MSVA, PoR), .yml (DSNet), .txt (CSTA).
 
-    Raises UsageError, also where a fold tests a video that it trains on.
+    Raises UsageError for another format, and for a fold that tests a video that it trains on.
     """
     import yaml
 
     check_download(path, "its project's repository")
     text = path.read_text(encoding="utf-8")
-    parse = json.loads if path.suffix == ".json" else yaml.safe_load  # PoR's JSON has tabs, which YAML forbids
+    # YAML reads most JSON, but not PoR's: it is indented by tabs.
+    parse = json.loads if path.suffix == ".json" else yaml.safe_load
     try:
-        if path.suffix == ".txt":  # data set/split/train,…/test,…
+        # CSTA's lines are `data set/split/train,…/test,…`.
+        if path.suffix == ".txt":
             pairs = [
                 tuple(part.split(",") for part in line.split("/")[2:4]) for line in text.splitlines() if line.strip()
             ]
         else:
             pairs = [(fold["train_keys"], fold["test_keys"]) for fold in parse(text)]
-        # With the file's part: augmented and transfer splits train on other data sets, whose videos have the same keys.
+        # The keys keep their file's name until they are compared: augmented and transfer splits train on other data
+        # sets, whose `video_1` is another video.
         found = [([v.strip() for v in train], [v.strip() for v in test]) for train, test in pairs]
     except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"{path} has not the form of a published split (train_keys, test_keys): {str(error).splitlines()[0]}"
+            f"{path} is not in the format of a published split (train_keys, test_keys): {str(error).splitlines()[0]}"
         ) from error
     for number, (train, test) in enumerate(found, 1):
         if set(train) & set(test) or not test:
@@ -187,28 +198,30 @@ def read(path: Path) -> list[list[str]]:
 
 
 def _key(name: str) -> str:
-    """`video_7` of `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_7`."""
+    """`../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_7` -> `video_7`."""
     return name.rpartition("/")[2]
 
 
 def _parts(video_ids: Sequence[str], groups: Mapping[str, str], seed: int) -> list[list[str]]:
-    """Up to five parts of whole groups, as equal as whole groups go."""
+    """Up to five parts of whole groups, as equal in size as whole groups allow."""
     members = _members(video_ids, groups)
     if len(members) < 2:
         raise UsageError(
             f"{len(video_ids)} videos of {len(members)} groups cannot be split: videos of one task stay together, "
-            "and it takes two such groups"
+            "so at least two groups are needed"
         )
     parts: list[list[str]] = [[] for _ in range(min(NUM_FOLDS, len(members)))]
+    # Always to the smallest part: dealt in turn, a few large groups could land in one part.
     for at in np.random.default_rng(seed).permutation(len(members)):
         min(parts, key=len).extend(members[at])
     return parts
 
 
 def _draw(video_ids: Sequence[str], groups: Mapping[str, str], share: float, seed: Sequence[int]) -> list[str]:
-    """Whole groups at random until they are `share` of the videos; never all."""
+    """Random whole groups until they hold `share` of the videos; never all groups."""
     members = _members(video_ids, groups)
     drawn: list[str] = []
+    # Without the last group: something must be left to train on.
     for at in np.random.default_rng(seed).permutation(len(members))[:-1]:
         if len(drawn) >= share * len(video_ids):
             break
@@ -217,6 +230,8 @@ def _draw(video_ids: Sequence[str], groups: Mapping[str, str], share: float, see
 
 
 def _members(video_ids: Sequence[str], groups: Mapping[str, str]) -> list[list[str]]:
+    """The videos of each group; a video without a group is one of its own."""
+    # The flag keeps a video whose id reads like a task apart from the group of that task.
     found: dict[tuple[bool, str], list[str]] = {}
     for video_id in video_ids:
         group = normalise(groups.get(video_id, ""))

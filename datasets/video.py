@@ -1,4 +1,4 @@
-"""One video's arrays for training, and a padded batch of them.
+"""The arrays of one video for training, and a padded batch of videos.
 
 Letters: B videos, T frames, D components of a frame's feature, M sentences, P steps, S components of a text's
 feature, C shots, U users, K key frames of a reference summary.
@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-# The shape of each array; a letter is one size throughout the video, a number is that number.
+# The shape of each array. A letter is the same size in all arrays of a video; None is any size.
 SHAPES = {
     "frame_time_s": ("T",),
     "frame_feature": ("T", "D"),
@@ -27,7 +27,8 @@ SHAPES = {
     "description_feature": ("S",),
     "global_feature": ("S",),
     "user_score": ("U", "T"),
-    "user_summary": ("U", None),  # published files are up to 14 frames off n_frames
+    # Not n_frames: published files are up to 14 frames off it.
+    "user_summary": ("U", None),
     "change_points": (None, 2),
     "picks": ("T",),
     "gt_score": ("T",),
@@ -36,21 +37,21 @@ SHAPES = {
     "summary_feature": ("K", "D"),
 }
 
-# What a model is trained towards, and the masks of a batch that say where it is known.
+# The training targets that benchmarks bring, and the mask in a batch that says which videos have each.
 TARGETS = {"gt_score": "score_mask", "gt_summary": "summary_mask", "sentence_label": "label_mask"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Video:
-    """The payload of a `features` row under the same names, and what benchmarks add.
+    """The payload of a `features` row under the same names, and the fields that benchmarks add.
 
-    `sentence` holds {start_s, end_s, text}, `step` {section, headline, text}, `replay_bins` {start_s, end_s,
-    value}. Shots are half-open and count frames of T; `change_points` are closed and count the original
-    frames, of which there are `n_frames`; `picks` says which of those the T frames are. What a data set does
-    not have is None; annotations without features have D = 0. A wrong shape raises ValueError.
+    `sentence` holds {start_s, end_s, text}, `step` {section, headline, text}, `replay_bins` {start_s, end_s, value}.
+    `shot_start` and `shot_stop` are half-open and count the T frames. `change_points` are closed (MR.HiSum: half-open)
+    and count the `n_frames` original frames. `picks` are the original frames that the T frames are. A field that a
+    data set lacks is None; annotations without features have D = 0. A wrong shape raises ValueError.
 
-    A benchmark's reference is each user's score and summary (`user_…`), and what its authors made of them (`gt_…`,
-    per frame of T; `sentence_label`, `summary_text` and `summary_feature` where text and pictures are summarized).
+    A benchmark's reference is each user's score and summary (`user_…`), and what its authors derived from them:
+    `gt_…` for each of the T frames; `sentence_label`, `summary_text` and `summary_feature` for summaries of text.
     """
 
     video_id: str
@@ -102,11 +103,12 @@ class Video:
         self._check_shots()
 
     def _check(self, name: str, shape: tuple[str | int | None, ...], sizes: dict[str, int]) -> None:
-        """Check one array, and note in `sizes` what its letters stand for."""
+        """Check one array, and add the sizes of its letters to `sizes`."""
         value = getattr(self, name)
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{self.video_id}: {name} is {type(value).__name__}; expected a numpy array")
         expected = [sizes.get(size, size) if isinstance(size, str) else size for size in shape]
+        # Not strict: an array with another number of axes is reported below, with its shape.
         wrong = [
             want for want, got in zip(expected, value.shape, strict=False) if isinstance(want, int) and want != got
         ]
@@ -131,16 +133,17 @@ class Video:
     def sentence_span(self) -> np.ndarray:
         """Start and end of each sentence in seconds: float32 [M,2]."""
         spans = [(sentence["start_s"], sentence["end_s"]) for sentence in self.sentence]
+        # Without sentences the array would be [0]; reshaped it is [0,2].
         return np.array(spans, np.float32).reshape(-1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Videos padded with zeros to the longest; a mask is true where there is something.
+    """Videos padded with zeros to the longest. A mask is true where a value is real, not padding.
 
-    A field is None when no video of the batch has it. A video without a replay score, in a batch where others
-    have one, is false throughout `replay_mask`; likewise `score_mask` of `gt_score`, `summary_mask` of `gt_summary`
-    and `label_mask` of `sentence_label`.
+    A field is None if no video of the batch has it. If only some have it, the mask of the others is false throughout:
+    `replay_mask` for `replay_score`, `score_mask` for `gt_score`, `summary_mask` for `gt_summary`, `label_mask` for
+    `sentence_label`.
     """
 
     video_id: tuple[str, ...]
@@ -167,13 +170,18 @@ class Batch:
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch with its tensors on `device`."""
+        # Not `dataclasses.asdict`: it deep-copies every tensor.
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: v.to(device) if hasattr(v, "to") else v for name, v in values.items()}
         return Batch(**moved)
 
 
 def collate(videos: Sequence[Video]) -> Batch:
-    """Pad `videos` into one batch, for a DataLoader's `collate_fn`; D and S must agree (ValueError)."""
+    """Pad `videos` into one batch; serves as a DataLoader's `collate_fn`.
+
+    Raises ValueError for no videos, and where D or S differs between them.
+    """
+    # Here, not at the top: most users of Video need no torch, and importing it takes seconds.
     import torch
 
     if not videos:
@@ -185,6 +193,7 @@ def collate(videos: Sequence[Video]) -> Batch:
         columns[name], columns[mask_name(name)] = stack([getattr(video, name) for video in videos], name)
     for name, mask in TARGETS.items():
         columns[name], columns[mask] = pad([getattr(video, name) for video in videos], name)
+    # Sentences without features would give spans without a mask to go with them.
     spans = [None if video.sentence_feature is None else video.sentence_span for video in videos]
     columns["sentence_span"], _ = pad(spans, "sentence_span")
     tensors: dict[str, Any] = {
@@ -194,7 +203,7 @@ def collate(videos: Sequence[Video]) -> Batch:
 
 
 def mask_name(name: str) -> str:
-    """`frame_mask` of `frame_feature` and `frame_time_s`, `replay_mask` of `replay_score`."""
+    """The name of a field's mask: `frame_feature` and `frame_time_s` share `frame_mask`."""
     return f"{name.split('_')[0]}_mask"
 
 
@@ -202,7 +211,7 @@ Padded = tuple[np.ndarray | None, np.ndarray | None]
 
 
 def pad(arrays: Sequence[np.ndarray | None], name: str) -> Padded:
-    """Arrays [n, …] as float32 [B, longest n, …], and where there is something: bool [B, longest n]."""
+    """Arrays [n, …] as float32 [B, longest n, …], and their mask, bool [B, longest n]; both None without arrays."""
     present = [array for array in arrays if array is not None]
     if not present:
         return None, None
@@ -215,7 +224,7 @@ def pad(arrays: Sequence[np.ndarray | None], name: str) -> Padded:
 
 
 def stack(arrays: Sequence[np.ndarray | None], name: str) -> Padded:
-    """Vectors [S] as float32 [B,S], zeros for those that are None, and which are there: bool [B]."""
+    """Vectors [S] as float32 [B,S], zeros for None, and their mask, bool [B]; both None without vectors."""
     present = [array for array in arrays if array is not None]
     if not present:
         return None, None
@@ -225,7 +234,7 @@ def stack(arrays: Sequence[np.ndarray | None], name: str) -> Padded:
 
 
 def one_size(arrays: Sequence[np.ndarray], name: str, skip: int) -> tuple[int, ...]:
-    """The shape that all arrays share after their first `skip` dimensions."""
+    """The shape of all arrays after their first `skip` dimensions. Raises ValueError if they differ."""
     sizes = {array.shape[skip:] for array in arrays}
     if len(sizes) > 1:
         raise ValueError(f"{name} differs between the videos of a batch: sizes {sorted(sizes)}")

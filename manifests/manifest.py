@@ -9,9 +9,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vsumdata.pipeline.errors import ManifestError, UsageError
+from vsumdata.manifests.errors import ManifestError, UsageError
 
 BUILT_IN = Path(__file__).parent
+# Ten aliases of ten aliases of ten … would take all memory when they are written out.
+MAX_VALUES = 100_000
+# What PyYAML raises, beside its own error, for text that only looks like a number or a date (2001-99-99, 0x_, !!bool x)
+# and for thousands of opening brackets.
+NOT_YAML: tuple[type[Exception], ...] = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 Amount = Annotated[float, Field(ge=0)] | Literal["auto"]
 
 
@@ -32,21 +37,49 @@ class Source(Section):
 
 
 class Select(Section):
-    min_views: int | None = Field(50_000, ge=0, description="keep only videos with more views than this")
+    min_views: int | None = Field(
+        50_000, ge=0, description="keep only videos with more views than this; null: no limit"
+    )
     require_heatmap: bool = Field(True, description="keep only videos with a most-replayed heatmap")
-    min_duration_s: float | None = Field(20, ge=0)
-    max_duration_s: float | None = Field(3600, gt=0)
-    tabs: list[Literal["videos", "shorts", "streams"]] = Field(["videos"], min_length=1)
+    min_duration_s: float | None = Field(20, ge=0, description="skip shorter videos (seconds); null: no limit")
+    max_duration_s: float | None = Field(3600, gt=0, description="skip longer videos (seconds); null: no limit")
+    tabs: list[Literal["videos", "shorts", "streams"]] = Field(
+        ["videos"], min_length=1, description="tabs of a channel that are listed"
+    )
+
+
+Age = Annotated[str, Field(pattern=r"^\d+(d|h)$")]
+
+
+class Refresh(Section):
+    no_heatmap: Age | None = Field("30d", description="visit a video without a heatmap again after so long (30d, 12h)")
+    low_views: Age | None = Field("90d", description="visit a video with too few views again after so long")
+    upcoming: Age | None = Field(
+        "1d", description="visit a premiere or a stream that had not begun again after so long"
+    )
+    live: Age | None = Field("1d", description="visit a video that was live again after so long; null: never")
+
+    def ages_s(self) -> dict[str, float]:
+        """Reason -> seconds after which its videos are visited again."""
+        ages = {reason: value for reason, value in self if value is not None}
+        return {reason: int(age[:-1]) * (86_400.0 if age[-1] == "d" else 3_600.0) for reason, age in ages.items()}
 
 
 class Captions(Section):
-    languages: list[Annotated[str, Field(min_length=2)]] = Field(["en"], min_length=1)
+    languages: list[Annotated[str, Field(min_length=2)]] = Field(
+        ["en"], min_length=1, description="languages of captions to take; speech in another one is `skipped: language`"
+    )
 
 
 class Asr(Section):
-    engine: Literal["faster-whisper", "openai-whisper"] = "faster-whisper"
+    engine: Literal["faster-whisper", "openai-whisper"] = Field(
+        "faster-whisper", description="the program that runs Whisper"
+    )
     model: str = Field("small", min_length=1, description="a size, hub name, path or package:NAME/PATH")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="where Whisper runs; cpu: int8, cuda: float16 (an error without a GPU), auto: a GPU if any",
+    )
 
 
 class Clip(Section):
@@ -55,13 +88,17 @@ class Clip(Section):
 
 
 class Text(Section):
-    model: str = Field("sentence-transformers/all-mpnet-base-v2", min_length=1)
+    model: str = Field(
+        "sentence-transformers/all-mpnet-base-v2",
+        min_length=1,
+        description="a sentence-transformers name, path or package:NAME/PATH",
+    )
 
 
 class Split(Section):
-    train: float = Field(0.8, ge=0, le=1)
-    val: float = Field(0.1, ge=0, le=1)
-    test: float = Field(0.1, ge=0, le=1)
+    train: float = Field(0.8, ge=0, le=1, description="share of the tasks that train")
+    val: float = Field(0.1, ge=0, le=1, description="share of the tasks that choose the epoch")
+    test: float = Field(0.1, ge=0, le=1, description="share of the tasks that are kept for testing")
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Split:
@@ -72,26 +109,38 @@ class Split(Section):
 
 
 class Features(Section):
-    fps: float = Field(1, gt=0, le=60)
-    sampling: Literal["exact", "keyframes"] = "exact"
-    hwaccel: Literal["none", "cuda"] = "none"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    fps: float = Field(1, gt=0, le=60, description="frames sampled per second")
+    sampling: Literal["exact", "keyframes"] = Field(
+        "exact", description="exact: decode everything; keyframes: the nearest key frames, much faster"
+    )
+    hwaccel: Literal["none", "cuda"] = Field("none", description="decode on the GPU where there is one")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="arithmetic of CLIP; auto: what suits the device"
+    )
     clip: Clip = Clip()
     text: Text = Text()
     split: Split = Split()
 
 
 class Crawl(Section):
-    seconds_between_requests: float = Field(12, ge=0)
+    seconds_between_requests: float = Field(12, ge=0, description="least time between two requests to a host (seconds)")
+    workers: int = Field(
+        2, ge=1, description="processes that visit sites, for videos and for articles; more help with several addresses"
+    )
     keep_media: bool = Field(False, description="keep downloads under ROOT/media and use them again")
-    max_media_mb: float = Field(500, gt=0)
-    stop_without_heatmaps: bool = Field(True, description="stop when heatmaps suddenly stop coming")
-    yt_dlp: dict[str, Any] = Field({}, description="any option of yt_dlp.YoutubeDL (cookiefile, proxy, …)")
+    max_media_mb: float = Field(500, gt=0, description="largest download (MB); a larger video is skipped as `too_big`")
+    stop_without_heatmaps: bool = Field(
+        True, description="stop when heatmaps of old, popular videos suddenly stop coming"
+    )
+    stop_when_refused: bool = Field(True, description="stop when the site suddenly refuses most videos")
+    yt_dlp: dict[str, Any] = Field({}, description="options of yt-dlp (cookiefile, proxy, …)")
 
 
 class Resource(Section):
     gpus: Amount = Field("auto", description="per worker; fractions share a GPU; auto: 1 where Ray sees any")
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="worker processes; auto: as many as the CPUs or GPUs carry, fewer for little media"
+    )
 
 
 class Resources(Section):
@@ -101,20 +150,36 @@ class Resources(Section):
 
 
 class Limits(Section):
-    row_timeout_s: float = Field(1800, gt=0, description="a video that takes longer in one stage is stopped")
-    max_attempts: int = Field(5, ge=1)
+    row_timeout_s: float = Field(
+        1800, gt=0, description="a video that shows no progress for so long in one stage is given up (seconds)"
+    )
+    wait_for_gpus_s: float = Field(
+        600, ge=0, description="how long a cluster may take to start machines with the GPUs that `resources` ask for"
+    )
+    max_attempts: int = Field(5, ge=1, description="tries in a row before a `retry` becomes `failed`")
 
 
 class Manifest(Section):
-    name: str = Field("unnamed", pattern=r"^[\w.-]+$")
-    sources: list[Source] = Field(min_length=1)
+    name: str = Field("unnamed", pattern=r"^[\w.-]+$", description="default: the stem of the file")
+    sources: list[Source] = Field(min_length=1, description="where the videos come from: one or more")
     select: Select = Select()
+    refresh: Refresh = Refresh()
     captions: Captions = Captions()
     asr: Asr = Asr()
     features: Features = Features()
     crawl: Crawl = Crawl()
     resources: Resources = Resources()
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _device_agrees(self) -> Manifest:
+        gpus = self.resources.transcripts.gpus
+        if gpus != "auto" and self.asr.device in ("cpu", "cuda") and (self.asr.device == "cuda") != (gpus > 0):
+            raise ValueError(
+                f"asr.device is {self.asr.device}, but resources.transcripts.gpus is {gpus:g}: leave gpus at `auto`, "
+                "or asr.device"
+            )
+        return self
 
 
 class Loaded(Section):
@@ -135,11 +200,13 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Loaded:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
+        if num_values(tree, {}) > MAX_VALUES:
+            raise ValueError(f"its aliases stand for more than {MAX_VALUES} values")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise ManifestError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ManifestError(f"{path}:1: a manifest is a mapping with the key `sources`")
@@ -152,6 +219,20 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Loaded:
         raise ManifestError("\n".join(explain(error, path, tree, overrides))) from error
     is_built_in = path == BUILT_IN / f"{name_or_path}.yaml"
     return Loaded(manifest=manifest, folder=Path.cwd() if is_built_in else path.resolve().parent, file=str(path))
+
+
+def num_values(node: yaml.Node | None, counted: dict[int, int]) -> int:
+    """Count the values of a tree with every alias written out. Raises ValueError for an alias in its own anchor."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if counted.setdefault(id(node), 0) == 0:
+        # So it stays if the node is met again below itself. `dataset.json` keeps manifests as JSON, which has no loops.
+        counted[id(node)] = -1
+        children = [child for part in node.value for child in (part if isinstance(part, tuple) else (part,))]
+        counted[id(node)] = 1 + sum(num_values(child, counted) for child in children)
+    if counted[id(node)] < 0:
+        raise ValueError(f"line {node.start_mark.line + 1} refers to itself")
+    return counted[id(node)]
 
 
 def find(name_or_path: str) -> Path:
@@ -188,7 +269,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
             raise UsageError(f"--set {key.strip()}: `{part}` is not a section")
     try:
         value = text if text.startswith("@") else yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise UsageError(f"--set {key.strip()}: the value is not valid YAML") from error
     node[index(node, last, key) if isinstance(node, list) else last] = value
 

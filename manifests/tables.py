@@ -1,14 +1,14 @@
 """The Arrow schema of every table, the outcomes and the reasons.
 
-A row of any table is one video: the columns of `HEAD`, then the table's payload (null unless the outcome is
-`done`), then `digest` (payload column -> hash of its value), which lets a run find what changed without
-reading any payload.
+A row of any table is one video: the columns of `HEAD`, then `upstream` (a hash of what was read from each table), the
+table's payload (null unless the outcome is `done`) and `digest` (a hash of each payload column), which lets a run find
+what changed without reading any payload.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -17,10 +17,10 @@ SETTLED = frozenset({DONE, SKIPPED, FAILED})
 
 # The closed vocabulary of `reason`; anything else is a programming error.
 REASONS = frozenset(
-    # videos that cannot be read (`vsumdata.stages.videos.classify`)
+    # videos that cannot be read (`vsumdata.stages.youtube.errors.classify`)
     "private members_only age_restricted removed region upcoming live no_formats unknown transient throttled "
     "heatmap_not_fetched file_missing "
-    # decisions (`vsumdata.stages.select.decide`), counted but never stored
+    # decisions (`vsumdata.manifests.select.decide`), counted but never stored
     "low_views no_heatmap short too_long too_short views_unknown "
     # articles
     "no_article article_gone no_steps not_allowed robots too_large "
@@ -48,13 +48,12 @@ HEAD = (
     ("outcome", TEXT),
     ("reason", TEXT),
     ("detail", TEXT),
-    ("attempt", pa.int32()),
+    ("version", pa.int32()),
+    ("tries", pa.int32()),
     ("committed_at", UTC_TIME),
     ("seconds", pa.float64()),
     ("retry_after", UTC_TIME),
-    ("upstream", pa.map_(TEXT, TEXT)),
 )
-DIGEST = ("digest", pa.map_(TEXT, TEXT))
 
 VIDEOS = (
     ("source", TEXT),
@@ -77,6 +76,7 @@ VIDEOS = (
     ("chapters", pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("title", TEXT)]))),
     ("caption", pa.struct([("language", TEXT), ("kind", TEXT), ("format", TEXT), ("text", TEXT)])),
     ("article_url", TEXT),
+    ("info", pa.binary()),  # the site's answer, zstd
     ("retrieved_at", UTC_TIME),
     ("tool_versions", TEXT),
 )
@@ -154,6 +154,120 @@ def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
     return pa.schema({"videos": VIDEOS, "articles": ARTICLES, "transcripts": TRANSCRIPTS}[table])
 
 
-def schema(table: str, options: Mapping[str, Any]) -> pa.Schema:
-    """All columns of a table, in order."""
-    return pa.schema([*HEAD, *payload(table, options), DIGEST])
+def schema(payload: pa.Schema, reads: Iterable[str]) -> pa.Schema:
+    """All columns of a table, in order. `reads`: the tables that its stage reads, with `source`."""
+    # Parquet has no struct without fields, so a stage that reads nothing gets one that stays null.
+    upstream = ("upstream", hashes(tuple(reads) or ("source",)))
+    return pa.schema([*HEAD, upstream, *payload, ("digest", hashes(payload.names))])
+
+
+def hashes(names: Iterable[str]) -> pa.DataType:
+    """One hash for each name."""
+    # Not a map: Hugging Face's `datasets` opens no table that has one, and of a struct Parquet reads single fields.
+    return pa.struct([(name, TEXT) for name in names])
+
+
+class Meaning(NamedTuple):
+    """What a column holds, for docs/tables.md; `unit` is also its shape, where it has one."""
+
+    text: str
+    unit: str = ""
+
+
+# Not part of the schema, so that a new wording makes no new fingerprint.
+HEAD_MEANINGS = {
+    "video_id": Meaning("YouTube's id; for own files the given id, else the file's stem"),
+    "outcome": Meaning("`done`, `skipped`, `retry` or `failed`"),
+    "reason": Meaning("why the outcome is not `done`; one of the reasons below, else empty"),
+    "detail": Meaning("a note for a person, e.g. an error's text or where a truncated file breaks off"),
+    "version": Meaning("how often this video's row was made; the row with the highest version counts"),
+    "tries": Meaning("tries in a row that ended in `retry`, also where the last one made the row `failed`; else 0"),
+    "committed_at": Meaning("when the row was written", "UTC"),
+    "seconds": Meaning("how long the stage worked on this video", "s"),
+    "retry_after": Meaning("when a `retry` row may be tried again", "UTC"),
+    "upstream": Meaning("for each table: hash of the values that were read from it; `source`: the manifest's record"),
+    "digest": Meaning("for each column of the table's own: hash of its value, null for null"),
+}
+MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
+    "videos": {
+        "source": Meaning("the manifest's source: `channel:…`, `ids:…` or `files:…`"),
+        "source_id": Meaning("the video's id at its site"),
+        "url": Meaning("the page of the video; `file://…` for own files"),
+        "title": Meaning("the title that the list gives, else the site's"),
+        "description": Meaning("the uploader's description"),
+        "channel": Meaning("the channel's name"),
+        "channel_id": Meaning("the channel's id"),
+        "published": Meaning("day of upload"),
+        "duration_s": Meaning("length of the video", "s"),
+        "view_count": Meaning("views when the metadata was read"),
+        "license": Meaning("the video's licence as its site words it"),
+        "language": Meaning("spoken language, e.g. `en`"),
+        "live_status": Meaning("yt-dlp's word, e.g. `not_live`"),
+        "media_type": Meaning("`video`, `short` or `livestream`"),
+        "availability": Meaning("yt-dlp's word, e.g. `public`"),
+        "fetched": Meaning("true: metadata was read in full; false: only the listing was read (too few views)"),
+        "heatmap": Meaning("YouTube's most-replayed bins; null where there is none", "s; 0–1"),
+        "chapters": Meaning("the uploader's chapters", "s"),
+        "caption": Meaning("the chosen caption track as the site sent it; `kind` is `manual` or `automatic`"),
+        "article_url": Meaning("the article that the list names or the description links to"),
+        "info": Meaning("yt-dlp's reduced answer: JSON, compressed with zstd; newer code reads it without a visit"),
+        "retrieved_at": Meaning("when the metadata was read", "UTC"),
+        "tool_versions": Meaning("JSON: versions of vsumdata and yt-dlp"),
+    },
+    "articles": {
+        "url": Meaning("the article's address"),
+        "site": Meaning("`wikihow`, `ehow` or `other`"),
+        "title": Meaning("the article's title"),
+        "intro": Meaning("the text before the first step"),
+        "license": Meaning("the article's licence, where its site states one"),
+        "step": Meaning("steps in order; `text` is the whole step, its headline included"),
+        "html": Meaning("the page as fetched, compressed with zstd; null for steps that a list gives"),
+        "retrieved_at": Meaning("when the page was fetched; for a saved page, when the file was changed", "UTC"),
+        "parser_version": Meaning("version of the parser that read the steps"),
+    },
+    "transcripts": {
+        "kind": Meaning("`manual` or `automatic` captions, `asr` (Whisper) or `none` (nobody speaks)"),
+        "language": Meaning("language of the sentences"),
+        "engine": Meaning("`captions`, `faster-whisper` or `openai-whisper`"),
+        "model": Meaning("the Whisper model as the manifest names it; null for captions"),
+        "speech_s": Meaning("seconds of speech that were found; null for captions", "s"),
+        "sentence": Meaning("sentences in order", "s"),
+    },
+    "frames": {
+        "frame_time_s": Meaning("time of each sampled frame, from the container's start", "s, [T]"),
+        "frame_feature": Meaning("CLIP image features of unit length", "[T, D]"),
+        "shot_start": Meaning("first frame of each shot", "frames, [C]"),
+        "shot_stop": Meaning("frame after the last one of each shot", "frames, [C]"),
+        "width": Meaning("width as shown, rotation applied", "px"),
+        "height": Meaning("height as shown, rotation applied", "px"),
+        "clip_model": Meaning("open_clip architecture"),
+        "clip_weights": Meaning("its weights as the manifest names them"),
+        "sampling": Meaning("`exact` or `keyframes`"),
+        "decoder": Meaning("version of ffmpeg, and how pictures were resized and normalised"),
+        "device": Meaning("device, precision and library versions that made the features"),
+    },
+    "features": {
+        "title": Meaning("title of the video"),
+        "source": Meaning("the manifest's source"),
+        "url": Meaning("the page of the video"),
+        "article_url": Meaning("the article's address; null where only a short link is known"),
+        "license": Meaning("the video's licence"),
+        "duration_s": Meaning("length of the video", "s"),
+        "task": Meaning("what the video shows: the article's title, else the normalised title of the video"),
+        "split": Meaning("`train`, `val` or `test`, by a hash of the task: one task is in one split"),
+        "frame_time_s": Meaning("as in `frames`", "s, [T]"),
+        "frame_feature": Meaning("as in `frames`", "[T, D]"),
+        "replay_score": Meaning("heatmap value at each frame; null without a heatmap", "0–1, [T]"),
+        "replay_bins": Meaning("the heatmap as in `videos`", "s; 0–1"),
+        "shot_start": Meaning("as in `frames`", "frames, [C]"),
+        "shot_stop": Meaning("as in `frames`", "frames, [C]"),
+        "sentence": Meaning("as in `transcripts`, without empty ones", "s"),
+        "sentence_feature": Meaning("S-BERT embedding of each sentence", "[M, S]"),
+        "step": Meaning("the article's steps, without empty ones"),
+        "step_feature": Meaning("S-BERT embedding of each step", "[P, S]"),
+        "description": Meaning("the video's description"),
+        "description_feature": Meaning("its S-BERT embedding; null without a description", "[S]"),
+        "global_text": Meaning("text on the whole video: its steps, else its description, else its title"),
+        "global_feature": Meaning("its S-BERT embedding", "[S]"),
+    },
+}

@@ -4,45 +4,35 @@ videos ──> articles ─────────┐
    ├─────> transcripts ──────┤
    └─────> frames ───────────┴──> features
 
-To add a stage: write its row function (`vsumdata.pipeline.stage`), give its table a schema
+To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from vsumdata.manifests.manifest import Loaded, Manifest
-from vsumdata.pipeline.errors import UsageError
-from vsumdata.pipeline.stage import Stage
-from vsumdata.stages import articles, features, frames, media, select, transcripts, videos
-from vsumdata.stages.models import Model, resolve_asr, resolve_clip, resolve_text
+from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.manifest import Manifest
+from vsumdata.stages import articles, features, frames, media, transcripts, videos
+from vsumdata.stages.encoders.models import Models
+from vsumdata.stages.stage import PAGES, VISITS, Stage
 
+# What `--stage` accepts beside single tables.
 GROUPS = {"crawl": ("videos", "articles"), "asr": ("transcripts",), "features": ("frames", "features")}
+# Fields of a source record: the video's own inputs, and the facts that YouTube would give for a channel's video.
 OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
+# What faster-whisper takes by a word in the model's name, with room for the sound.
+SPEECH_GB = {"tiny": 1.0, "base": 1.0, "small": 2.0, "medium": 4.0, "large": 8.0, "turbo": 5.0}
 OWN_FACTS = ("view_count", "heatmap", "license")
-NEEDED_BY = {"asr": {"transcripts", "features"}, "clip": {"frames", "features"}, "text": {"features"}}
-# A model that no wanted table needs and that cannot be had now; its tables have a fingerprint of their own.
-UNRESOLVED = {"name": "?", "location": "?", "identity": "unresolved", "dim": 1}
-
-
-@dataclass(frozen=True)
-class Models:
-    """What the manifest's model names mean, resolved before any work."""
-
-    asr: Model
-    clip: Model
-    text: Model
 
 
 def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
-    """The stages in order, by the table that each writes."""
+    """Return the stages in order, by the table that each writes."""
     stages = [
         videos_stage(manifest),
-        articles_stage(),
+        articles_stage(manifest),
         transcripts_stage(manifest, models),
         frames_stage(manifest, models),
         features_stage(manifest, models),
@@ -56,19 +46,24 @@ def videos_stage(manifest: Manifest) -> Stage:
         reads={"source": OWN_RECORD + OWN_FACTS},
         load=videos.load,
         options={"languages": manifest.captions.languages},
-        affects={"languages": ("caption",)},
         batch=8,
-        signal=select.has_heatmap,
+        lane=VISITS,
+        workers=manifest.crawl.workers,
+        keeps=("info", "caption", "retrieved_at"),
+        signal=videos.health,
     )
 
 
-def articles_stage() -> Stage:
+def articles_stage(manifest: Manifest) -> Stage:
     return Stage(
         name="articles",
         reads={"source": ("article", "article_url", "steps", "title"), "videos": ("article_url",)},
         load=articles.load,
         version=articles.PARSER_VERSION,
         batch=8,
+        lane=PAGES,
+        workers=manifest.crawl.workers,
+        keeps=("html", "url", "retrieved_at"),
     )
 
 
@@ -77,16 +72,21 @@ def transcripts_stage(manifest: Manifest, models: Models) -> Stage:
         name="transcripts",
         reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
         load=transcripts.load,
-        version=2,  # counts up whenever the same captions or sound may give other sentences
+        # Counts up whenever the same captions or sound may give other sentences.
+        version=2,
         fetch=media.fetch_sound,
+        needs=media.SOUND,
         options={
             "languages": manifest.captions.languages,
             "engine": manifest.asr.engine,
             "model": manifest.asr.model,
             "identity": models.asr.identity,
             "location": models.asr.location,
+            # Whisper computes in int8 on CPUs and in float16 on GPUs. What `auto` found is in each part's metadata.
+            "device": manifest.asr.device,
         },
         batch=4,
+        memory_gb=next((size for name, size in SPEECH_GB.items() if name in manifest.asr.model), 2.0),
         **resources(manifest, "transcripts"),
     )
 
@@ -98,6 +98,7 @@ def frames_stage(manifest: Manifest, models: Models) -> Stage:
         reads={"source": ("video",), "videos": ("url", "duration_s")},
         load=frames.load,
         fetch=media.fetch_picture,
+        needs=media.PICTURE,
         options={
             "fps": settings.fps,
             "sampling": settings.sampling,
@@ -109,12 +110,16 @@ def frames_stage(manifest: Manifest, models: Models) -> Stage:
             "clip_location": models.clip.location,
             "frame_dim": models.clip.dim,
         },
+        memory_gb=2.0,
         **resources(manifest, "frames"),
     )
 
 
 def features_stage(manifest: Manifest, models: Models) -> Stage:
     video = ("title", "source", "url", "license", "description", "duration_s", "heatmap", "article_url")
+    # The table repeats columns of these two, so their settings are its own too. Else rows of two CLIP or speech models
+    # would share a folder: while a run makes them again, and for good where two manifests use one root.
+    repeated = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return Stage(
         name="features",
         reads={
@@ -132,62 +137,42 @@ def features_stage(manifest: Manifest, models: Models) -> Stage:
             "frame_dim": models.clip.dim,
             "fps": manifest.features.fps,
             "split": manifest.features.split.model_dump(),
+            **{stage.name: stage.settings() for stage in repeated},
         },
         batch=16,
+        memory_gb=1.5,
         **resources(manifest, "features"),
     )
 
 
+def media_stage(manifest: Manifest) -> Stage:
+    """Return the visit that brings the media of videos whose metadata is known already; it makes no table."""
+    return Stage(
+        name="media",
+        reads={"source": ("video",), "videos": ("url", "caption", "language")},
+        load=media.fetch_ahead,
+        options={"languages": manifest.captions.languages},
+        lane=VISITS,
+        workers=manifest.crawl.workers,
+        is_visit=True,
+    )
+
+
 def resources(manifest: Manifest, name: str) -> dict[str, Any]:
-    """The manifest's request for workers as fields of a Stage; `gpus: auto` is -1 there."""
+    """Return the manifest's `resources` of a stage as fields of Stage; `gpus: auto` becomes -1."""
     asked = getattr(manifest.resources, name)
-    automatic = 0 if name == "transcripts" and manifest.asr.device == "cpu" else -1
+    automatic: float = -1
+    if name == "transcripts":
+        # Speech recognition on the CPU must not reserve a GPU, and `cuda` must not run without one.
+        automatic = {"cpu": 0, "cuda": 1, "auto": -1}[manifest.asr.device]
     return {
         "gpus": automatic if asked.gpus == "auto" else float(asked.gpus),
         "workers": None if asked.workers == "auto" else asked.workers,
     }
 
 
-def resolve_models(loaded: Loaded, known: Mapping[str, Any], wanted: Collection[str]) -> Models:
-    """Find the models that the wanted tables need, without loading any; raises UsageError with the remedy.
-
-    `known` is the root's `models.json`: what a hub name resolved to before serves where it cannot be had now
-    (without network, say), and means the same model.
-    """
-    asr, features = loaded.manifest.asr, loaded.manifest.features
-    resolvers: dict[str, Callable[[], Model]] = {
-        "asr": lambda: resolve_asr(asr.engine, asr.model, loaded.folder),
-        "clip": lambda: resolve_clip(features.clip.model, features.clip.weights, loaded.folder),
-        "text": lambda: resolve_text(features.text.model, loaded.folder),
-    }
-    found = {}
-    for name, key in model_keys(loaded.manifest).items():
-        try:
-            found[name] = resolvers[name]()
-        except UsageError:
-            if key not in known and not NEEDED_BY[name].isdisjoint(wanted):
-                raise
-            found[name] = Model(**known.get(key, UNRESOLVED))
-    return Models(**found)
-
-
-def known_models(manifest: Manifest, known: Mapping[str, Any]) -> Models:
-    """The models as the last run resolved them."""
-    return Models(**{name: Model(**known.get(key, UNRESOLVED)) for name, key in model_keys(manifest).items()})
-
-
-def model_keys(manifest: Manifest) -> dict[str, str]:
-    """How `models.json` names each model."""
-    clip = manifest.features.clip
-    return {
-        "asr": f"asr {manifest.asr.engine} {manifest.asr.model}",
-        "clip": f"clip {clip.model} {clip.weights}",
-        "text": f"text {manifest.features.text.model}",
-    }
-
-
 def parse_stages(text: str) -> list[str]:
-    """`crawl,asr,features` (groups) or single tables, as tables in the recipe's order."""
+    """Read `--stage`: groups or single tables, as tables in the recipe's order. Raises UsageError."""
     order = [table for tables in GROUPS.values() for table in tables]
     wanted: set[str] = set()
     for word in (part.strip() for part in text.split(",")):

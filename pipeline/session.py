@@ -1,31 +1,35 @@
-"""What `vsumdata run` does around a run: checks first, the sample's site, logs, the closing table, the exit code."""
+"""`vsumdata run` around the run itself: checks, the sample's site, logs, the closing table, the exit code."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.manifest import Loaded, load
 from vsumdata.manifests.store import Store
-from vsumdata.manifests.tables import FAILED, OUTCOMES, SKIPPED
-from vsumdata.pipeline.dry_run import forecast
-from vsumdata.pipeline.errors import UsageError, VsumdataError
-from vsumdata.pipeline.listing import list_records
+from vsumdata.manifests.tables import DONE, FAILED, REASONS, RETRY, SKIPPED
+from vsumdata.manifests.terminal import clock
+from vsumdata.pipeline.engine.listing import list_records
+from vsumdata.pipeline.engine.run import Run
+from vsumdata.pipeline.engine.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.pipeline.recipe import parse_stages
-from vsumdata.pipeline.run import Run
-from vsumdata.pipeline.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.pipeline.reports.dry_run import forecast_table
+from vsumdata.pipeline.reports.progress import RunProgress
+from vsumdata.pipeline.reports.status import tables_table
+from vsumdata.stages.youtube.options import browser_cookies
 
 SAMPLE_HOST = "sample.invalid"
-# Tests lead hosts to their own local sites with it: "HOST=127.0.0.1:PORT,…". A manifest cannot.
+# Tests redirect hosts to sites on this machine with it: "HOST=127.0.0.1:PORT,…". A manifest cannot, and all other rules
+# of fetching stay on.
 TRANSPORT_VARIABLE = "VSUMDATA_TRANSPORT"
 
 
@@ -40,12 +44,13 @@ class Request:
     settings: tuple[str, ...] = ()
     retry: str = ""
     address: str | None = None
+    cookies_from_browser: str | None = None
     dry_run: bool = False
     strict: bool = False
 
 
 def run(request: Request, console: Console) -> int:
-    """Do what was asked; returns the exit code. Raises UsageError before any work where it is wrong."""
+    """Do what was asked and return the exit code. Raises UsageError before any work starts."""
     begun = time.monotonic()
     again = parse_retry(request.retry)
     wanted = parse_stages(request.stage)
@@ -57,43 +62,60 @@ def run(request: Request, console: Console) -> int:
             store=store,
             wanted=wanted,
             console=console,
+            displayed=RunProgress,
             limit=request.limit,
             again=again,
             address=request.address,
             transport=hosts,
         )
         job.prepare(dry_run=request.dry_run)
+        job.yt_dlp |= browser_cookies(request.cookies_from_browser)
         if request.dry_run:
             job.records = list_records(store, loaded, None, job.say)
             console.print(forecast_table(job))
-            if any(s.channel for s in loaded.manifest.sources) and not job.records:
-                job.say("the channels have not been listed yet: how many videos they have is not known")
             return 0
         secrets = secrets_of(job.yt_dlp)
         with log_file(store, secrets), no_secrets(secrets):
             summary = job.execute()
     console.print(tables_table({"tables": {table: summary["tables"][table] for table in wanted}}))
-    left = sum(summary["tables"][table]["outcomes"]["pending"] for table in wanted)
-    note = f", {left} pending" if left else ", nothing pending"
-    job.say(f"{job.done_now} rows made in {time.monotonic() - begun:.1f} s{note}; root: {store.root}")
+    visits = "".join(f", {number} visits to {host}" for host, number in sorted(job.visits.items()))
+    took = clock(time.monotonic() - begun)
+    job.say(f"{job.outcomes[DONE]} rows made in {took}{visits}, {what_is_left(summary, wanted)}; root: {store.root}")
     if request.strict and any(summary["tables"][table]["outcomes"][FAILED] for table in wanted):
         return 1
-    return 1 if (job.failed_now or job.retried_now) and not job.done_now else 0
+    # A crawler's videos fail now and then, which is normal; a run in which none succeeded is not.
+    return 1 if (job.outcomes[FAILED] or job.outcomes[RETRY]) and not job.outcomes[DONE] else 0
+
+
+def what_is_left(summary: Mapping[str, Any], wanted: Sequence[str]) -> str:
+    """Say how many videos are pending, and when the first of the retries falls due."""
+    found = [summary["tables"][table] for table in wanted]
+    left = sum(table["outcomes"]["pending"] for table in found)
+    retries = [table["retries"] for table in found]
+    to_retry = sum(each["now"] + each["later"] for each in retries)
+    following = min((each["next"] for each in retries if each["next"]), default=None)
+    when = f", the next at {following}" if following else ""
+    return f"{left} pending" + (f" ({to_retry} to retry{when})" if to_retry else "") if left else "nothing pending"
 
 
 def parse_retry(text: str) -> frozenset[str]:
+    """Read `--retry`: outcomes and reasons to do over. Raises UsageError."""
     words = frozenset(word.strip() for word in text.split(",") if word.strip())
-    if wrong := sorted(words - {FAILED, SKIPPED}):
-        raise UsageError(f"--retry: `{wrong[0]}` is not one of failed, skipped")
+    known = {FAILED, SKIPPED, *REASONS}
+    if wrong := sorted(words - known):
+        near = difflib.get_close_matches(wrong[0], known, n=1)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        raise UsageError(f"--retry: `{wrong[0]}` is neither failed, skipped nor a reason{hint}")
     return words
 
 
 @contextlib.contextmanager
 def transport(loaded: Loaded) -> Iterator[Mapping[str, str]]:
-    """Which hosts are led to a local port: the sample's, served from here unless a test serves it already."""
+    """Yield the hosts that are redirected to a local port; serve the sample's site if the manifest needs it."""
     pairs = [pair.partition("=") for pair in os.environ.get(TRANSPORT_VARIABLE, "").split(",") if pair]
     hosts = {host: address for host, _, address in pairs}
     asks_sample = any(SAMPLE_HOST in (source.channel or "") for source in loaded.manifest.sources)
+    # A test may serve the sample's host itself.
     if asks_sample and SAMPLE_HOST not in hosts:
         from vsumdata.datasets.sample.site import SampleSite
 
@@ -105,16 +127,20 @@ def transport(loaded: Loaded) -> Iterator[Mapping[str, str]]:
 
 @contextlib.contextmanager
 def log_file(store: Store, secrets: tuple[str, ...]) -> Iterator[None]:
-    """Our own log lines of this process go to `<root>/logs`."""
+    """Send this process's log lines to `<root>/logs`, with secrets hidden."""
+    # Logs are local files: a root on an object store has none.
     if store.local is None:
         yield
         return
     folder = store.local / "logs"
     folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log", delay=True)
+    handler = logging.FileHandler(
+        folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log", delay=True, errors="backslashreplace"
+    )
     handler.setFormatter(RedactingFormatter(secrets))
     ours = logging.getLogger("vsumdata")
     ours.addHandler(handler)
+    # Else the handler of the command line would print each line on the terminal too, with its secrets.
     ours.propagate = False
     try:
         yield
@@ -125,27 +151,9 @@ def log_file(store: Store, secrets: tuple[str, ...]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_secrets(secrets: tuple[str, ...]) -> Iterator[None]:
-    """An error that ends the run does not repeat what the manifest holds in confidence."""
+    """Hide secrets in the message of an error that ends the run."""
     try:
         yield
     except VsumdataError as error:
         error.args = tuple(redact(arg, secrets) if isinstance(arg, str) else arg for arg in error.args)
         raise
-
-
-def tables_table(summary: Mapping[str, Any]) -> Table:
-    """Outcomes and reasons of each table, for a person."""
-    table = Table("table", *OUTCOMES, "pending", "MB", "reasons", box=None, pad_edge=False, header_style="bold")
-    for name, entry in summary["tables"].items():
-        counts = [str(entry["outcomes"][outcome]) for outcome in (*OUTCOMES, "pending")]
-        reasons = ", ".join(f"{count} {reason}" for reason, count in entry["reasons"].items())
-        table.add_row(name, *counts, f"{entry['bytes'] / 1e6:.1f}", escape(reasons))
-    return table
-
-
-def forecast_table(job: Run) -> Table:
-    table = Table("table", "to do", "at most", "hours", "GB", "by", box=None, pad_edge=False, header_style="bold")
-    for row in forecast(job):
-        basis = "this root's mean" if row.measured else "a guess"
-        table.add_row(row.table, str(row.ready), str(row.at_most), f"{row.hours:.2f}", f"{row.gigabytes:.3f}", basis)
-    return table

@@ -1,4 +1,4 @@
-"""The training row: text embeddings, replay scores, split, and everything else joined.
+"""The `features` table, one row for training: text embeddings, replay scores, the split, and all other tables joined.
 
 Letters: T frames, M sentences, S components of a text embedding.
 """
@@ -13,28 +13,34 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from vsumdata.datasets.reference import replay_score
 from vsumdata.datasets.splits import normalise, split_of
-from vsumdata.pipeline.errors import SchemaError, SkipVideo
-from vsumdata.pipeline.stage import Context, Row
-from vsumdata.stages.text import TextEncoder
-from vsumdata.stages.web import is_short
+from vsumdata.manifests.errors import SchemaError, SkipVideo
+from vsumdata.stages.encoders.text import TextEncoder
+from vsumdata.stages.stage import Context, Row
+from vsumdata.stages.web.fetch import is_short
 
 Encode = Callable[[Sequence[str]], np.ndarray]
+# eHow's addresses are like /how_2042752_build-terrarium.html. The number is not part of the task.
 EHOW_NUMBER = re.compile(r"^how[-_]\d+[-_]")
 
 
 def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
-    """Load the text model of `options["text_location"]`.
+    """Load the text model at `options["text_location"]`; return the row function of `features`.
 
-    Further options: `fps` of the frames, `text_dim` and `frame_dim`, the sizes that the table declares
-    (SchemaError where the data differs), and `split`, the share of each split.
+    Other options: `fps` of the frames; `text_dim` and `frame_dim`, the sizes that the table declares; `split`, the
+    share of each split. Raises SchemaError if a size differs.
     """
     encoder = TextEncoder(options["text_location"], context.device, context.threads)
+    # Found now: as a fixed-size list of another length, the column would fail at the first commit, after hours.
     if encoder.dim != options["text_dim"]:
-        raise SchemaError(f"{options['text_model']} gives {encoder.dim} numbers a text; expected {options['text_dim']}")
+        raise SchemaError(
+            f"{options['text_model']} gives {encoder.dim} numbers per text; expected {options['text_dim']}"
+        )
 
     def join(row: Row) -> Row:
         video, article, transcript, frames = (row[table] for table in ("videos", "articles", "transcripts", "frames"))
+        # Without frames there is nothing to train on. A missing article or transcript is only noted.
         if frames is None:
             raise SkipVideo("no_frames")
         task = task_of(video, article)
@@ -55,7 +61,7 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
 def frame_columns(
     frames: Mapping[str, Any], heatmap: Sequence[Mapping[str, float]] | None, frame_dim: int, fps: float
 ) -> Row:
-    """The columns with one entry per frame or shot."""
+    """The columns with one entry per frame or shot. Raises SchemaError for features of another size."""
     feature = np.asarray(frames["frame_feature"], np.float16)
     if feature.ndim != 2 or feature.shape[1] != frame_dim:
         raise SchemaError(f"frame_feature is {list(feature.shape)}; expected [T, {frame_dim}]")
@@ -75,7 +81,8 @@ def text_columns(
     transcript: Mapping[str, Any] | None,
     encode: Encode,
 ) -> Row:
-    """The texts and their embeddings; a sentence or step without any text is left out."""
+    """The texts and their embeddings. Sentences and steps without text are left out."""
+    # The text model refuses blank texts, and sentences must match their embeddings one to one.
     sentences = [s for s in (transcript or {}).get("sentence") or () if s["text"].strip()]
     names = ("section", "headline", "text")
     steps = [{name: step[name] for name in names} for step in (article or {}).get("step") or ()]
@@ -84,7 +91,9 @@ def text_columns(
     global_text = "\n".join(map(step_text, steps)) or description or (video["title"] or "").strip()
     texts = [s["text"].strip() for s in sentences] + [step_text(step) for step in steps]
     extra = [text for text in (description, global_text) if text]
-    feature = encode(texts + extra)  # one call, so that the batches are full
+    # One call, so that the batches are full.
+    feature = encode(texts + extra)
+    # By text: description and global text are often the same one.
     vector = dict(zip(extra, feature[len(texts) :], strict=True))
     return {
         "sentence": sentences,
@@ -99,39 +108,26 @@ def text_columns(
 
 
 def step_text(step: Mapping[str, str | None]) -> str:
-    """The whole step; `text` holds the headline too, unless the page gave nothing else."""
+    """The whole step as one text."""
+    # `text` includes the headline. It is empty only if the page gave nothing but a headline.
     return (step["text"] or "").strip() or (step["headline"] or "").strip()
 
 
-def replay_score(num_frames: int, heatmap: Sequence[Mapping[str, float]] | None, fps: float = 1.0) -> np.ndarray | None:
-    """The value of the heatmap's bin that holds the second k / fps, for k = 0 … T-1: float32 [T].
-
-    A second before the first bin or past the last one takes the nearest bin's value; one in a gap takes the
-    bin before it. None without a heatmap.
-    """
-    if not heatmap:
-        return None
-    bins = sorted(heatmap, key=lambda mark: mark["start_s"])
-    start_s = np.array([mark["start_s"] for mark in bins])
-    value = np.array([mark["value"] for mark in bins], np.float32)
-    holder = np.searchsorted(start_s, np.arange(num_frames) / fps, side="right") - 1
-    return value[np.clip(holder, 0, None)]
-
-
 def article_url_of(video: Mapping[str, Any], article: Mapping[str, Any] | None) -> str | None:
-    """The article's own address, else what the description links to; a short link tells nothing."""
+    """The article's own URL, else the one that the description links to, else None."""
     url = (article or {}).get("url") or video["article_url"]
+    # A short link does not name the article, and two of them may lead to one.
     return None if url and is_short(url) else url
 
 
 def task_of(video: Mapping[str, Any], article: Mapping[str, Any] | None) -> str:
-    """What the video shows how to do: the article's title, else its address, else the video's title.
+    """What the video teaches: the article's title, else the words of its URL, else the video's title, else its URL.
 
-    Two videos of one article thus have one task even where only one of the fetches succeeded: the split
-    is taken from the normalised task. A video without any of them is a task of its own, its address.
+    The split is taken from the normalised task, so that the same task is never in two splits.
     """
     if title := ((article or {}).get("title") or "").strip():
         return title
+    # Two videos of one article must get one task even if the article was fetched for only one of them.
     if url := article_url_of(video, article):
         slug = PurePosixPath(unquote(urlsplit(url).path)).name
         slug = EHOW_NUMBER.sub("", re.sub(r"\.html?$", "", slug))

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from vsumdata.pipeline.errors import UsageError
-from vsumdata.pipeline.stage import Context, Function, Row
-from vsumdata.stages.clip import ClipEncoder
-from vsumdata.stages.decode import Wanted, read_frames
-from vsumdata.stages.shots import shots
+from vsumdata.manifests.errors import UsageError
+from vsumdata.stages.encoders.clip import ClipEncoder
+from vsumdata.stages.pictures.decode import Wanted, read_frames
+from vsumdata.stages.pictures.shots import shots
+from vsumdata.stages.stage import Context, Function, Row
 
-AHEAD = 2  # chunks that may wait: decoding goes on while the model computes
+# Chunks that may wait for the model. Two let decoding continue while the model computes; more would only hold memory.
+AHEAD = 2
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
-    """Load the model; the row's `media` key is the video's local file."""
+    """Load CLIP; return the row function of `frames`. The row's `media` key is the video's local file.
+
+    Raises UsageError if the weights cannot be loaded or the feature's size is not the declared one.
+    """
     encoder = ClipEncoder(
         options["clip_model"],
-        options.get("clip_location") or options["clip_weights"],
+        options["clip_weights"],
         device=context.device,
         threads=context.threads,
         precision=options["precision"],
+        location=options.get("clip_location"),
     )
     if encoder.dim != options["frame_dim"]:
-        raise UsageError(f"{options['clip_model']} gives {encoder.dim} numbers, not {options['frame_dim']}")
+        raise UsageError(f"{options['clip_model']} gives {encoder.dim} numbers per frame, not {options['frame_dim']}")
     wanted = Wanted(
         size=encoder.size,
         fps=float(options["fps"]),
@@ -38,11 +43,12 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         resize=encoder.resize,
         interpolation=encoder.interpolation,
         threads=context.threads,
+        idle_s=context.idle_s,
     )
 
     def describe(row: Row) -> Row:
         with read_frames(row["media"], wanted) as reader:
-            time_s, feature = _encode(reader, encoder)
+            time_s, feature = _encode(reader, encoder, context.came_on)
         start, stop = shots(feature)
         width, height = reader.stream.shown_size
         payload = {
@@ -63,17 +69,22 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     return describe
 
 
-def _encode(reader: Iterable[tuple[float, np.ndarray]], encoder: ClipEncoder) -> tuple[np.ndarray, np.ndarray]:
-    """Frame times float32 [T] and features float16 [T, D]; a frame that serves several k is encoded once."""
+def _encode(
+    reader: Iterable[tuple[float, np.ndarray]], encoder: ClipEncoder, came_on: Callable[[], None] = lambda: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frame times float32 [T] and features float16 [T, D]. A frame that serves several k is encoded once."""
     time_s: list[float] = []
     place: list[int] = []  # k -> row among the distinct frames
     distinct: list[np.ndarray] = []
     num_distinct, last = 0, None
-    # Chunks of the model's own batch: else a GPU would get a fraction of what it can take.
+    # Chunks as large as the model's batch, because smaller ones use a fraction of a GPU. `closing` ends the decoding
+    # thread when the model raises.
     with contextlib.closing(_ahead(_chunks(reader, encoder.batch))) as chunks:
         for chunk in chunks:
+            came_on()
             fresh = []  # never empty: a chunk begins with a new frame
             for when_s, frame in chunk:
+                # By identity: the reader gives the same array object for each k that a frame serves.
                 if frame is not last:
                     fresh.append(frame)
                     num_distinct, last = num_distinct + 1, frame
@@ -84,7 +95,7 @@ def _encode(reader: Iterable[tuple[float, np.ndarray]], encoder: ClipEncoder) ->
 
 
 def _chunks(frames: Iterable[tuple[float, np.ndarray]], num_distinct: int) -> Iterator[list[tuple[float, np.ndarray]]]:
-    """Pieces of `num_distinct` different frames; a frame that serves several k counts once."""
+    """Yield pieces of `num_distinct` different frames. A frame that serves several k counts once."""
     chunk: list[tuple[float, np.ndarray]] = []
     count, last = 0, None
     for item in frames:
@@ -99,8 +110,9 @@ def _chunks(frames: Iterable[tuple[float, np.ndarray]], num_distinct: int) -> It
 
 
 def _ahead(items: Iterator[Any]) -> Generator[Any, None, None]:
-    """The same items, made by a thread that runs at most `AHEAD` of them ahead."""
+    """Yield the same items; a thread makes up to `AHEAD` of them in advance."""
     end = object()
+    # One thread only: a generator cannot be advanced by two at once.
     with ThreadPoolExecutor(1) as pool:
         waiting = deque(pool.submit(next, items, end) for _ in range(AHEAD))
         try:
@@ -108,5 +120,6 @@ def _ahead(items: Iterator[Any]) -> Generator[Any, None, None]:
                 waiting.append(pool.submit(next, items, end))
                 yield item
         finally:
+            # Else leaving the pool would wait for chunks that nobody reads.
             for future in waiting:
                 future.cancel()

@@ -1,96 +1,186 @@
-"""Bring a video's media to this machine: one's own file where it lies, else the smallest download that serves."""
+"""Get a video's media: the user's own file where it lies, else the smallest download that serves."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import pickle
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vsumdata.pipeline.errors import FailVideo, SkipVideo
-from vsumdata.pipeline.stage import Context, Function, Row, make_folder
-from vsumdata.stages.download import NOTE, download
-from vsumdata.stages.extraction import Session
-from vsumdata.stages.probe import MediaInfo, probe
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, VideoError
+from vsumdata.stages.pictures.probe import MediaInfo, probe
+from vsumdata.stages.stage import Context, Function, Row, make_folder, safe_name
 from vsumdata.stages.transcripts import from_captions
+from vsumdata.stages.youtube.download import NOTE, download
+from vsumdata.stages.youtube.session import Session
 
-SMALLEST_SIDE = 224  # pixels
+PICTURE, SOUND = "picture", "sound"
+BOTH = f"{PICTURE}+{SOUND}"
+# In pixels. CLIP's input; a smaller picture would be enlarged.
+SMALLEST_SIDE = 224
 
 
 def fetch_picture(options: Mapping[str, Any], context: Context) -> Function:
-    """Adds `media`, the path of a file with the video's picture."""
+    """Return a function that adds `media`, the path of a file with the video's picture."""
 
     session = Session(context)
 
     def fetch(row: Row) -> Row:
-        return row | obtain(row, "picture", session)
+        return row | obtain(row, PICTURE, session)
 
     return fetch
 
 
 def fetch_sound(options: Mapping[str, Any], context: Context) -> Function:
-    """Adds `media`, the path of a file with the video's sound, where its captions do not serve."""
+    """Return a function that adds `media`, the path of a file with the video's sound, unless its captions serve."""
 
     session = Session(context)
 
     def fetch(row: Row) -> Row:
         if from_captions(row["videos"], options["languages"])[0] is not None:
             return row
-        return row | obtain(row, "sound", session)
+        return row | obtain(row, SOUND, session)
+
+    return fetch
+
+
+def fetch_ahead(options: Mapping[str, Any], context: Context) -> Function:
+    """Return a function that brings what the row's task needs, for the stages that come after."""
+
+    session = Session(context)
+
+    def fetch(row: Row) -> Row:
+        needed = row["task"].media
+        # A visit costs one of some 300 an hour, and captions need no sound.
+        if from_captions(row["videos"], options["languages"])[0] is not None:
+            needed -= {SOUND}
+        bring_ahead(row["video_id"], row["videos"]["url"], needed, session)
+        return row
 
     return fetch
 
 
 def obtain(row: Row, what: str, session: Session) -> Row:
-    """`media` and, for a download that is not kept, `cleanup`."""
+    """Return `media`, the path of a file with `what` (`picture` or `sound`), and `cleanup` if it is not to be kept.
+
+    Raises FailVideo `file_missing` for a user's file, and what `bring` raises, now or earlier in `bring_ahead`.
+    """
     own = row["source"]["video"]
     if own:
-        if not Path(own).exists():
+        if not os.path.exists(own):
             raise FailVideo("file_missing", own)
         return {"media": own}
     context = session.context
+    raise_noted(row["video_id"], what, context)
     folder = context.media_dir(row["video_id"])
-    kept = context.crawl.get("keep_media", False) and "://" not in context.root  # as `media_dir` decides
-    path = bring(row["videos"]["url"], folder, what, session, resumable=kept)
-    return {"media": str(path)} | ({} if kept else {"cleanup": [str(path), str(folder)]})
+    path = bring(row["videos"]["url"], folder, frozenset({what}), session, resumable=is_kept(context))[what]
+    # A stage that comes later in this run may need the files, too. The last one removes them.
+    is_last = "task" not in row or row["task"].frees_media
+    return {"media": str(path)} | ({"cleanup": [str(folder)]} if is_last and not is_kept(context) else {})
 
 
-def bring(url: str, folder: Path, what: str, session: Session, *, resumable: bool) -> Path:
-    """The finished file: the one that lies in `folder`, else downloaded; under a lock, so that one of two fetches it.
+def bring_ahead(video_id: str, url: str, needed: frozenset[str], session: Session) -> None:
+    """Bring media in one visit; the stage that needs what could not be had raises the error later, by `obtain`."""
+    context = session.context
+    for what in sorted(needed):
+        folder = context.media_dir(video_id)
+        try:
+            # With the first all that is needed, so that one file may serve for all.
+            wanted = needed if what == min(needed) else frozenset({what})
+            bring(url, folder, wanted, session, resumable=is_kept(context))
+        except (RetryVideo, FailVideo) as error:
+            # The network failed, or what came is no media. Another download right now would most likely fail, too.
+            for missing in sorted(what for what in needed if finished(folder, what) is None):
+                note(video_id, missing, error, context)
+            return
+        except VideoError as error:
+            note(video_id, what, error, context)
 
-    A download that broke off stays in `folder/<what>.partial` where it is `resumable`; else nothing stays.
+
+def is_kept(context: Context) -> bool:
+    """Whether downloads stay under the root, as `Context.media_dir` decides."""
+    return bool(context.crawl.get("keep_media", False)) and "://" not in context.root
+
+
+def note(video_id: str, what: str, error: VideoError, context: Context) -> None:
+    """Keep the error of a visit for the stage that needs the file."""
+    path = noted(video_id, what, context)
+    make_folder(path.parent)
+    path.write_bytes(pickle.dumps(error))
+
+
+def raise_noted(video_id: str, what: str, context: Context) -> None:
+    """Raise the error of the visit that was to bring `what`, once: the next try visits the video again."""
+    path = noted(video_id, what, context)
+    try:
+        error = pickle.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    path.unlink(missing_ok=True)
+    raise error
+
+
+def noted(video_id: str, what: str, context: Context) -> Path:
+    return Path(context.scratch) / "refused" / f"{safe_name(video_id)}.{what}"
+
+
+def bring(url: str, folder: Path, needed: frozenset[str], session: Session, *, resumable: bool) -> dict[str, Path]:
+    """Return the finished files in `folder` by what they serve for; download those that are not there, in one visit.
+
+    An interrupted download stays in `folder/<what>.partial` if it is `resumable`; otherwise nothing stays. Raises
+    what `download` raises, and FailVideo `unreadable`.
     """
+    if {PICTURE, SOUND} <= needed and not any(finished(folder, what) for what in needed):
+        # No such format, or too large a one: then two files serve.
+        with contextlib.suppress(SkipVideo):
+            bring_one(url, folder, BOTH, session, resumable=resumable)
+    return {what: bring_one(url, folder, what, session, resumable=resumable) for what in sorted(needed)}
+
+
+def bring_one(url: str, folder: Path, what: str, session: Session, *, resumable: bool) -> Path:
+    """Return one finished file; download it if it is not there."""
     partial = folder / f"{what}.partial"
+    # A lock, because two runs may want the same file. The second finds it finished.
     with locked(partial):
         try:
             return finished(folder, what) or finish(*download(url, partial, what, session), what)
         except (SkipVideo, FailVideo):
+            # The outcome is final, so nobody will resume it.
             resumable = False
             raise
         finally:
+            # Only a part that the note identifies can be resumed. Others would fill the disk.
             if not (resumable and (partial / NOTE).exists() and list(partial.glob("*.part"))):
                 shutil.rmtree(partial, ignore_errors=True)
-                with contextlib.suppress(OSError):  # not empty: what else is kept of the video
+                # Not empty: it holds another file of the video.
+                with contextlib.suppress(OSError):
                     folder.rmdir()
 
 
 def finished(folder: Path, what: str) -> Path | None:
-    """A whole download whose name says that it serves: `picture.webm`, `picture+sound.mp4`."""
+    """A finished download whose name says that it holds `what`: `picture.webm`, `picture+sound.mp4`. Else None."""
     return next((path for path in folder.glob("*.*") if path.is_file() and what in path.stem.split("+")), None)
 
 
 def finish(path: Path, info: Mapping[str, Any], what: str) -> Path:
-    """Give a download its name, once it is seen to be media. Raises FailVideo `unreadable`."""
-    serves = {what} | also_serves(info, probe(path))
+    """Check that a download is media, and move it to its final name. Raises FailVideo `unreadable`."""
+    # Probed before the rename: what has a final name is never checked again. A rename within a file system is atomic.
+    found = probe(path)
+    serves = also_serves(info, found) | ({PICTURE} if what == BOTH else {what})
+    # No sound anywhere: then this file says so in the transcript, and a second download would say no more.
+    if what == BOTH and not found.audio and not any(f.get("vcodec") == "none" for f in info.get("formats") or ()):
+        serves |= {SOUND}
     return path.replace(path.parent.parent / f"{'+'.join(sorted(serves))}{path.suffix}")
 
 
 def also_serves(info: Mapping[str, Any], found: MediaInfo) -> set[str]:
-    """What else is in a file; sound only in the original language, as far as the site tells."""
+    """What else the file can be used for: `picture`, `sound`, both or nothing."""
     serves = set()
+    # A file with a picture may carry a dub. Its sound serves only if no other format is nearer to the original.
     languages = [f.get("language_preference") or -1 for f in info.get("formats") or () if f.get("acodec") != "none"]
     if found.audio and (info.get("language_preference") or -1) >= max(languages, default=-1):
         serves.add("sound")
@@ -101,15 +191,18 @@ def also_serves(info: Mapping[str, Any], found: MediaInfo) -> set[str]:
 
 @contextlib.contextmanager
 def locked(partial: Path) -> Iterator[None]:
-    """Make the folder and hold `lock` in it. Whoever held it before may have removed the folder: then again."""
+    """Make the folder `partial` and hold the lock file in it."""
+    # `flock`, because the kernel releases it when a worker is killed: a stale lock would block the next run.
     while True:
         make_folder(partial)
+        # The worker that held the lock before may have removed the folder at any point. Then start again.
         try:
             lock = (partial / "lock").open("a")
         except FileNotFoundError:
             continue
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # Waiting may have ended on a file that is removed. Then a third worker could lock the new file at the path.
             try:
                 is_there = os.path.samestat(os.fstat(lock.fileno()), os.stat(partial / "lock"))
             except FileNotFoundError:

@@ -1,31 +1,49 @@
-"""The `videos` table: what is known of a video before anything of it is downloaded."""
+"""The `videos` table: what is known of a video before anything is downloaded."""
 
 from __future__ import annotations
 
 import functools
 import json
-import math
+import os
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vsumdata.manifests import tables
-from vsumdata.pipeline.errors import FailVideo, RetryVideo, SkipVideo, VideoError
-from vsumdata.pipeline.stage import Context, Function, Row
-from vsumdata.stages.articles import find_article_url
-from vsumdata.stages.captions import Track, choose_track
-from vsumdata.stages.extraction import Session
-from vsumdata.stages.probe import probe
-from vsumdata.stages.select import is_own_file, worth_fetching
-from vsumdata.stages.youtube import classify
+import pyarrow as pa
 
-__all__ = ["classify", "describe", "load"]
+from vsumdata.manifests import clock, tables
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, VideoError
+from vsumdata.manifests.rows import count_or_none, number_or_none, text_or_none
+from vsumdata.manifests.select import decide, is_own_file, worth_fetching
+from vsumdata.stages import media
+from vsumdata.stages.articles import unpacked
+from vsumdata.stages.howto.links import find_article_url
+from vsumdata.stages.pictures.probe import probe
+from vsumdata.stages.speech.captions import Track, choose_track, is_usable
+from vsumdata.stages.stage import Context, Function, Row
+from vsumdata.stages.transcripts import from_captions
+from vsumdata.stages.youtube.session import Session
 
-# Titles under which YouTube lists what nobody can watch.
+# YouTube lists videos that nobody can watch under these titles. A visit would only confirm it.
 UNLISTED = {"[Private video]": "private", "[Deleted video]": "removed"}
-WITH_HEATMAPS = {"youtube", "sample"}  # yt-dlp's extractors that look for one; elsewhere it is absent, not missed
+# yt-dlp's extractors that look for a heatmap. On other sites a missing key means that there is none.
+WITH_HEATMAPS = {"youtube", "sample"}
+# In days and views: then a video usually has a heatmap.
+HEATMAP_AGE, HEATMAP_VIEWS = 30, 50_000
+# A site in a bad mood gives these reasons for all videos.
+REFUSALS = frozenset({"removed", "private", "region", "no_formats", "age_restricted", "members_only"})
+# Addresses that expire, and what could hold a secret of the client.
+NOT_KEPT = frozenset(
+    "url manifest_url http_headers cookies formats requested_formats requested_subtitles requested_downloads subtitles "
+    "automatic_captions thumbnails thumbnail fragments entries comments epoch".split()
+)
+FORMAT_KEPT = (
+    *("format_id", "format_note", "ext", "protocol", "vcodec", "acodec", "width", "height", "fps", "tbr", "filesize"),
+    *("filesize_approx", "language", "language_preference"),
+)
+MOST_KEPT_BYTES = 100_000
 EMPTY: Row = dict.fromkeys(name for name, _ in tables.VIDEOS)
 TEXT_FIELDS = {
     "source": "extractor",
@@ -44,7 +62,7 @@ TEXT_FIELDS = {
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
-    """`options`: `languages`, those whose caption track is taken."""
+    """Return the row function of `videos`. `options`: `languages`, in which a caption track is taken."""
     session = Session(context)
 
     def read(row: Row) -> Row:
@@ -53,63 +71,126 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
             found = describe_file(record, options["languages"])
         elif reason := UNLISTED.get(record["listed_title"] or ""):
             raise SkipVideo(reason, f"listed as {record['listed_title']}")
-        elif not worth_fetching(record["listed_view_count"], context.min_views):
+        # A listing's count is good enough only to skip what is far below the limit.
+        elif context.select and not worth_fetching(record["listed_view_count"], context.select.min_views):
             found = describe_listing(record)
+        elif (again := read_again(row.get("kept"), record, options["languages"], tuple(context.transport))) is not None:
+            found = again
         else:
             found = fetch(record, options["languages"], session)
+            bring_media(record, found, options["languages"], session)
         return found | {"source": record["source"]}
 
     return read
 
 
 def fetch(record: Mapping[str, Any], languages: list[str], session: Session) -> Row:
-    """One full extraction, and the caption track in the same breath (its URL expires)."""
-    info = session.extract(record["url"])
+    """Do one full extraction of a video, and fetch its caption track."""
+    # What the last visit brought serves when only its download was refused, and the row is tried again.
+    info = session.info(record["url"])
+    # Else `describe` would take the missing key for a failed request and try again for ever.
     if info.get("extractor") not in WITH_HEATMAPS:
         info.setdefault("heatmap", None)
-    found = describe(info, hosts=tuple(session.context.transport))
+    try:
+        found = describe(info, hosts=tuple(session.context.transport))
+    except RetryVideo:
+        session.forget()
+        raise
     track = choose_track(info, languages)
+    # Now, because the URLs of caption tracks expire.
     if track is not None:
         found |= caption_of(track, session)
-    found["title"] = record["title"] or found["title"]
-    found["article_url"] = record["article_url"] or found["article_url"]
-    return found
+    return found | given_by(record, found)
+
+
+def read_again(kept: Row | None, record: Mapping[str, Any], languages: list[str], hosts: tuple[str, ...]) -> Row | None:
+    """Describe a video by the answer that an older version of this code kept; None if that does not serve."""
+    if kept is None or kept["info"] is None:
+        return None
+    info = json.loads(unpacked(kept["info"]))
+    track, caption = choose_track(info, languages), kept["caption"]
+    # The texts of other tracks were not kept.
+    if track is not None and (
+        caption is None or (track.language, track.kind) != (caption["language"], caption["kind"])
+    ):
+        return None
+    found = describe(info, hosts=hosts) | {"retrieved_at": kept["retrieved_at"], "info": kept["info"]}
+    found["caption"] = caption if track is not None else None
+    return found | given_by(record, found)
+
+
+def given_by(record: Mapping[str, Any], found: Row) -> Row:
+    """What a list says of the video goes before what its site says."""
+    return {field: record[field] or found[field] for field in ("title", "article_url")}
+
+
+def reduced(info: Mapping[str, Any]) -> bytes | None:
+    """Pack what may be of use later: JSON, zstd; None if it is too large."""
+    kept = {key: value for key, value in info.items() if not key.startswith("_") and key not in NOT_KEPT}
+    kept["formats"] = [{key: one[key] for key in FORMAT_KEPT if key in one} for one in mappings(info.get("formats"))]
+    for name in ("subtitles", "automatic_captions"):
+        found = info.get(name)
+        # Without their addresses, which expire, and without the translations: there are hundreds.
+        usable = {
+            key: [{"ext": entry["ext"], "data": ""} for entry in mappings(entries) if is_usable(entry)]
+            for key, entries in (found.items() if isinstance(found, Mapping) else ())
+        }
+        kept[name] = {key: entries for key, entries in usable.items() if entries}
+    for smaller in (kept, kept | {"formats": []}):
+        packed = pa.compress(json.dumps(smaller, default=str).encode(), codec="zstd", asbytes=True)
+        if len(packed) <= MOST_KEPT_BYTES:
+            return bytes(packed)
+    return None
+
+
+def bring_media(record: Mapping[str, Any], found: Row, languages: list[str], session: Session) -> None:
+    """Download what later stages of this run need, in the same visit, if `select` keeps the video."""
+    context = session.context
+    needed = context.media
+    if not needed or (context.select and decide(found | {"source": record["source"]}, context.select) is not None):
+        return
+    if from_captions(found, languages)[0] is not None:
+        needed -= {media.SOUND}
+    media.bring_ahead(record["video_id"], record["url"], needed, session)
 
 
 def caption_of(track: Track, session: Session) -> Row:
-    """`caption` with the track's raw text; a track that is gone is said in `detail` and Whisper takes over."""
+    """Return `caption` with the track's raw text, or a `detail` if it cannot be fetched. Whisper then takes over."""
+    # Raw, so that a better parser can read it again without a visit.
     text = session.text(track.url) if track.url else track.data
     if not text:
-        return {"detail": f"the {track.kind} {track.language} captions could not be had"}
+        return {"detail": f"the {track.kind} {track.language} captions could not be fetched"}
     return {"caption": {"language": track.language, "kind": track.kind, "format": track.format, "text": text}}
 
 
 def describe(info: Mapping[str, Any], hosts: tuple[str, ...] = ()) -> Row:
-    """The payload of `videos` from yt-dlp's info; `hosts` are further article sites.
+    """Build the payload of `videos` from yt-dlp's info. `hosts` are further article sites.
 
-    Raises RetryVideo("heatmap_not_fetched") where the key is missing: absent and not fetched are different.
-    `caption` is left to `fetch`: its text is another request.
+    Raises RetryVideo("heatmap_not_fetched") if the info has no key `heatmap`. `caption` is left to `fetch`, because
+    its text needs another request.
     """
+    # yt-dlp sets `heatmap` to None for a page without markers, but leaves the key out when the request for the page's
+    # data failed. Taken for the same, good videos would be dropped as `no_heatmap`, silently and for weeks.
     if "heatmap" not in info:
         raise RetryVideo("heatmap_not_fetched", 60.0, "the answer lacks the page's initial data")
     found = dict(EMPTY) | {ours: text_or_none(info.get(theirs)) for ours, theirs in TEXT_FIELDS.items()}
-    duration_s, views = number_or_none(info.get("duration")), number_or_none(info.get("view_count"))
     return found | {
         "channel": found["channel"] or text_or_none(info.get("uploader")),
         "published": published(info.get("upload_date")),
-        "duration_s": duration_s,
-        "view_count": None if views is None or views < 0 or views >= 2**63 else int(views),
+        "duration_s": number_or_none(info.get("duration")),
+        "view_count": count_or_none(info.get("view_count")),
         "fetched": True,
         "heatmap": spans(info["heatmap"], "value"),
         "chapters": spans(info.get("chapters"), "title"),
         "article_url": find_article_url(found["description"] or "", hosts),
+        "info": reduced(info),
         "retrieved_at": datetime.now(UTC),
         "tool_versions": tool_versions(),
     }
 
 
 def describe_listing(record: Mapping[str, Any]) -> Row:
-    """What the channel's listing says; `fetched` is false."""
+    """Build the payload from the channel's listing alone; `fetched` is false."""
     return dict(EMPTY) | {
         "source_id": record["video_id"],
         "url": record["url"],
@@ -123,10 +204,12 @@ def describe_listing(record: Mapping[str, Any]) -> Row:
 
 
 def describe_file(record: Mapping[str, Any], languages: list[str]) -> Row:
-    """One of the user's own videos. What cannot be decoded is found out by `frames`, not here."""
+    """Build the payload of one of the user's own videos. Raises FailVideo `file_missing`."""
     for field in ("video", "captions"):
-        if record[field] and not Path(record[field]).exists():
+        # Not `Path.exists`, which raises for a name of more than 255 bytes.
+        if record[field] and not os.path.exists(record[field]):
             raise FailVideo("file_missing", f"{field}: {record[field]}")
+    # A file that cannot be decoded is the failure of `frames`. Its captions and article may still be good.
     try:
         duration_s = probe(record["video"]).duration_s
     except VideoError:
@@ -149,7 +232,8 @@ def describe_file(record: Mapping[str, Any], languages: list[str]) -> Row:
 
 
 def own_caption(path: str, languages: list[str]) -> Row:
-    """A caption file as the user gave it; its language is taken to be the first one asked for."""
+    """Read the user's caption file. Its language is assumed to be the first of `languages`."""
+    # The content decides later. An unknown suffix is most likely a kind of WebVTT or SRT, which are read alike.
     suffix = Path(path).suffix.lower().lstrip(".")
     form = suffix if suffix in {"vtt", "srt", "json3"} else "json3" if suffix == "json" else "vtt"
     try:
@@ -159,18 +243,18 @@ def own_caption(path: str, languages: list[str]) -> Row:
     return {"language": languages[0], "kind": "manual", "format": form, "text": text}
 
 
-def text_or_none(value: Any) -> str | None:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
-
-
-def number_or_none(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # an int beyond every float
-        return None
-    return number if math.isfinite(number) else None
+def health(answer: Row) -> dict[str, bool]:
+    """What the answer to a visit says of the site: whether it let the video be read, and sent a heatmap."""
+    result = answer.get("result")
+    if result is None:
+        return {"readable": False} if answer["reason"] in REFUSALS else {}
+    if not result["fetched"] or is_own_file(result["source"]):
+        return {}
+    published, views = result["published"], result["view_count"]
+    # A young video has no heatmap yet, and an unpopular one never gets one.
+    is_old = published is None or published <= (clock.utc_now() - timedelta(days=HEATMAP_AGE)).date()
+    speaks = is_old and (views or 0) > HEATMAP_VIEWS
+    return {"readable": True} | ({"heatmap": bool(result["heatmap"])} if speaks else {})
 
 
 def published(value: Any) -> date | None:
@@ -180,12 +264,14 @@ def published(value: Any) -> date | None:
         return None
 
 
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list | tuple) else []
+
+
 def spans(entries: Any, content: str) -> list[Row] | None:
-    """Heat markers or chapters with times in seconds; None where there is none that is usable."""
+    """Heat markers or chapters with times in seconds; None if there is none that is usable."""
     found = []
-    for entry in entries if isinstance(entries, list | tuple) else ():
-        if not isinstance(entry, Mapping):
-            continue
+    for entry in mappings(entries):
         start_s, end_s = number_or_none(entry.get("start_time")), number_or_none(entry.get("end_time"))
         value = (text_or_none if content == "title" else number_or_none)(entry.get(content))
         if start_s is not None and end_s is not None and (value is not None or content == "title"):

@@ -1,17 +1,63 @@
-"""Ray for the tests that need it, one at a time, a finished sample root, and where the recordings are."""
+"""One Ray for the tests that need it, a finished sample root, and where the recordings are."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import random
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.recordings import RECORDINGS
+from tests.terminal import wrap_nothing
 
+# One thread for each process, unless the caller says otherwise. The tests' matrices are small, and where more processes
+# than cores compute, OpenMP's threads wait for each other in loops: a test of 10 s took 150 s beside two others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("no clock", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("no clock")
 
-RECORDINGS = Path(__file__).parents[2] / "shared" / "data"
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=2, metavar="N", help="how often a test of kills kills (test-all: 10)")
+    parser.addoption("--kill-seed", type=int, default=20261121, metavar="N", help="draws the moments of the kills")
+    parser.addoption("--full", action="store_true", help="also long forms, and learning proofs at full size")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """After pytest's reporter was made, and before any test imports the program."""
+    config.get_terminal_writer().fullwidth = shutil.get_terminal_size().columns  # pytest itself goes on to wrap
+    wrap_nothing()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what starts Ray by its fixtures: `make test` runs those alone, for a Ray takes all cores."""
+    if not config.getoption("--full"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    starting = {"ray_session", "ray_with_gpus", "finished"}
+    for item in items:
+        if starting & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.ray)
+    # First the files that take longest, or one of two processes would end minutes after the other.
+    with_ray = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: (item.path.name != "test_learns.py", item.path not in with_ray))
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> tuple[int, random.Random]:
+    """How many kills, and what draws their moments."""
+    return request.config.getoption("--kills"), random.Random(request.config.getoption("--kill-seed"))
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +67,39 @@ def recordings() -> Path:
     return RECORDINGS
 
 
-@pytest.fixture(scope="module")
-def ray_session() -> Iterator[None]:
-    """Ray with two logical GPUs that no program can use; it ends with the module, for the program starts its own."""
-    from vsumdata.pipeline.cluster import cluster
+class OneRay:
+    """The Ray of this process. A start takes seconds, so one serves all modules, and other GPUs need another one."""
 
-    with cluster(None, num_cpus=2, num_gpus=2):
-        yield
+    def __init__(self) -> None:
+        self.held = contextlib.ExitStack()
+        self.num_gpus: int | None = None
+
+    def need(self, num_gpus: int) -> None:
+        from vsumdata.pipeline.engine.cluster import cluster
+
+        if num_gpus != self.num_gpus:
+            self.held.close()
+            self.held.enter_context(cluster(None, num_cpus=2, num_gpus=num_gpus))
+            self.num_gpus = num_gpus
+
+
+@pytest.fixture(scope="session")
+def one_ray() -> Iterator[OneRay]:
+    found = OneRay()
+    with found.held:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def ray_session(one_ray: OneRay) -> None:
+    """Ray for what runs in the tests' own process."""
+    one_ray.need(num_gpus=0)
+
+
+@pytest.fixture(scope="module")
+def ray_with_gpus(one_ray: OneRay) -> None:
+    """Ray with two logical GPUs: it schedules by them, and no program can compute on them."""
+    one_ray.need(num_gpus=2)
 
 
 @pytest.fixture(scope="session")
@@ -40,13 +112,24 @@ def sample_site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, sample_site: str) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, sample_site: str, one_ray: OneRay, worker_id: str) -> Path:
     """The root of an uninterrupted run over the sample; made once, so whoever changes it makes a copy."""
-    from tests.sample_kit import sample_run, vsumdata
+    from tests.pipeline.sample_kit import here, sample_run
 
-    root = tmp_path_factory.mktemp("finished") / "root"
-    answer = vsumdata(*sample_run(root), site=sample_site)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "random weights" in answer.stdout
-    assert "nothing pending" in answer.stdout
+    if worker_id == "master":  # pytest without xdist
+        folder = tmp_path_factory.mktemp("finished")
+    else:
+        folder = tmp_path_factory.getbasetemp().parent / "finished"
+        folder.mkdir(exist_ok=True)
+    root = folder / "root"
+    with (folder / "lock").open("w") as lock:
+        # One of the test processes makes it, the others wait.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            one_ray.need(num_gpus=0)
+            answer = here(*sample_run(root), site=sample_site)
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+            assert "random weights" in answer.stdout
+            assert "nothing pending" in answer.stdout
+            (folder / "made").touch()
     return root

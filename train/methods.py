@@ -1,8 +1,8 @@
-"""Every method that is trained: its model, its objective, and the settings of its papers as presets.
+"""The trainable methods: model, objective, and presets with the settings of their papers.
 
-A preset holds only what differs from `default`, which is meant for our own shards. [P] stated in a paper, [C] read in
-official code, [R] our choice where nothing is stated. What a preset leaves open has the defaults of `Settings` and of
-the options of model and objective.
+The preset `default` is for our own shards; the others hold only what differs from it. Where no preset says anything,
+the defaults of `Settings` and of the options of model and objective hold. Sources: [P] stated in a paper, [C] read in
+official code, [R] our choice where neither says anything.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.manifests.errors import UsageError
 
 Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    model: str  # module:class, imported when it is asked for
+    """One method. `model` and `objective` are written `module:class`."""
+
+    # Names instead of classes: importing them imports torch, which takes seconds.
+    model: str
     objective: str
     presets: Mapping[str, Values]
     reads_text: bool = False
@@ -40,8 +43,8 @@ def trunk(hidden: int, layers: int, dropout_attn: float, **more: Any) -> Values:
     return {"hidden": hidden, "layers": layers, "heads": 8, "dropout_attn": dropout_attn, **more}
 
 
-# METHODS.md §1: the size of the large model is D = 512 [P]; 6 layers and r = 4 are [R], as is attention without dropout
-# of its weights, for which CPUs have a fused kernel.
+# The paper: the large model has D = 512 [P]. The paper states neither its depth nor r: 6 layers and r = 4 are [R].
+# So are warm-ups, w_mse, and attention without dropout of its weights, for which PyTorch has a fused kernel on CPUs.
 HIERSUM: Mapping[str, Values] = {
     "default": {  # as wikihow
         "model": trunk(512, 6, 0.1, drop_weights=False),
@@ -52,15 +55,18 @@ HIERSUM: Mapping[str, Values] = {
         "epochs": 300,
     },
     "wikihow": {},
+    # In the paper's ablation on Mr.HiSum, a global step of 5 is better than 2 and 10 [P].
     "mrhisum": {"objective": {"global_step": 5}, "optimizer": {"lr": 1e-4}, "schedule": {"warmup_epochs": 55}},
     "tvsum": {
         "model": trunk(128, 2, 0.5, drop_weights=True),
         "objective": {"w_mse": 0.0, "w_inter": 0.1, "w_intra": 1.0, "ratio": 16},
-        "optimizer": {"weight_decay": 1e-5},  # [C] A2Summ
+        # Weight decay is not stated by the paper: A2Summ's [C].
+        "optimizer": {"weight_decay": 1e-5},
         "schedule": {"warmup_epochs": 5},
         "batch_size": 2,
         "epochs": 100,
     },
+    # The paper's small model for BLiSS: A2Summ's size, with 200 rows for segments [C].
     "bliss": {
         "model": trunk(128, 6, 0.1, segment_rows=200, drop_weights=True),
         "objective": {"w_mse": 0.0, "w_inter": 0.01, "w_intra": 0.001, "ratio": 4},
@@ -71,7 +77,9 @@ HIERSUM: Mapping[str, Values] = {
     },
 }
 
+# A2Summ's numbers were made with its code, whose focal loss has no α and whose intra scale lacks the exponential.
 OFFICIAL_LOSSES = {"focal": "a2summ", "contrast": "a2summ"}
+# Without parent steps and replay loss, HierSum is A2Summ.
 CHILD_ONLY = {"global_step": 0, "w_mse": 0.0}
 A2SUMM_BOXES: Values = {
     "model": trunk(128, 2, 0.5, head="boxes", drop_weights=True),
@@ -80,7 +88,7 @@ A2SUMM_BOXES: Values = {
     "batch_size": 4,
     "epochs": 300,
 }
-# METHODS.md §1, table "A2Summ config" [C].
+# The configuration files of A2Summ's repository [C].
 A2SUMM: Mapping[str, Values] = {
     "default": {**HIERSUM["default"], "objective": {**HIERSUM["default"]["objective"], **CHILD_ONLY}},
     "tvsum": {**A2SUMM_BOXES, "objective": {"w_inter": 0.1, "w_intra": 1.0, "ratio": 16, **OFFICIAL_LOSSES}},
@@ -92,18 +100,23 @@ A2SUMM: Mapping[str, Values] = {
     "bliss": {**HIERSUM["bliss"], "objective": {**HIERSUM["bliss"]["objective"], **OFFICIAL_LOSSES}},
 }
 
-# METHODS.md §2, §3 and §6 [C]; the official codes see one video at a time, TVSum and SumMe alike.
+# The official repositories [C]. On TVSum and SumMe the official codes take one video at a time; PGL-SUM makes a step
+# after 40, or 20, of them.
 VASNET: Values = {"optimizer": adam(5e-5, 1e-5), "batch_size": 1, "epochs": 300}
 PGLSUM: Values = {"optimizer": adam(5e-5, 1e-5), "batch_size": 40, "epochs": 200, "clip_norm": 5.0}
 CSTA: Values = {"optimizer": adam(1e-3, 1e-7), "batch_size": 1, "epochs": 100}
 DSNET: Values = {"optimizer": adam(5e-5, 1e-5), "batch_size": 1, "epochs": 300}
-VSLSTM: Values = {"optimizer": adam(1e-3), "batch_size": 10, "epochs": 100}  # [C] Adam and the batch; [R] the rest
-SLMODULE: Values = {"optimizer": {"name": "sgd", "lr": 0.05}, "batch_size": 32, "epochs": 50}  # epochs and batch [R]
-MRHISUM: Values = {"optimizer": adam(5e-5, 1e-4), "batch_size": 256, "epochs": 200}  # MR.HiSum's code, for all it has
+# Adam and the batch are [C], the rest is [R].
+VSLSTM: Values = {"optimizer": adam(1e-3), "batch_size": 10, "epochs": 100}
+# Optimizer and rate are [C]; epochs and batch are [R].
+SLMODULE: Values = {"optimizer": {"name": "sgd", "lr": 0.05}, "batch_size": 32, "epochs": 50}
+# MR.HiSum's code uses these for all of its models.
+MRHISUM: Values = {"optimizer": adam(5e-5, 1e-4), "batch_size": 256, "epochs": 200}
 MLP: Values = {"optimizer": adam(1e-3), "batch_size": 32, "epochs": 50}  # [R]
+# TVSum has 50 videos: a batch of 32 would make one or two steps an epoch.
 FEW_VIDEOS: Values = {"batch_size": 4}
 
-REGRESSION = "vsumdata.train.objectives:Regression"
+REGRESSION = "vsumdata.train.objectives.supervised:Regression"
 SUPERVISED: Mapping[str, Method] = {
     "mlp": Method(
         model="vsumdata.train.models.mlp:MLP",
@@ -139,7 +152,7 @@ SUPERVISED: Mapping[str, Method] = {
     ),
     "dpplstm": Method(
         model="vsumdata.train.models.vslstm:DppLSTM",
-        objective="vsumdata.train.objectives:DppRegression",
+        objective="vsumdata.train.objectives.supervised:DppRegression",
         presets={"default": VSLSTM, "tvsum": {}},
     ),
     "csta": Method(
@@ -147,19 +160,19 @@ SUPERVISED: Mapping[str, Method] = {
     ),
     "a2summ": Method(
         model="vsumdata.train.models.a2summ:A2Summ",
-        objective="vsumdata.train.objectives:HierSum",
+        objective="vsumdata.train.objectives.supervised:HierSum",
         presets=A2SUMM,
         reads_text=True,
     ),
     "hiersum": Method(
         model="vsumdata.train.models.hiersum:HierSum",
-        objective="vsumdata.train.objectives:HierSum",
+        objective="vsumdata.train.objectives.supervised:HierSum",
         presets=HIERSUM,
         reads_text=True,
     ),
     "dsnet": Method(
         model="vsumdata.train.models.dsnet:DSNet",
-        objective="vsumdata.train.objectives:Proposals",
+        objective="vsumdata.train.objectives.supervised:Proposals",
         presets={"default": DSNET, "tvsum": {}},
     ),
     "slmodule": Method(
@@ -169,17 +182,20 @@ SUPERVISED: Mapping[str, Method] = {
     ),
 }
 
-# Pre-training without labels, METHODS.md §2 and §3: any summarizer, with its own model and optimizer.
-PRETRAINING = {"visp": "vsumdata.train.visp:ViSP", "csum": "vsumdata.train.csum:CSUM"}
+# Pre-training without labels (ViSP, CSUM) takes any summarizer, and keeps its model and optimizer.
+PRETRAINING = {"visp": "vsumdata.train.objectives.visp:ViSP", "csum": "vsumdata.train.objectives.csum:CSUM"}
 OWN: Mapping[str, Values] = {
     "visp": {"batch_size": 32, "epochs": 200, "objective": {}},  # [P]
     "csum": {"batch_size": 8, "epochs": 100, "objective": {}},  # [R]
 }
+# ViSP's paper builds on CSTA. CSUM's has several backbones; VASNet among them is our choice.
 USUAL_BACKBONE = {"visp": "csta", "csum": "vasnet"}
 OF_THE_BACKBONE = ("model", "optimizer", "schedule", "clip_norm")
 
 
 def pretraining(name: str, backbone: Method) -> Method:
+    """The method that pre-trains `backbone` without labels, by ViSP or CSUM."""
+    # Batch size and epochs of the backbone do not apply: a contrast needs several videos per step.
     presets = {
         preset: {key: value for key, value in values.items() if key in OF_THE_BACKBONE}
         for preset, values in backbone.presets.items()
@@ -195,9 +211,9 @@ METHODS: Mapping[str, Method] = {
 
 
 def method_of(word: str, backbone: str | None) -> str:
-    """The name in METHODS of what `vsumdata train WORD --backbone BACKBONE` asks for.
+    """The name in METHODS that `vsumdata train WORD --backbone BACKBONE` asks for.
 
-    Raises UsageError for a backbone of what has none; whether the names are known is left to `settings_of`.
+    Raises UsageError for a backbone of a method that takes none. It does not check the names: `settings_of` does.
     """
     if word in PRETRAINING:
         return f"{word}+{backbone or USUAL_BACKBONE[word]}"

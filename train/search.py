@@ -1,8 +1,8 @@
-"""Random search over the ranges that a method's authors searched: one run a trial, and the best one is the run.
+"""Random search over the ranges that a method's authors searched. Each trial is a run; the best one becomes the run.
 
-RUN/trial-01, …   the trials, each a run of its own that goes on where it was stopped
-RUN/search.json   what was asked for, what each trial was given, how it ended, and which of them is the best
-RUN/…             the files of the best one, with a note that it is the best of so many
+RUN/trial-01, …   the trials; each is a run of its own and resumes where it was stopped
+RUN/search.json   the request, the settings and the result of each trial, and the number of the best one
+RUN/…             the files of the best trial, with a note that it is the best of N
 """
 
 from __future__ import annotations
@@ -16,49 +16,52 @@ import numpy as np
 from pydantic import Field, ValidationError
 from rich.console import Console
 
-from vsumdata.pipeline.errors import Diverged, UsageError
-from vsumdata.train import checkpoints, runs
-from vsumdata.train.runs import BEST, BEST_OF, INCIDENTAL, INFO, LAST, LOG, Trained
+from vsumdata.manifests.errors import Diverged, UsageError
+from vsumdata.train.loop import checkpoints, runs
+from vsumdata.train.loop.runs import BEST, BEST_OF, INCIDENTAL, INFO, LAST, LOG, Trained
 from vsumdata.train.settings import Section, class_of, settings_of
-from vsumdata.train.train import TrainRequest, job_of, train
+from vsumdata.train.train import RaySession, TrainRequest, job_of, train
 
 FOUND = "search.json"
 Ranges = dict[str, tuple[float, float]]  # by setting, the least and the largest value
 
 
 class Trial(Section):
-    number: int
-    sets: tuple[str, ...] = Field(description="what was drawn for it")
-    value: float | None = Field(description="of the validation metric; null where the weights have none")
-    epoch: int | None = Field(description="that validation chose; null where it diverged")
-    diverged: str | None = Field(None, description="how its training failed")
+    """One trial in search.json."""
+
+    number: int = Field(description="number of the trial, from 1")
+    sets: tuple[str, ...] = Field(description="the settings that were drawn, as key=value")
+    value: float | None = Field(description="best value of the validation metric; null if it is undefined")
+    epoch: int | None = Field(description="the epoch that validation selected; null if the trial diverged")
+    diverged: str | None = Field(None, description="the error of a trial that diverged")
 
     @property
     def rank(self) -> tuple[float, int]:
-        """The higher the better; of equals the earlier."""
+        """A key to sort by: the higher value is better, and of equal values the earlier trial."""
         return (-math.inf if self.value is None else self.value, -self.number)
 
 
 class Record(Section):
     """search.json."""
 
-    asked: dict[str, Any] = Field(description="what must be the same for a search to go on")
-    metric: str = Field(description="of the validation videos, that chooses the trial")
+    asked: dict[str, Any] = Field(description="the request; a search resumes only if it is the same")
+    metric: str = Field(description="the validation metric that selects the trial")
     best: int | None = Field(None, description="number of the trial whose files are the run's")
-    trials: tuple[Trial, ...] = Field((), description="numbered from 1")
+    trials: tuple[Trial, ...] = Field((), description="the trials, in the order of their numbers")
 
     def added(self, trial: Trial) -> Record:
-        """With one more trial, or with `trial` instead of the one of its number."""
+        """A record with one more trial, or with `trial` in place of the one that has its number."""
         trials = (*self.trials[: trial.number - 1], trial, *self.trials[trial.number :])
         best = max((each for each in trials if each.diverged is None), key=lambda each: each.rank, default=None)
         return self.model_copy(update={"trials": trials, "best": best and best.number})
 
 
-def search(request: TrainRequest, num_trials: int, console: Console) -> Trained:
-    """Train `num_trials` runs with random settings and return the best; the same call goes on, a larger one adds.
+def search(request: TrainRequest, num_trials: int, console: Console, ray_session: RaySession | None = None) -> Trained:
+    """Train `num_trials` runs with random settings and return the best one.
 
-    What is set by hand is not drawn, and a trial that diverged is not tried again. Raises UsageError for a method
-    without ranges, without validation videos, for a folder with another search, or if every trial diverged.
+    The same call resumes a search; a larger number adds trials. Settings that the user gave are not drawn. A trial that
+    diverged is not repeated. Raises UsageError if the method has no ranges, there are no validation videos, the folder
+    holds another search, or every trial diverged.
     """
     request = validated(request)
     ranges = ranges_of(request)
@@ -66,30 +69,37 @@ def search(request: TrainRequest, num_trials: int, console: Console) -> Trained:
     begun = Record(asked=asked(request, ranges), metric=metric_of(request))
     with runs.locked(out):
         record = opened(out, begun)
+        # A smaller number than before must not drop trials: "the best of N" has to count every one that was trained.
         num_trials = max(num_trials, len(record.trials))
         for number in range(1, num_trials + 1):
             sets = drawn(ranges, seed, number)
             say(console, f"trial {number} of {num_trials}: {', '.join(sets)}")
             before = next((trial for trial in record.trials if trial.sets == sets), None)
             its = replace(request, sets=(*request.sets, *sets), out=str(folder(out, number)))
-            trial = before if before and before.diverged else tried(its, number, sets, console)
+            # `tried` only reads a complete trial. One that diverged is never complete, and would diverge again.
+            trial = before if before and before.diverged else tried(its, number, sets, console, ray_session)
             if trial.diverged:
                 say(console, f"trial {number} diverged: {trial.diverged}")
             record = record.added(trial)
+            # After every trial, so that a killed search knows which trials diverged.
             write(out, record)
         keep(out, record, console)
     return runs.load(out)
 
 
 def validated(request: TrainRequest) -> TrainRequest:
-    """The request with a metric to choose by, for the best trial has to be known by something."""
+    """The request with a validation metric."""
     if settings_of(request.method, request.preset, request.sets).validates:
         return request
+    # ViSP validates nothing by default and takes the last epoch. Trials need a value to be compared by.
     return replace(request, sets=(*request.sets, "select_on=tau"))
 
 
 def ranges_of(request: TrainRequest) -> Ranges:
-    """Without what was set by hand."""
+    """The ranges to draw from: those of the method, without settings that the user gave.
+
+    Raises UsageError if none is left, or if the settings have no effect on the method's objective.
+    """
     by_hand = {override.partition("=")[0].strip() for override in request.sets}
     settings = settings_of(request.method, request.preset, request.sets)
     published = getattr(class_of(request.method, "objective"), "RANGES", {})
@@ -105,7 +115,8 @@ def ranges_of(request: TrainRequest) -> Ranges:
 
 
 def metric_of(request: TrainRequest) -> str:
-    """What the trials are chosen by; what is wrong with the data or the settings of all trials is raised here."""
+    """The metric that selects the trial. Raises UsageError if there are no validation videos."""
+    # This opens the data as each trial will, so an error that concerns all trials ends the search before the first.
     validation = job_of(request).validation
     if validation is None:
         raise UsageError("--search: there are no validation videos to choose a trial by; give more videos")
@@ -113,6 +124,7 @@ def metric_of(request: TrainRequest) -> str:
 
 
 def asked(request: TrainRequest, ranges: Ranges) -> dict[str, Any]:
+    """What must be the same for a search to resume, as JSON values."""
     settings = settings_of(request.method, request.preset, request.sets)
     return {
         "settings": settings.model_dump(mode="json", exclude=INCIDENTAL["settings"]),
@@ -123,15 +135,16 @@ def asked(request: TrainRequest, ranges: Ranges) -> dict[str, Any]:
 
 
 def opened(out: Path, begun: Record) -> Record:
-    """What search.json says already, or `begun`, with which it is written."""
+    """The record in search.json, or `begun`, which is then written. Raises UsageError if they do not agree."""
     if (out / FOUND).exists():
         try:
             there = Record.model_validate_json((out / FOUND).read_bytes())
         except ValidationError:
-            raise UsageError(f"{out / FOUND} is not of a search that this version reads; give another --out") from None
+            raise UsageError(f"{out / FOUND}: this version cannot read this search; give another --out") from None
         if different := runs.difference(there.asked, begun.asked):
             raise UsageError(f"{out} is a search with other settings ({different}); give another --out")
         return there
+    # At its end a search copies its best trial over run.json and the weights: a finished run would be lost.
     if (out / INFO).exists():
         raise UsageError(f"{out} is a run of its own, no search; give another --out")
     write(out, begun)
@@ -139,12 +152,15 @@ def opened(out: Path, begun: Record) -> Record:
 
 
 def write(out: Path, record: Record) -> None:
+    """Write search.json atomically."""
     checkpoints.put(out / FOUND, (record.model_dump_json(indent=1) + "\n").encode())
 
 
 def drawn(ranges: Ranges, seed: int, number: int) -> tuple[str, ...]:
-    """The settings of a trial: uniform in their logarithm, for the ranges go over several powers of ten."""
+    """The random settings of a trial."""
+    # Seed and number alone determine a trial, so a resumed or a longer search draws the same ones again.
     rng = np.random.default_rng([seed, number])
+    # Uniform in the logarithm: the ranges span several powers of ten.
     return tuple(
         f"{name}={math.exp(rng.uniform(math.log(least), math.log(most))):.4g}" for name, (least, most) in ranges.items()
     )
@@ -154,16 +170,20 @@ def folder(out: Path, number: int) -> Path:
     return out / f"trial-{number:02}"
 
 
-def tried(request: TrainRequest, number: int, sets: tuple[str, ...], console: Console) -> Trial:
+def tried(
+    request: TrainRequest, number: int, sets: tuple[str, ...], console: Console, ray_session: RaySession | None
+) -> Trial:
+    """Train one trial, or read it if it is complete. A trial that diverges is a result, not an error."""
     try:
-        at = train(request, console).position
+        at = train(request, console, ray_session).position
+    # The published ranges reach weights that no run survives. Such a trial must not end the search.
     except Diverged as error:
         return Trial(number=number, sets=sets, value=None, epoch=None, diverged=str(error))
     return Trial(number=number, sets=sets, value=at.best, epoch=at.epoch)
 
 
 def keep(out: Path, record: Record, console: Console) -> None:
-    """Copy the files of the best trial, and say among its notes what it is; UsageError where every trial diverged."""
+    """Copy the files of the best trial and add a note. Raises UsageError if every trial diverged."""
     if record.best is None:
         first = record.trials[0].diverged
         raise UsageError(f"--search: each of {len(record.trials)} trials diverged; the first: {first}")
@@ -173,7 +193,8 @@ def keep(out: Path, record: Record, console: Console) -> None:
     for name in (LOG, LAST, BEST):
         checkpoints.put(out / name, (winner / name).read_bytes())
     noted = info.model_copy(update={"notes": (*info.notes, note)})
-    checkpoints.put(out / INFO, (noted.model_dump_json(indent=1) + "\n").encode())  # last: before, the folder is no run
+    # run.json comes last: without it the folder is no run, so a kill in between leaves no run of mixed files.
+    checkpoints.put(out / INFO, (noted.model_dump_json(indent=1) + "\n").encode())
     say(console, f"trial {record.best} is {note}")
 
 

@@ -1,4 +1,4 @@
-"""What a training run is made with: validated before any work starts, and kept in its run.json."""
+"""The settings of a training run: validated before any work starts, and kept in its run.json."""
 
 from __future__ import annotations
 
@@ -18,64 +18,98 @@ from pydantic import (
     model_validator,
 )
 
+from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import apply_override
-from vsumdata.pipeline.errors import UsageError
 from vsumdata.train.methods import METHODS
 
-NO_SETTINGS = {"method": "the argument METHOD", "preset": "--preset"}  # what `--set` may not change, though it is noted
+# Fields of Settings that `--set` may not change -> how to give them instead.
+NO_SETTINGS = {"method": "the argument METHOD", "preset": "--preset"}
 
 
 class Section(BaseModel):
+    """A group of settings: unknown names are errors, values cannot change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Optimizer(Section):
-    name: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam couples weight decay, adamw does not")
-    lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up")
-    weight_decay: float = Field(0.0, ge=0)
-    momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
+    """The optimizer of all weights."""
+
+    # Official code uses Adam, whose weight decay is part of the gradient and so moves even position rows that no video
+    # used. AdamW gives other weights: the papers' presets keep `adam`.
+    name: Literal["adam", "adamw", "sgd"] = Field(
+        "adam",
+        description="the optimizer. `adam` adds weight decay to the gradient; `adamw` shrinks the weights instead",
+    )
+    lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up, per optimizer step")
+    weight_decay: float = Field(0.0, ge=0, description="strength of the weight decay; 0: none")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum, 0 to 1; for `sgd` only")
 
 
 class Schedule(Section):
+    """The learning rate over time."""
+
     name: Literal["none", "cosine", "exponential"] = Field(
-        "none", description="after the warm-up: constant, a cosine down to 0, or `decay` times as much each epoch"
+        "none",
+        description="learning rate after the warm-up. `none`: constant; `cosine`: falls to 0 along a cosine; "
+        "`exponential`: is multiplied by `decay` every epoch",
     )
-    decay: float = Field(1.0, gt=0, le=1, description="of the exponential schedule")
-    warmup_epochs: float = Field(0, ge=0, description="epochs in which the rate rises linearly")
+    decay: float = Field(1.0, gt=0, le=1, description="factor per epoch of the `exponential` schedule")
+    warmup_epochs: float = Field(
+        0,
+        ge=0,
+        description="length of the warm-up, in epochs, in which the rate rises linearly; at most a quarter of all",
+    )
 
 
 class Settings(Section):
-    """`model` and `objective` are the options of the method's own classes."""
+    """All settings of a run. The method decides which classes `model` and `objective` are."""
 
-    method: str = Field(description="a name of METHODS")
-    preset: str = Field("default", description="where the settings come from that were not set one by one")
+    method: str = Field(description="name of the method, one of METHODS")
+    preset: str = Field("default", description="name of the preset, which gives the settings that `--set` does not")
+    # SerializeAsAny: pydantic would otherwise write the fields of BaseModel only, which has none.
     model: SerializeAsAny[BaseModel] = Field(description="options of the model")
     objective: SerializeAsAny[BaseModel] = Field(description="options of the objective")
     labels: Literal["auto", "replay", "keyshots", "given"] = Field(
-        "auto", description="what importance and summary are made of; auto: what suits the data set"
+        "auto",
+        description="training target. `replay`: the replay scores; `keyshots`: a knapsack's 15 % of the video; "
+        "`given`: the data set's own labels; `auto`: what suits the data set",
     )
-    optimizer: Optimizer = Field(Optimizer(), description="of model and objective alike")
-    schedule: Schedule = Field(Schedule(), description="of the learning rate")
-    epochs: int = Field(50, ge=1, description="passes over the training videos")
-    batch_size: int = Field(32, ge=1, description="videos per step, over all workers")
-    clip_norm: float | None = Field(None, gt=0, description="longest gradient; null: as it comes")
+    optimizer: Optimizer = Field(Optimizer(), description="optimizer of the model's and the objective's weights")
+    schedule: Schedule = Field(Schedule(), description="learning rate over time")
+    epochs: int = Field(50, ge=1, description="number of passes over the training videos")
+    batch_size: int = Field(32, ge=1, description="videos per optimizer step, over all workers together")
+    clip_norm: float | None = Field(
+        None, gt=0, description="largest norm of the gradient; longer ones are scaled down. `null`: no limit"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of autocast; auto: bfloat16 on a GPU that has it, else float32"
+        "auto", description="precision of the arithmetic. `auto`: bfloat16 on a GPU that supports it, else float32"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="of weights, order, dropout and the nested validation videos")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**63,
+        description="seed of the first weights, the order of videos, dropout, and the choice of validation videos "
+        "among the training videos",
+    )
     select_on: str = Field(
         "auto",
-        description="the validation metric that picks the epoch; auto: tau where there is one; the last epoch where "
-        "nothing else needs labels",
+        description="validation metric that chooses the epoch. `auto`: tau if there is one; for an objective without "
+        "labels, the last epoch",
     )
-    validate_every: int = Field(1, ge=1, description="epochs from one validation to the next")
-    window: int = Field(1024, ge=1, description="videos held in memory at once, and as many again being read")
-    save_every_s: float = Field(60, gt=0, description="longest time that a kill can cost, beside the end of an epoch")
+    validate_every: int = Field(1, ge=1, description="number of epochs from one validation to the next")
+    window: int = Field(
+        1024, ge=1, description="number of videos in memory at once; as many again are being read meanwhile"
+    )
+    save_every_s: float = Field(
+        60, gt=0, description="seconds between checkpoints within an epoch: the most work that a kill can cost"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _options_of_the_method(cls, values: Any) -> Any:
-        """Read back from JSON, `model` and `objective` are mappings: only the method knows their classes."""
+        """Build `model` and `objective` from mappings, which they are when run.json is read back."""
+        # An unknown method is left to the other validators, which say so.
         if not isinstance(values, Mapping) or values.get("method") not in METHODS:
             return values
         found = dict(values)
@@ -99,15 +133,15 @@ class Settings(Section):
 
     @property
     def validates(self) -> bool:
-        """Whether labels choose the epoch: for an objective without labels only if that is asked for."""
+        """Whether labels choose the epoch: for an objective without labels only if `select_on` asks for it."""
         return self.needs_targets or self.select_on != "auto"
 
 
 def settings_of(method: str, preset: str = "default", sets: Sequence[str] = ()) -> Settings:
-    """A method's preset with some settings changed, each as `section.key=value` (`model.hidden=64`).
+    """The settings of a method's preset, with changes `sets`, each as `section.key=value` (`model.hidden=64`).
 
-    Raises UsageError that names the near ones for a method, preset or setting that is not known, and what is wrong
-    with a value.
+    Raises UsageError with all mistakes: for an unknown method, preset or setting it suggests the nearest name, for a
+    wrong value it says why.
     """
     known = METHODS[_pick(method, METHODS, "method")].presets
     values: dict[str, Any] = _merged(known["default"], known[_pick(preset, known, f"preset of {method}")])
@@ -120,6 +154,7 @@ def settings_of(method: str, preset: str = "default", sets: Sequence[str] = ()) 
             values[part] = options.model_validate(values.get(part, {}))
         except ValidationError as error:
             problems += _explain(error, options, (part,))
+            # Unvalidated options, so that the mistakes of the other sections are reported too.
             values[part] = options.model_construct()
     try:
         found = Settings.model_validate({**values, "method": method, "preset": preset})
@@ -131,21 +166,25 @@ def settings_of(method: str, preset: str = "default", sets: Sequence[str] = ()) 
 
 
 def least_batch(objective: BaseModel | None) -> int:
-    """The fewest videos that these options of an objective can do with in a step."""
+    """The smallest batch, in videos, that an objective with these options accepts."""
+    # With labels, ViSP's variant `fixed` included, an objective also works on a single video.
     return 1 if needs_targets(objective) else getattr(objective, "least_batch", 1)
 
 
 def needs_targets(objective: BaseModel | None) -> bool:
+    """Whether an objective with these options learns from labels."""
     return getattr(objective, "needs_targets", True)
 
 
 def class_of(method: str, part: Literal["model", "objective"] | str) -> Any:
-    """The class of a method's model or objective; importing it needs torch."""
+    """The class of a method's model or objective. Imports it, and with it torch."""
+    # Imported on demand: torch takes seconds, which commands that only list methods need not pay.
     module, _, name = getattr(METHODS[method], part).partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def options_class(method: str, part: Literal["model", "objective"] | str) -> type[BaseModel]:
+    """The class of a method's options for its model or objective."""
     found: type[BaseModel] = class_of(method, part).Options
     return found
 
@@ -158,7 +197,7 @@ def _pick(word: str, known: Iterable[str], what: str) -> str:
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with `changes`, section by section; both are left as they are."""
+    """Merge `changes` into a copy of `values`, section by section; changes neither."""
     found = dict(values)
     for key, change in changes.items():
         old = found.get(key)
@@ -172,16 +211,19 @@ def _explain(error: ValidationError, model: type[BaseModel], above: tuple[str, .
     for mistake in error.errors():
         place = [str(part) for part in mistake["loc"]]
         unknown = mistake["type"] == "extra_forbidden"
-        if not unknown:  # pydantic may end with the type that was tried: literal['auto']
+        # For a union, pydantic appends the type that it tried, such as literal['auto'].
+        if not unknown:
             place = [part for part in place if part.replace("_", "").isalnum()]
         what = mistake["msg"].removeprefix("Value error, ")
         if unknown:
             what = f"no such setting{_near(place[-1], _fields(model, place[:-1]))}"
         lines.append(f"--set {'.'.join([*above, *place]) or 'settings'}: {what}")
+    # A union reports one mistake per type that it tried, often in the same words.
     return list(dict.fromkeys(lines))
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The names that `--set` accepts in the section at `path`."""
     for part in path:
         inner = model.model_fields[part].annotation if part in model.model_fields else None
         if isinstance(inner, type) and issubclass(inner, BaseModel):

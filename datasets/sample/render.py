@@ -1,10 +1,10 @@
-"""Render the embedded corpus from corpus.yaml: films, captions, listings and the site's word on each video.
+"""Render the embedded corpus from corpus.yaml: videos, captions, listings, and the site's metadata of each video.
 
     apt-get update && apt-get install -y espeak-ng
     python -m vsumdata.datasets.sample.render [--out FOLDER] [VIDEO_ID ...]
 
-Needs the espeak-ng speech synthesiser, Pillow and imageio-ffmpeg; the same versions of them give the same
-bytes. The articles and robots.txt under assets/ are written by hand and stay as they are.
+Needs the speech synthesiser espeak-ng, Pillow and imageio-ffmpeg. The same versions of them give the same bytes. The
+articles and robots.txt under assets/ are written by hand and stay as they are.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from vsumdata.datasets.sample.site import ASSETS, HOST
 CORPUS = Path(__file__).with_name("corpus.yaml")
 FPS = 10
 SIZE = (426, 240)
-SAMPLE_RATE = 22050  # what espeak-ng speaks at
+SAMPLE_RATE = 22050  # of espeak-ng's output
 WORDS_PER_MINUTE = 130
 LEAD_S, BETWEEN_S, TAIL_S = 0.5, 0.4, 0.7  # silence before, between and after the sentences of a step
-BAR_HEIGHT = 46  # of the bar that carries the step's words
-OVERSAMPLE = 2  # pictures are drawn larger, then reduced: smooth edges
+BAR_HEIGHT = 46  # pixels, of the bar that shows the step's words
+# Pillow draws shapes with hard edges: pictures are drawn this many times larger, then reduced.
+OVERSAMPLE = 2
 NUM_BINS = 100
 NUM_BROKEN_BYTES = 20_000
 MANUAL, AUTOMATIC = "manual", "automatic"
@@ -46,7 +47,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scene:
-    """One step on the screen, from a whole frame to a whole frame."""
+    """One step on the screen, from `start_frame` up to `stop_frame`, which is not part of it."""
 
     step: Record
     start_frame: int
@@ -55,6 +56,8 @@ class Scene:
 
 @dataclass(frozen=True)
 class Film:
+    """A video before it is encoded."""
+
     scenes: Sequence[Scene]
     sentences: Sequence[Spoken]
     sound: np.ndarray  # int16, mono, SAMPLE_RATE
@@ -65,6 +68,7 @@ class Film:
 
 
 def speak(text: str, voice: str) -> np.ndarray:
+    """The spoken text, int16, mono, SAMPLE_RATE."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         command = ["espeak-ng", "-v", voice, "-s", str(WORDS_PER_MINUTE), "-g", "3", "-w", file.name, text]
         subprocess.run(command, check=True)
@@ -74,11 +78,12 @@ def speak(text: str, voice: str) -> np.ndarray:
 
 
 def hush(seconds: float) -> np.ndarray:
+    """Silence, int16."""
     return np.zeros(round(seconds * SAMPLE_RATE), np.int16)
 
 
 def play_tune(seconds: float) -> np.ndarray:
-    """Plucked notes, one every half second: music without a word."""
+    """Music without words, int16: plucked notes, one every half second."""
     note_s = np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
     pitches_hz = [262, 330, 392, 523, 440, 392, 330, 294]
     notes = [np.sin(2 * np.pi * hz * note_s) * np.exp(-6 * note_s) for hz in pitches_hz]
@@ -87,7 +92,7 @@ def play_tune(seconds: float) -> np.ndarray:
 
 
 def narrate(step: Record, voice: str | None, start_s: float) -> tuple[np.ndarray, list[Spoken]]:
-    """The sound of one step, without its last padding, and when each sentence is spoken."""
+    """The sound of one step, not yet padded to whole frames, and the time of each sentence."""
     if voice is None:
         return play_tune(step["seconds"]), []
     parts, sentences = [hush(LEAD_S)], []
@@ -100,12 +105,14 @@ def narrate(step: Record, voice: str | None, start_s: float) -> tuple[np.ndarray
 
 
 def stage_film(video: Record) -> Film:
+    """Sound, scenes and spoken sentences of a video of the corpus."""
     scenes: list[Scene] = []
     sentences: list[Spoken] = []
     sounds = []
     frame = 0
     for step in video["steps"]:
         sound, said = narrate(step, video["voice"], frame / FPS)
+        # Each step is padded to a whole frame. Otherwise picture and sound would drift apart, step by step.
         num_frames = -(-len(sound) * FPS // SAMPLE_RATE)
         sounds += [sound, np.zeros(num_frames * SAMPLE_RATE // FPS - len(sound), np.int16)]
         scenes.append(Scene(step, frame, frame + num_frames))
@@ -115,6 +122,7 @@ def stage_film(video: Record) -> Film:
 
 
 def draw_frame(step: Record, progress: float, size: tuple[int, int]) -> Image.Image:
+    """One frame of a step; `progress`, 0 to 1, moves its shapes."""
     width, height = size
     image = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE), step["back"])
     pen = ImageDraw.Draw(image)
@@ -131,6 +139,7 @@ def draw_frame(step: Record, progress: float, size: tuple[int, int]) -> Image.Im
 
 
 def draw_frames(film: Film, size: tuple[int, int]) -> Iterator[Image.Image]:
+    """All frames of the film, in order."""
     for scene in film.scenes:
         num_frames = scene.stop_frame - scene.start_frame
         for frame in range(num_frames):
@@ -138,14 +147,16 @@ def draw_frames(film: Film, size: tuple[int, int]) -> Iterator[Image.Image]:
 
 
 def encode(film: Film, size: tuple[int, int], path: Path) -> None:
-    """Write the film as a small progressive MP4: H.264 and mono AAC, the index first."""
+    """Write the film as a small MP4: H.264 and mono AAC, with the index at the front. Exits if ffmpeg fails."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as sound_file:
         with wave.open(sound_file.name, "wb") as sound:
             sound.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
             sound.writeframes(film.sound.tobytes())
         pictures = f"-f rawvideo -pix_fmt rgb24 -s {size[0]}x{size[1]} -r {FPS} -i -"
+        # One thread: with several, libx264's bytes depend on how many cores the machine has.
         h264 = f"-c:v libx264 -preset veryslow -tune animation -crf 30 -g {10 * FPS} -threads 1 -pix_fmt yuv420p"
         aac = "-c:a aac -b:a 28k -ar 16000"
+        # Without these ffmpeg and x264 write their versions into the file.
         exact = "-fflags +bitexact -flags:v +bitexact -flags:a +bitexact -map_metadata -1"
         settings = f"{h264} {aac} -movflags +faststart {exact}".split()
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *pictures.split()]
@@ -159,10 +170,11 @@ def encode(film: Film, size: tuple[int, int], path: Path) -> None:
 
 
 def make_heatmap(scenes: Sequence[Scene], duration_s: float) -> list[Record]:
-    """YouTube's form: bins of equal length, the highest 1.0; smooth where one step follows another."""
+    """A heatmap as YouTube gives it: bins of equal length, the highest 1.0. It is smooth from step to step."""
     edges_s = np.linspace(0, duration_s, NUM_BINS + 1)
     middles = (edges_s[:-1] + edges_s[1:]) / 2 * FPS
     steps = [next(scene.step for scene in scenes if middle < scene.stop_frame) for middle in middles]
+    # Padded with the edge values: the convolution would pull both ends down to 0.
     replay = np.pad([step["replay"] for step in steps], 4, mode="edge")
     smooth = np.convolve(replay, np.hanning(11)[1:-1] / np.hanning(11).sum(), mode="valid")
     return [
@@ -172,15 +184,18 @@ def make_heatmap(scenes: Sequence[Scene], duration_s: float) -> list[Record]:
 
 
 def caption_tracks(video: Record, kind: str) -> dict[str, list[Record]]:
-    """Language key -> tracks, as yt-dlp has them; the site answers 429 to the translated ones."""
+    """Language key -> tracks, in yt-dlp's form."""
     tracks: dict[str, list[Record]] = {}
     for caption in video["captions"]:
         if caption["kind"] == kind:
             url = f"https://{HOST}/captions/{caption_name(video, caption)}"
             track = {"ext": caption["format"], "url": url, "name": "English"}
             tracks[caption["key"]] = [track]
+            # YouTube offers machine-translated tracks and answers 429 to those who take them. So does the site: a run
+            # that asks for one is caught.
             for language in caption.get("translated", []):
                 tracks[language] = [{**track, "url": f"{url}?tlang={language}", "name": language}]
+    # yt-dlp lists the live chat among the subtitles, where it could be taken for captions.
     if kind == MANUAL and video.get("live_chat"):
         url = f"https://{HOST}/live_chat/{video['id']}"
         tracks["live_chat"] = [{"ext": "json", "url": url, "protocol": "youtube_live_chat_replay"}]
@@ -188,11 +203,12 @@ def caption_tracks(video: Record, kind: str) -> dict[str, list[Record]]:
 
 
 def caption_name(video: Record, caption: Record) -> str:
+    """The name of a caption's file."""
     return f"{video['id']}.{caption['kind']}.en.{caption['format']}"
 
 
 def describe_video(video: Record, channel: Record, film: Film | None, size_bytes: int) -> Record:
-    """What the site says of a video."""
+    """The site's metadata of a video, in yt-dlp's keys. `film` is None for a broken or unavailable video."""
     if "unavailable" in video:
         return {"unavailable": video["unavailable"]}
     duration_s = film.duration_s if film else video["duration_s"]
@@ -223,7 +239,7 @@ def describe_video(video: Record, channel: Record, film: Film | None, size_bytes
 
 
 def render_video(video: Record, channel: Record, assets: Path) -> Record:
-    """Write all assets of one video; return what the site says of it."""
+    """Write all assets of one video, and return the site's metadata of it."""
     film = stage_film(video) if video.get("steps") else None
     path = assets / "media" / f"{video['id']}.mp4"
     if film:
@@ -231,6 +247,7 @@ def render_video(video: Record, channel: Record, assets: Path) -> Record:
         for caption in video["captions"]:
             text = WRITERS[caption["kind"], caption["format"]](film.sentences)
             (assets / "captions" / caption_name(video, caption)).write_text(text, encoding="utf-8")
+    # Seeded by the id: noise that is the same at every render, and that no decoder can read.
     elif video.get("broken"):
         path.write_bytes(random.Random(video["id"]).randbytes(NUM_BROKEN_BYTES))
     info = describe_video(video, channel, film, path.stat().st_size if path.exists() else 0)
@@ -239,11 +256,12 @@ def render_video(video: Record, channel: Record, assets: Path) -> Record:
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write readable JSON, which shows its changes in a diff."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def listing(channel: Record, videos: Sequence[Record], infos: Mapping[str, Record]) -> Record:
-    """A channel's listing; a channel may give no view counts there, and a private video has none at all."""
+    """A channel's listing. Some channels list no view counts, as on YouTube; a private video never has one."""
     entries = [
         {
             "id": video["id"],
@@ -258,8 +276,8 @@ def listing(channel: Record, videos: Sequence[Record], infos: Mapping[str, Recor
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Render the embedded corpus.")
-    parser.add_argument("video_ids", nargs="*", metavar="VIDEO_ID", help="only these, and no listings")
-    parser.add_argument("--out", type=Path, default=ASSETS)
+    parser.add_argument("video_ids", nargs="*", metavar="VIDEO_ID", help="render only these videos, and no listings")
+    parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to; default: the package's assets")
     options = parser.parse_args()
     corpus = yaml.safe_load(CORPUS.read_text(encoding="utf-8"))
     for folder in ("channels", "videos", "captions", "media"):
@@ -268,6 +286,7 @@ def main() -> None:
     for video in corpus["videos"]:
         if not options.video_ids or video["id"] in options.video_ids:
             infos[video["id"]] = render_video(video, corpus["channels"][video["channel"]], options.out)
+    # A listing needs the metadata of all its videos.
     if not options.video_ids:
         for name, channel in corpus["channels"].items():
             videos = [video for video in corpus["videos"] if video["channel"] == name]

@@ -1,11 +1,11 @@
-"""What crawling costs beside the extraction itself, by replaying a made-up channel without waiting.
+"""The cost of crawling beside the extraction itself, on a made-up channel that answers without delay.
 
     python tests/bench/crawl.py [--videos N] [--json]
 
-A channel of N videos, served from this machine as https://sample.invalid/@big: `vsumdata run --stage videos` on Ray
-(rate, memory, processor time, the first thousand against the last), and the same worker in one process without
-Ray, where the time within yt-dlp's extraction and its requests is taken off. A tenth of the videos has too few
-views, another tenth no heatmap.
+This machine serves a channel of N videos as https://sample.invalid/@big. Measured are `vsumdata run --stage videos` on
+Ray (rate, memory, processor time, the first thousand videos against the last), and the same worker in one process
+without Ray, minus the time within yt-dlp's extraction and its requests. A tenth of the videos has too few views,
+another tenth has no heatmap.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import OFFLINE_MODELS, PROGRAM, report, timed
-from process_tree import ProcessTree
+from machine import OFFLINE_MODELS, PROGRAM, ProcessTree, report, timed
 from rich.console import Console
 from rich.table import Table
 
 from vsumdata.datasets.sample.site import CONTENT_TYPES, HOST, PAGE_SIZE, Answer, SampleSite, json_answer
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline import worker
-from vsumdata.pipeline.listing import list_records
-from vsumdata.pipeline.plan import Task, fingerprint
-from vsumdata.pipeline.run import Run
+from vsumdata.pipeline.engine import worker
+from vsumdata.pipeline.engine.listing import list_records
+from vsumdata.pipeline.engine.plan import Task, fingerprint
+from vsumdata.pipeline.engine.run import Run
 
-CUES = 60  # of a caption track: some 5 kB
-PART = 1000  # videos at either end that are compared
-ONE_PROCESS = 1000  # videos that are enough to measure one process
+# Cues of a caption track, some 5 kB.
+CUES = 60
+# The first thousand videos are compared with the last: the cost of a video must not grow with the list.
+PART = 1000
+# Videos that are enough to measure one process.
+ONE_PROCESS = 1000
+# No pause between requests: waiting is not what is measured.
 SETTINGS = f"""name: big
 sources: [{{channel: "https://{HOST}/@big"}}]
 crawl: {{seconds_between_requests: 0}}
@@ -50,7 +53,7 @@ crawl: {{seconds_between_requests: 0}}
 
 
 class BigSite(SampleSite):
-    """The sample's site with one more channel, whose pages are made up as they are asked for."""
+    """The sample's site with one more channel, whose pages are made on request."""
 
     def __init__(self, num_videos: int) -> None:
         super().__init__()
@@ -96,7 +99,7 @@ class BigSite(SampleSite):
 
 
 def on_ray(folder: Path, address: str, num_videos: int) -> tuple[dict[str, float], ProcessTree]:
-    """One run of the program from nothing; checks what it made."""
+    """Run the program from nothing, and check its result."""
     root = folder / f"root-{num_videos}"
     with ProcessTree() as tree:
         cost = timed(
@@ -109,6 +112,7 @@ def on_ray(folder: Path, address: str, num_videos: int) -> tuple[dict[str, float
     outcomes = store.dataset()["tables"]["videos"]["outcomes"]
     tenths = [len(range(first, num_videos, 10)) for first in (0, 1)]
     assert (outcomes["done"], outcomes["skipped"]) == (num_videos - sum(tenths), sum(tenths)), cost.out
+    # Commit times leave out the start of Ray and the listing, which a rate over the whole run would hold.
     committed_s = np.sort(latest["committed_at"].to_numpy().astype("datetime64[us]").astype(np.float64)) / 1e6
     part = min(PART, num_videos // 2)
     rate = (num_videos - 1) / (committed_s[-1] - committed_s[0])
@@ -123,7 +127,7 @@ def on_ray(folder: Path, address: str, num_videos: int) -> tuple[dict[str, float
 
 @dataclass
 class Spent:
-    """Seconds of the clock and of this process's processor time; the second is what other load leaves alone."""
+    """Seconds of the clock and of this process's processor time. Other load on the machine leaves the second alone."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -144,7 +148,7 @@ class Spent:
 
 @dataclass
 class Clock:
-    """Adds up the time within some functions, nested calls once."""
+    """Add up the time within some functions; nested calls count once."""
 
     spent: Spent = field(default_factory=Spent)
     depth: int = 0
@@ -164,7 +168,7 @@ class Clock:
 
 
 def replay_clock() -> Clock:
-    """Runs within yt-dlp's extraction and its requests (the replay), not while our own code runs."""
+    """Make a clock that runs within yt-dlp's extraction and its requests, but not in our own code."""
     import yt_dlp
 
     clock = Clock()
@@ -175,7 +179,7 @@ def replay_clock() -> Clock:
 
 @contextlib.contextmanager
 def opened(folder: Path, address: str) -> Iterator[Run]:
-    """A run that is ready to list and to plan, without Ray."""
+    """Open a run that is ready to list and to plan, without Ray."""
     run = Run(load(str(folder / "big.yaml")), Store(folder / "one"), ["videos"], Console(quiet=True))
     run.transport = {HOST: address}
     run.prepare(dry_run=False)
@@ -183,7 +187,7 @@ def opened(folder: Path, address: str) -> Iterator[Run]:
 
 
 def do(run: Run, folder: Path, tasks: list[Task]) -> None:
-    """What a worker does with these tasks, block by block."""
+    """Do these tasks as a worker does, block by block."""
     stage = run.stages["videos"]
     job = worker.Job(
         stage=stage,
@@ -191,7 +195,6 @@ def do(run: Run, folder: Path, tasks: list[Task]) -> None:
         fingerprint=fingerprint(run.stages, "videos"),
         inputs={},
         gpus=0.0,
-        row_timeout_s=1800.0,
         max_attempts=5,
     )
     done = worker.StageWorker(job)
@@ -200,13 +203,14 @@ def do(run: Run, folder: Path, tasks: list[Task]) -> None:
 
 
 def measure(folder: Path, address: str) -> dict[str, Any]:
-    """One process: milliseconds a video, and where our own go (under the profiler, which makes all slower)."""
+    """Measure one process: milliseconds a video, and a profile of our own share (the profiler slows everything)."""
     with opened(folder, address) as run:
         replay, begun = replay_clock(), Spent.now()
         run.records = list_records(run.store, run.loaded, run.context(folder), run.say)
         listing, listing_replay = Spent.now() - begun, replay.spent
         tasks = run.plan("videos").tasks[: 2 * ONE_PROCESS]
-        do(run, folder, tasks[:20])  # imports and the like
+        # The first videos pay for imports and the like.
+        do(run, folder, tasks[:20])
         timed_tasks, profiled_tasks = tasks[20 : len(tasks) // 2], tasks[len(tasks) // 2 :]
         begun, before = Spent.now(), replay.spent
         do(run, folder, timed_tasks)
@@ -222,7 +226,7 @@ def measure(folder: Path, address: str) -> dict[str, Any]:
 
 
 def longest(profile: cProfile.Profile, num: int, top: int = 25) -> dict[str, float]:
-    """Function -> milliseconds a video with all that it calls, for our own functions and yt-dlp's outermost."""
+    """Map each of our functions, and yt-dlp's outermost, to its milliseconds a video with all that it calls."""
     found: dict[str, float] = {}
     stats: Any = pstats.Stats(profile)
     for (file, line, name), (*_, cumulative_s, _) in stats.stats.items():
@@ -245,11 +249,13 @@ def figures(num_videos: int) -> dict[str, Any]:
         folder = Path(name)
         (folder / "big.yaml").write_text(SETTINGS)
         big, small = (sites.enter_context(BigSite(num)) for num in (num_videos, few))
+        # A small run first: its processor time is the start-up, which is taken off the large run's.
         _, start = on_ray(folder, small.address, few)
         figures, tree = on_ray(folder, big.address, num_videos)
         cpu_s, start_s = tree.cpu_s(), start.cpu_s()
         figures |= {f"{who}_cpu_ms": (cpu_s[who] - start_s[who]) / (num_videos - few) * 1000 for who in cpu_s}
         figures |= {f"{who}_peak_mb": peak_mb for who, peak_mb in tree.peak_mb().items()}
+        # In a process of its own: the clocks patch yt-dlp, and the site's threads here would count as its time.
         one = json.loads(timed([sys.executable, __file__, "--measure", name, "--address", big.address]).out)
     profile = one.pop("profile_ms")
     figures |= {f"one_process_{what}": value for what, value in one.items()}

@@ -1,14 +1,16 @@
-"""What evaluation costs: a method on all of TVSum, the knapsack on 10,000 shots, and growth with the frames.
+"""The cost of evaluation: one method on all of TVSum, the knapsack on 10,000 shots, growth with the frames.
 
     python tests/bench/evaluate.py [--json]
 
-One core. TVSum's sizes (50 videos of 2,500 to 19,400 frames, 20 users) with random annotations, shots of 2 to 8 s.
+On one core. The videos have TVSum's sizes (50 videos of 2,500 to 19,400 frames, 20 users), random annotations and shots
+of 2 to 8 s.
 """
 
 from __future__ import annotations
 
 import os
 
+# numpy reads these when it is imported, so they must be set before.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 import argparse
@@ -20,10 +22,10 @@ from typing import Any
 import numpy as np
 from machine import report
 
+from vsumdata.datasets.knapsack import knapsack
 from vsumdata.datasets.protocol import Protocol, protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train.evaluate import evaluate
-from vsumdata.train.knapsack import knapsack
+from vsumdata.train.scoring.evaluate import evaluate
 
 NUM_SHOTS = 10_000
 
@@ -50,7 +52,7 @@ def a_video(rng: np.random.Generator, num_frames: int) -> Video:
 
 
 def seconds(repeats: int, work: Callable[..., object], *arguments: Any) -> float:
-    """The median of several runs."""
+    """Return the median seconds of several runs."""
     taken = []
     for _ in range(repeats):
         begun = time.perf_counter()
@@ -60,7 +62,8 @@ def seconds(repeats: int, work: Callable[..., object], *arguments: Any) -> float
 
 
 def knapsacks(rng: np.random.Generator) -> dict[str, float]:
-    """10,000 shots, of which 15 % of the frames may be chosen: harmless and hostile values and lengths."""
+    """Time the choice of 15 % of the frames from 10,000 shots, for harmless and hostile values and lengths."""
+    # One odd length among equal ones: no common divisor makes the table small.
     any_length, equal = rng.integers(30, 300, NUM_SHOTS), np.append(np.full(NUM_SHOTS - 1, 60), 37)
     values = {
         "random": rng.random(NUM_SHOTS),
@@ -74,7 +77,7 @@ def knapsacks(rng: np.random.Generator) -> dict[str, float]:
         for name, weights in (("lengths 30-300", any_length), ("equal lengths", equal))
         for kind, value in values.items()
     }
-    # As hard as it gets: value and length say the same, so nothing can be settled before the table.
+    # The hardest case: value and length are proportional, so no shot can be settled before the table is filled.
     cases["value = length"] = (any_length / 300, any_length)
     return {name: seconds(3, knapsack, v, w, int(w.sum() * 0.15)) for name, (v, w) in cases.items()}
 

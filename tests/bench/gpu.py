@@ -1,11 +1,11 @@
-"""Frames and speech on a CUDA machine, with seeded weights: no Ray, only the stages' inner functions.
+"""Frames and speech on a CUDA machine, with seeded weights: the stages' inner functions, without Ray.
 
     python tests/bench/gpu.py [--workers N] [--seconds S] [--only frames|speech] [--json]
 
-frames: end to end (ffmpeg on the CPU, CLIP on the GPU) with N processes that share the GPU, and the model alone;
-GPU-busy share and peak memory as nvidia-smi says. speech: openai-whisper in the shapes of large-v3 with random
-weights, 24 windows of 30 s in one batch, 100 tokens each. Without a GPU it says so and ends; `--cpu` runs a small
-model on the CPU, which shows that the script works and nothing else.
+frames: end to end (ffmpeg on the CPU, CLIP on the GPU) with N processes that share the GPU, and the model alone; the
+GPU's busy share and peak memory come from nvidia-smi. speech: openai-whisper in the shapes of large-v3 with random
+weights, 24 windows of 30 s in one batch, 100 tokens each. Without a GPU the script says so and ends. `--cpu` runs a
+small model on the CPU, which only shows that the script works.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ LARGE_V3 = {"n_mels": 128, "n_audio_ctx": 1500, "n_audio_state": 1280, "n_audio_
 LARGE_V3 |= {"n_vocab": 51866, "n_text_ctx": 448, "n_text_state": 1280, "n_text_head": 20, "n_text_layer": 32}
 TINY = LARGE_V3 | {"n_audio_state": 64, "n_audio_head": 1, "n_audio_layer": 1}
 TINY |= {"n_text_state": 64, "n_text_head": 1, "n_text_layer": 1}
+# Random weights hardly ever end a sentence by themselves, so the number of tokens is set.
 WINDOWS, TOKENS = 24, 100
 
 
 @contextmanager
 def watched() -> Iterator[dict[str, float]]:
-    """The GPU's busy share (of 1) and the most memory used, while the block runs; empty without nvidia-smi."""
+    """Measure the GPU's busy share in [0, 1] and its peak memory while the block runs; empty without nvidia-smi."""
     found: dict[str, float] = {}
     busy: list[float] = []
     used_mb: list[float] = []
@@ -62,9 +63,10 @@ def watched() -> Iterator[dict[str, float]]:
 
 
 def make_clips(folder: Path, number: int, seconds: int) -> list[Path]:
-    from vsumdata.stages.ffmpeg import ffmpeg_program
+    from vsumdata.stages.pictures.ffmpeg import ffmpeg_program
 
     source = folder / "source.mp4"
+    # Noise makes the clip hard to decode.
     picture = ["-f", "lavfi", "-i", f"testsrc2=r=30:s=640x360:d={seconds},noise=alls=12:allf=t"]
     subprocess.run(
         [ffmpeg_program(), "-v", "error", *picture, "-c:v", "libx264", "-crf", "26", str(source)], check=True
@@ -73,10 +75,10 @@ def make_clips(folder: Path, number: int, seconds: int) -> list[Path]:
 
 
 def work(model: str, device: str, files: list[Path], ready: Any, go: Any, counts: Any) -> None:
-    """One worker process: the frames stage over its files."""
-    from vsumdata.pipeline.stage import Context
+    """Be one worker process: run the frames stage over its files."""
     from vsumdata.stages import frames
-    from vsumdata.stages.clip import ClipEncoder
+    from vsumdata.stages.encoders.clip import ClipEncoder
+    from vsumdata.stages.stage import Context
 
     dim = ClipEncoder(model, "seed:0", device).dim
     options = {"clip_model": model, "clip_weights": "seed:0", "precision": "auto", "frame_dim": dim}
@@ -88,6 +90,7 @@ def work(model: str, device: str, files: list[Path], ready: Any, go: Any, counts
 
 
 def frames_figures(model: str, device: str, workers: int, seconds: int) -> dict[str, float]:
+    # A forked process cannot use CUDA once its parent has.
     spawn = multiprocessing.get_context("spawn")
     ready, go, counts = spawn.Queue(), spawn.Event(), spawn.Queue()
     with tempfile.TemporaryDirectory() as folder:
@@ -95,6 +98,7 @@ def frames_figures(model: str, device: str, workers: int, seconds: int) -> dict[
         processes = [spawn.Process(target=work, args=(model, device, files, ready, go, counts)) for _ in range(workers)]
         for process in processes:
             process.start()
+        # The clock starts once every process has loaded its model.
         for _ in processes:
             ready.get()
         with watched() as gpu:
@@ -108,11 +112,12 @@ def frames_figures(model: str, device: str, workers: int, seconds: int) -> dict[
 
 
 def encoder_figures(model: str, device: str) -> dict[str, float]:
-    from vsumdata.stages.clip import ClipEncoder
+    from vsumdata.stages.encoders.clip import ClipEncoder
 
     encoder = ClipEncoder(model, "seed:0", device)
     rounds = 20 if device == "cuda" else 1
     pictures = np.zeros((encoder.batch, encoder.size, encoder.size, 3), np.uint8)
+    # The first batch pays for CUDA's start.
     encoder.encode(pictures)
     begun = time.perf_counter()
     for _ in range(rounds):
@@ -125,7 +130,7 @@ def speech_figures(device: str) -> dict[str, float]:
     import whisper
     from whisper.model import ModelDimensions, Whisper
 
-    from vsumdata.stages.speech import grouped_task
+    from vsumdata.stages.speech.whisper import grouped_task
 
     torch.manual_seed(0)
     is_gpu = device == "cuda"
@@ -135,6 +140,7 @@ def speech_figures(device: str) -> dict[str, float]:
     options = whisper.DecodingOptions(
         language="en", without_timestamps=True, beam_size=5, sample_len=TOKENS, fp16=is_gpu
     )
+    # The first run pays for CUDA's start.
     grouped_task()(model, options).run(mels[:1])
     with watched() as gpu:
         begun = time.perf_counter()

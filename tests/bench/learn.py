@@ -1,17 +1,17 @@
-"""Does it learn what is there: methods on planted importance (datasets/synthetic.py), against the Bayes ceiling.
+"""Learning planted importance (datasets/synthetic.py): the methods against the Bayes ceiling.
 
     python tests/bench/learn.py [--seeds N] [--jobs N] [--plot FILE.png] [--json]
 
-tau and rho are of a test video's scores against its planted importance, the mean over the test videos; a row gives the
-mean over the seeds with its 95 % interval (Student's t), and each step of the claimed order the paired difference. A
-seed has videos, weights and an order of its own. All rows of a seed see the same videos, settings and epochs:
+tau and rho compare a test video's scores with its planted importance; both are means over the test videos. A row gives
+the mean over the seeds with its 95 % interval (Student's t); a claim that one row beats another gives the paired
+difference. Each seed has its own videos, weights and order. All rows of a seed share videos, settings and epochs:
 
     mlp          frames alone
-    a2summ       frames and subtitles: HierSum with global_step 0, its squared error included, so that only the parent
-                 steps make the difference to the next rows
-    hiersum g    a parent step every g steps, which shows subtitles and steps together (parent_text=both)
-    paper        g = 2 as in the paper: a parent step shows the steps alone, scores are taken with the subtitles
-    few, scratch / few, replay   a2summ on few labelled videos, from nothing or after training on all videos' replay
+    a2summ       frames and subtitles: HierSum with global_step 0, its squared error included, so that the next rows
+                 differ by the parent steps alone
+    hiersum g    a parent step every g steps, which sees subtitles and steps together (parent_text=both)
+    paper        g = 2 as in the paper: a parent step sees the steps alone, scoring sees the subtitles
+    few, scratch / few, replay   a2summ on few labelled videos, from scratch or after training on all videos' replay
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ FRAMES, NOISE = 60, 0.5
 TEXTS = {"subtitles": "subtitles", "both": "subtitles and steps"}
 GLOBAL_STEPS = (0, 1, 2, 5, 10)
 LOOP = ["batch_size=16", "clip_norm=1", "schedule.name=cosine", "schedule.warmup_epochs=1", "optimizer.lr=0.003"]
+# `xavier`: from A2Summ's first weights (0.02), 1,500 steps learned nothing of the steps' texts at this size.
 TRUNK = [
     "model.hidden=64", "model.layers=3", "model.heads=4", "model.initial=xavier", "model.drop_weights=false",
     "model.dropout_fc=0.3", "model.position_rows=200", "model.segment_rows=100",
     "objective.w_mse=1", "objective.w_inter=0.01", "objective.w_intra=0.001", *LOOP,
 ]  # fmt: skip
+# The steps' texts count in the score only if the model is shown both texts.
 STEPS = ["model.text=both", "model.global_tokens=steps"]
 
 
@@ -53,7 +55,8 @@ STEPS = ["model.text=both", "model.global_tokens=steps"]
 class Size:
     train: int
     epochs: int
-    few: int  # videos with labels, where labels are few
+    # Videos with labels in the cases of few labels.
+    few: int
     few_epochs: int
     val: int = 60
     test: int = 100
@@ -67,7 +70,8 @@ class Case:
     method: str
     sets: Sequence[str]
     few: bool = False
-    init: str = ""  # the case whose run this one begins with
+    # The case whose weights this one starts from.
+    init: str = ""
 
 
 def cases(size: Size) -> dict[str, Case]:
@@ -88,13 +92,14 @@ def cases(size: Size) -> dict[str, Case]:
 
 
 def run_case(name: str, seed: int, size: Size, folder: Path) -> dict[str, dict[str, float]]:
-    """Train one case; tau and rho of its run for each text that it can be scored with."""
+    """Train one case; return tau and rho for each text that it can be scored with."""
     import torch
 
+    from vsumdata.train.loop.job import fit_fold
+    from vsumdata.train.loop.predict import shown_text
     from vsumdata.train.settings import settings_of
-    from vsumdata.train.summarize import shown_text
-    from vsumdata.train.train import fit_fold
 
+    # One thread a process: the processes of all jobs share the cores.
     torch.set_num_threads(1)
     case = cases(size)[name]
     train, val, test = parts(seed, size)
@@ -115,14 +120,14 @@ def parts(seed: int, size: Size) -> tuple[list[Planted], list[Planted], list[Pla
 
 
 def measured(trained: Any, test: Sequence[Planted]) -> dict[str, float]:
-    from vsumdata.train.predict import predict
+    from vsumdata.train.loop.predict import predict
 
     answers = predict(trained, [each.video for each in test])
     return ranks([answer.frame_score for answer in answers], test)
 
 
 def ranks(scores: Sequence[np.ndarray], test: Sequence[Planted]) -> dict[str, float]:
-    """The mean tau-b and rho against the planted importance."""
+    """Return the mean tau-b and rho against the planted importance."""
     pairs = [(score, each.importance) for score, each in zip(scores, test, strict=True)]
     return {
         "tau": float(np.mean([stats.kendalltau(*pair).statistic for pair in pairs])),
@@ -131,7 +136,7 @@ def ranks(scores: Sequence[np.ndarray], test: Sequence[Planted]) -> dict[str, fl
 
 
 def bounds(seed: int, size: Size) -> dict[str, dict[str, float]]:
-    """The rows that need no training: chance below, the best guess from all features above."""
+    """Compute the rows that need no training: chance below, the best guess from all features above."""
     test, rng = parts(seed, size)[2], np.random.default_rng(seed)
     return {
         "random": ranks([rng.random(len(each.importance)) for each in test], test),
@@ -139,11 +144,12 @@ def bounds(seed: int, size: Size) -> dict[str, dict[str, float]]:
     }
 
 
-Values = dict[str, dict[str, list[float]]]  # row, metric, one value for each seed
+# Row -> metric -> one value for each seed.
+Values = dict[str, dict[str, list[float]]]
 
 
 def everything(seeds: int, jobs: int, size: Size, names: Sequence[str] = ()) -> Values:
-    """All cases, or those named, of all seeds, on `jobs` processes."""
+    """Run all cases, or those named, for all seeds on `jobs` processes."""
     found: Values = {}
     wanted = list(names) or list(cases(size))
     first = [name for name in wanted if not cases(size)[name].init]
@@ -151,6 +157,7 @@ def everything(seeds: int, jobs: int, size: Size, names: Sequence[str] = ()) -> 
     context = get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         answers: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
+        # Cases that start from another's weights wait until that one is trained.
         for stage in (first, later):
             waiting = {(n, s): pool.submit(run_case, n, s, size, Path(folder)) for s in range(seeds) for n in stage}
             answers |= {key: future.result() for key, future in waiting.items()}
@@ -169,7 +176,7 @@ def add(found: Values, row: str, values: Mapping[str, float]) -> None:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95 % interval; of one value the width is not known."""
+    """Return the mean and half the width of its 95 % interval; nan for the width of a single value."""
     mean = statistics.mean(values)
     if len(values) < 2:
         return mean, float("nan")
@@ -188,7 +195,7 @@ CLAIMS = (
 
 
 def steps(found: Values, metric: str = "tau") -> dict[str, tuple[float, float]]:
-    """What each claimed step gains: the paired difference over the seeds."""
+    """Return the gain of each claimed step: the paired difference over the seeds."""
     return {
         f"{high} - {low}": interval([b - a for a, b in zip(found[low][metric], found[high][metric], strict=True)])
         for low, high in CLAIMS
@@ -197,7 +204,7 @@ def steps(found: Values, metric: str = "tau") -> dict[str, tuple[float, float]]:
 
 
 def plot(found: Values, file: Path) -> None:
-    """The ablation over global_step."""
+    """Draw the ablation over global_step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")

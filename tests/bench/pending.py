@@ -2,9 +2,9 @@
 
     python tests/bench/pending.py [--videos N] [--json]
 
-Makes a root with all five tables settled, in 500 parts each and then compacted, and plans all stages in a
-fresh process; then the whole of `vsumdata run` and of `vsumdata status`. Payloads that planning does not read
-are small, the heatmaps have their 100 bins.
+Makes a root whose five tables are settled, in 500 parts each and then compacted. Measures planning of all stages in a
+fresh process, then a whole `vsumdata run` and `vsumdata status`. Payloads that planning does not read are small; the
+heatmaps have their 100 bins.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from rich.table import Table
 from vsumdata.manifests import tables
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.listing import list_records
-from vsumdata.pipeline.plan import Task, fingerprint, payload_schema, table_schema
+from vsumdata.pipeline.engine.listing import list_records
+from vsumdata.pipeline.engine.plan import Task, fingerprint, payload_schema, table_schema
+from vsumdata.pipeline.engine.run import Run
 from vsumdata.pipeline.recipe import parse_stages
-from vsumdata.pipeline.run import Run
-from vsumdata.pipeline.stage import Stage
+from vsumdata.stages.stage import Stage
 
+# As many parts as a table may have before a run compacts it.
 PARTS = 500
 HEATMAP_BINS, OTHER_ITEMS = 100, 3
 SETTINGS = f"name: many\nsources: [{{ids: ids.jsonl}}]\n{OFFLINE_MODELS}"
@@ -49,7 +50,7 @@ def open_run(folder: Path) -> Run:
 
 
 def build(folder: Path, num_videos: int) -> None:
-    """All tables of `num_videos` videos, which are kept and done in all of them."""
+    """Write all tables of `num_videos` videos, each kept by `select` and done in every table."""
     (folder / "many.yaml").write_text(SETTINGS)
     (folder / "ids.jsonl").write_text("".join(f'{{"video_id": "v{n:010d}"}}\n' for n in range(num_videos)))
     run = open_run(folder)
@@ -62,16 +63,16 @@ def build(folder: Path, num_videos: int) -> None:
 
 
 def settled(stage: Stage, tasks: Sequence[Task]) -> pa.Table:
-    """The rows that a worker would commit for these tasks, with made-up values and digests."""
+    """Make the rows that a worker would commit for these tasks, with made-up values and digests."""
     num, payload = len(tasks), payload_schema(stage)
     hex_digits = rng.bytes(8 * num * len(payload)).hex()
     hashes = [hex_digits[at : at + 16] for at in range(0, len(hex_digits), 16)]
-    same = {"outcome": tables.DONE, "reason": "", "detail": "", "attempt": 1, "seconds": 1.0}
+    same = {"outcome": tables.DONE, "reason": "", "detail": "", "version": 1, "tries": 0, "seconds": 1.0}
     same |= {"committed_at": datetime.now(UTC), "retry_after": None}
     columns = {
         "video_id": [task.video_id for task in tasks],
-        "upstream": [sorted(task.upstream.items()) for task in tasks],
-        "digest": [list(zip(payload.names, hashes[i::num], strict=True)) for i in range(num)],
+        "upstream": [dict(task.upstream) for task in tasks],
+        "digest": [dict(zip(payload.names, hashes[i::num], strict=True)) for i in range(num)],
         **{name: [value] * num for name, value in same.items()},
         **{field.name: values(field.type, num) for field in payload},
     }
@@ -79,7 +80,7 @@ def settled(stage: Stage, tasks: Sequence[Task]) -> pa.Table:
 
 
 def values(kind: pa.DataType, num: int) -> pa.Array:
-    """Any values of a type."""
+    """Make values of any Arrow type."""
     if pa.types.is_struct(kind):
         return pa.StructArray.from_arrays([values(field.type, num) for field in kind], fields=list(kind))
     if pa.types.is_fixed_size_list(kind):
@@ -92,12 +93,13 @@ def values(kind: pa.DataType, num: int) -> pa.Array:
         return pa.array([f"some words, number {number}" for number in range(num)]).cast(kind)
     if pa.types.is_floating(kind):
         return pa.array(rng.uniform(20, 3600, num)).cast(kind)
-    numbers = pa.array(rng.integers(60_000, 1_000_000, num))  # more views than the limit
+    # View counts must pass `min_views`, or the other tables would be empty.
+    numbers = pa.array(rng.integers(60_000, 1_000_000, num))
     return numbers.cast(pa.int32()).cast(kind) if pa.types.is_date32(kind) else numbers.cast(kind)
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Seconds to list and to plan, and this process's peak memory."""
+    """Measure the seconds to list and to plan, and this process's peak memory."""
     begun = time.perf_counter()
     run = open_run(folder)
     figures = {"listing_s": time.perf_counter() - begun}
@@ -111,7 +113,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def costs(folder: Path) -> dict[str, float]:
-    """The same in fresh processes: planning alone, `run` and `status`."""
+    """Measure planning alone, `run` and `status`, each in a fresh process."""
     root = ["--root", str(folder / "root")]
     figures = json.loads(timed([sys.executable, __file__, "--measure", str(folder)]).out)
     for command in (["run", "--manifest", str(folder / "many.yaml"), *root], ["status", *root]):
@@ -122,7 +124,8 @@ def costs(folder: Path) -> dict[str, float]:
 
 def both_layouts(num_videos: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as name:
-        # Built in a process of its own: on Linux a child's peak memory is at least what its parent holds.
+        # Built in a process of its own: on Linux a child's peak memory is at least what its parent holds, so building
+        # here would show up in every reading below.
         timed([sys.executable, __file__, "--build", name, "--videos", str(num_videos)])
         figures = {f"{PARTS} parts": costs(Path(name))}
         timed([*PROGRAM, "compact", "--root", f"{name}/root"])

@@ -1,19 +1,20 @@
-"""How diverse are the summaries that a model without labels draws: planted videos with several subjects each.
+"""Diversity of the summaries that a model without labels draws, on planted videos with several subjects each.
 
     python tests/bench/perspectives.py [--seeds N] [--jobs N] [--json]
 
-Every shot of a video shows one of its SUBJECTS subjects (datasets/synthetic.py, `perspectives`), the important ones
-more clearly. The summary of a subject is its frames of more than median clearness. The pseudo-summary of a training
-video is one of these, whichever: one valid summary among several, as one annotator makes it. What is compared:
+Every shot of a video shows one of its SUBJECTS subjects (datasets/synthetic.py, `perspectives`), important shots more
+clearly. A subject's summary holds its frames of more than median clearness. The pseudo-summary of a training video is
+the summary of one subject, drawn at random: one valid summary among several, as one annotator makes it. The rows:
 
     fixed N          the best summary by a network that learnt the pseudo-summaries of N videos (FSA)
-    fixed N, drawn   drawn from that network's distribution
-    visp, drawn      drawn from ViSP's distribution, learnt without labels (binary Concrete: P(frame) = σ(α))
-    random, drawn    any frames
+    fixed N, drawn   summaries drawn from that network's distribution
+    visp, drawn      summaries drawn from ViSP's distribution, learnt without labels (binary Concrete: P(frame) = σ(α))
+    random, drawn    random frames
+    each subject     the subjects' own summaries in turn
 
-A summary has 15 % of the frames; drawn are those with the highest logit(ε) + α. `right` is the share of its frames that
-belong to any subject's summary; `coverage K` the mean over the subjects of the best F1 that one of K drawn summaries
-has with the subject's; `apart` the mean Jaccard distance between two of them. `each subject` shows them in turn.
+A summary has 15 % of the frames: those with the highest logit(ε) + α are drawn. `right` is the share of its frames that
+belong to any subject's summary. `coverage K` takes for each subject the best F1 that one of K drawn summaries has with
+the subject's, and averages over the subjects. `apart` is the mean Jaccard distance between two drawn summaries.
 """
 
 from __future__ import annotations
@@ -40,29 +41,30 @@ from scipy.special import logit
 from unlabelled import VISP, trained, videos
 
 from vsumdata.datasets.synthetic import Planted
-from vsumdata.train.predict import predict
+from vsumdata.train.loop.predict import predict
 
 SUBJECTS, BUDGET = 3, 0.15
-FIXED = (25, 300)  # as many videos as SumMe has, and all
+# The numbers of pseudo-summaries: as many videos as SumMe has, and all.
+FIXED = (25, 300)
 DRAWS = (1, 5, 20)
 Score = dict[str, float]
 
 
 def subjects(each: Planted) -> np.ndarray:
-    """The summary of every subject that has one: bool [P,T]."""
+    """Return the summary of every subject that has one: bool [P,T]."""
     clear = each.clearness > np.median(each.clearness)
     found = np.stack([clear & (each.perspective == subject) for subject in range(SUBJECTS)])
     return np.asarray(found[found.any(axis=1)])
 
 
 def annotated(each: Planted, rng: np.random.Generator) -> Planted:
-    """The video with the summary of any one of its subjects for its label."""
+    """Label the video with the summary of one of its subjects, drawn at random."""
     chosen = rng.choice(subjects(each))
     return replace(each, video=replace(each.video, gt_summary=chosen.astype(np.int8)))
 
 
 def drawn(alpha: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
-    """`num` summaries of a distribution: bool [num,T], each of the budget's size."""
+    """Draw `num` summaries from a distribution: bool [num,T], each of the budget's size."""
     noisy = alpha + logit(rng.uniform(1e-9, 1 - 1e-9, size=(num, len(alpha))))
     return top(noisy, size_of(len(alpha)))
 
@@ -74,9 +76,10 @@ def top(scores: np.ndarray, size: int) -> np.ndarray:
 
 
 def judged(summaries: np.ndarray, wanted: np.ndarray) -> Score:
-    """Of summaries [K,T] against those of the subjects [P,T]."""
+    """Score summaries [K,T] against those of the subjects [P,T]."""
     both = (summaries[:, None] & wanted[None]).sum(-1)
     f1 = 2 * both / (summaries.sum(-1)[:, None] + wanted.sum(-1)[None])
+    # 45 pairs of the first ten are enough for a mean.
     pairs = list(combinations(summaries[:10], 2))
     apart = [1 - (a & b).sum() / (a | b).sum() for a, b in pairs]
     coverage = {f"coverage {num}": float(f1[:num].max(axis=0).mean()) for num in DRAWS}
@@ -87,6 +90,7 @@ def judged(summaries: np.ndarray, wanted: np.ndarray) -> Score:
 def one(seed: int) -> dict[str, Score]:
     import torch
 
+    # One thread a process: the processes of all jobs share the cores.
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     pool, test = videos(seed, 1.0, SUBJECTS)
@@ -109,7 +113,7 @@ def one(seed: int) -> dict[str, Score]:
 
 
 def candidates(each: Planted, learnt: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """By row of the table the summaries [K,T] of one video."""
+    """Return the summaries [K,T] of one video, by row of the table."""
     wanted, num_frames, draws = subjects(each), len(each.clearness), max(DRAWS)
     found = {}
     for name, alpha in learnt.items():
@@ -117,6 +121,7 @@ def candidates(each: Planted, learnt: Mapping[str, np.ndarray], rng: np.random.G
             found[name] = top(alpha, size_of(num_frames))[None]
         found[f"{name}, drawn"] = drawn(alpha, draws, rng)
     found["random, drawn"] = drawn(np.zeros(num_frames), draws, rng)
+    # Frames of the subject first, then, if it has too few for the budget, frames of any subject.
     best = top(wanted + 0.5 * wanted.any(axis=0), size_of(num_frames))
     return {**found, "each subject": best[np.arange(draws) % len(best)]}
 
@@ -126,8 +131,9 @@ def size_of(num_frames: int) -> int:
 
 
 def alphas(model: Any, test: Sequence[Planted]) -> list[np.ndarray]:
-    """The logits of the test videos' frames."""
+    """Return the logits of the test videos' frames."""
     scores = [found.frame_score for found in predict(model, [each.video for each in test])]
+    # A score of exactly 0 or 1 has no finite logit.
     return [logit(np.clip(score, 1e-9, 1 - 1e-9)) for score in scores]
 
 

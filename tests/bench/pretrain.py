@@ -1,11 +1,11 @@
-"""Pre-training without labels: steps a second and peak memory, and what choosing the k best clips costs.
+"""Pre-training without labels: steps a second and peak memory, and the cost of choosing the k best clips.
 
     python tests/bench/pretrain.py [--device auto|cpu|cuda] [--steps N] [--only NAME …] [--json]
 
-A reading is a process of its own. ViSP's memory is that of the summarizer and the second network, both CSTA with
-weights as drawn: "plain" in float32, all videos of a batch at once; "lean" with the second network's checkpointing and
-in bfloat16 where the device has it. The paper's figures are some 30 GB and 30 minutes for 200 epochs of 75 videos.
-The choice is of N clips of 128 components, forward and backward: successive halving, and SoftSort (Prillo and
+Each reading is a process of its own. ViSP's memory holds the summarizer and the second network, both CSTA with random
+weights. "plain" is float32 with all videos of a batch at once; "lean" uses gradient checkpointing in the second
+network, and bfloat16 where the device has it. The paper states some 30 GB, and 30 minutes for 200 epochs of 75 videos.
+The choice takes N clips of 128 components, forward and backward: by successive halving, and by SoftSort (Prillo and
 Eisenschlos 2020), a relaxed sort of all N scores of which the first k rows are used.
 """
 
@@ -38,16 +38,21 @@ if TYPE_CHECKING:
 
 FEATURE, WARM_UP = 1024, 1
 PAPER_EPOCHS, PAPER_VIDEOS = 200, 75
-TEMPERATURE = 0.01  # of SoftSort; the cost does not depend on it
+# SoftSort's temperature; the cost does not depend on it.
+TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True)
 class Size:
+    """The size of a batch, and the range of a video's length in frames."""
+
     batch_size: int
-    frames: tuple[int, int]  # from, to
+    frames: tuple[int, int]
 
 
+# The paper trains with a batch of 32 and about 300 frames a video; a CPU takes less.
 SIZES = {"cpu": Size(8, (100, 100)), "cuda": Size(32, (250, 350))}
+# CSTA would download GoogLeNet's ImageNet weights; random ones cost the same.
 STEPS: dict[str, tuple[str, list[str]]] = {
     "ViSP+CSTA, plain": ("visp+csta", ["model.weights=none", "precision=float32"]),
     "ViSP+CSTA, lean": ("visp+csta", ["model.weights=none", "objective.checkpoint=true"]),
@@ -70,14 +75,14 @@ def videos(size: Size) -> list[Video]:
 
 
 def steps_of(case: str, number: int, device: str) -> dict[str, Any]:
-    """Steps of the trainer's own loop."""
+    """Measure steps of the trainer's own loop."""
     import torch
 
-    from vsumdata.train.fit import Fit, Team, is_bfloat16
-    from vsumdata.train.runs import Origin
+    from vsumdata.train.data.origin import Origin
+    from vsumdata.train.data.training import Data
+    from vsumdata.train.loop.fit import Fit, Team, is_bfloat16
+    from vsumdata.train.loop.job import learner_of, prepared
     from vsumdata.train.settings import settings_of
-    from vsumdata.train.train import learner_of, prepared
-    from vsumdata.train.training_data import Data
 
     method, sets = STEPS[case]
     size = SIZES[device]
@@ -100,13 +105,14 @@ def steps_of(case: str, number: int, device: str) -> dict[str, Any]:
 
 
 def choice_of(case: str, number: int, device: str) -> dict[str, Any]:
-    """Seconds of one choice and its gradients."""
+    """Measure one choice and its gradients."""
     import torch
 
     generator = torch.Generator(device).manual_seed(0)
     feature = torch.randn(1, CLIPS, 128, generator=generator, device=device, requires_grad=True)
     score = torch.rand(1, CLIPS, generator=generator, device=device, requires_grad=True)
 
+    # The backward pass counts too, and gradients that are all zero would mean that it was cut short.
     def once() -> None:
         chosen(case, feature, score).square().sum().backward()
         assert score.grad is not None
@@ -120,7 +126,7 @@ def chosen(case: str, feature: Tensor, score: Tensor) -> Tensor:
     """The k mixtures of clips [1,k,D]."""
     import torch
 
-    from vsumdata.train.topk import successive_halving
+    from vsumdata.train.objectives.topk import successive_halving
 
     if case == "successive halving":
         mask = torch.ones_like(score, dtype=torch.bool)
@@ -133,12 +139,13 @@ def chosen(case: str, feature: Tensor, score: Tensor) -> Tensor:
 
 
 def clocked(work: Callable[[], object], device: str) -> Iterator[float]:
-    """Seconds of one call after another, each with all that it gave the device to do."""
+    """Yield the seconds of one call after another, each with all the work that it gave the device."""
     import torch
 
     while True:
         begun = time.perf_counter()
         work()
+        # A CUDA call returns before its work is done.
         if device == "cuda":
             torch.cuda.synchronize()
         yield time.perf_counter() - begun
@@ -155,7 +162,8 @@ def peak(device: str) -> dict[str, int]:
 def in_own_process(case: str, number: int, device: str) -> dict[str, Any]:
     try:
         cost = timed([sys.executable, __file__, "--steps", str(number), "--device", device, "--here", case])
-    except SystemExit as failed:  # as where the memory is not to be had
+    except SystemExit as failed:
+        # A process that ran out of memory is a result too.
         return {"failed": str(failed).splitlines()[-1]}
     figures = json.loads(cost.out.splitlines()[-1])
     return {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in figures.items()}

@@ -1,9 +1,9 @@
-"""What a run costs beside its work: medians over fresh processes.
+"""The cost of a run beside its work: medians over fresh processes.
 
     python tests/bench/run_costs.py [--repeat N] [--json]
 
-The sample from nothing and again when it is finished; a run over an empty list (start-up, checks and an empty
-plan); one video of one's own through one stage, and through two (the difference is one more stage on Ray).
+Measures the sample from nothing and again when it is finished; a run over an empty list (start-up, checks and an empty
+plan); one local video through one stage and through two (the difference is one more stage on Ray).
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ def own_manifest(folder: Path, videos: list[Path]) -> str:
 
 
 def costs(folder: Path) -> Iterator[tuple[str, float]]:
-    """(what, seconds) of each kind of run, in roots of their own."""
+    """Yield (what, seconds) of each kind of run, each in a root of its own."""
     video = next(Path(sample.__file__).parent.glob("assets/media/*.mp4"))
     empty, one = own_manifest(folder / "empty", []), own_manifest(folder / "one", [video])
 
     def run(manifest: str, root: str, *arguments: str) -> float:
         return timed([*PROGRAM, "run", "--manifest", manifest, "--root", str(folder / root), *arguments]).wall_s
 
+    # The order counts: the last run finds the sample finished.
     yield "vsumdata --version", timed([*PROGRAM, "--version"]).wall_s
     yield "empty list", run(empty, "empty-root")
     yield "one video, one stage", run(one, "one-root", "--stage", "videos")

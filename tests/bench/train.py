@@ -1,11 +1,11 @@
-"""Training: steps and frames a second, the time of an epoch, peak memory; one process for each reading, no Ray.
+"""Training: steps and frames a second, hours of an epoch, peak memory; one process for each reading, no Ray.
 
     python tests/bench/train.py [--device auto|cpu|cuda] [--steps N] [--only NAME …] [--sizes NAME …] [--json]
 
-Each turn takes one step of the loop, on a batch of videos of about one length (bfloat16 where the loop takes it), then
-up to four videos of that batch the official way: one video a step, in float32 and by torch's usual Adam, as the code of
-VASNet, CSTA and DSNet goes about it. The ratio of their frames a second is the median over the turns; padding is not
-counted. The videos are made up and held in memory. An epoch is 30,000 videos, extrapolated from the steps measured.
+Each turn takes one step of our loop on a batch of videos of about one length (in bfloat16 where the loop uses it). Then
+it trains up to four videos of that batch the official way: one video a step, in float32 and with torch's usual Adam, as
+the code of VASNet, CSTA and DSNet does. The ratio of their frames a second is the median over the turns; padding does
+not count. The videos are made up and held in memory. An epoch is 30,000 videos, extrapolated from the measured steps.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ from vsumdata.datasets.video import Batch, Video, collate
 
 EPOCH_VIDEOS = 30_000
 TEXT_DIM, POSITIVE_RATE = 768, 0.15
-WARM_UP = 2  # turns that are not counted
-OFFICIAL_VIDEOS = 4  # a turn at most
-LONGEST_S = 900  # a reading ends then with the steps that it has, fewer than asked for
+# Turns that do not count.
+WARM_UP = 2
+# Videos trained the official way, at most, in each turn.
+OFFICIAL_VIDEOS = 4
+# A reading ends after this time, with fewer steps than asked for: some sizes need minutes a step on two cores.
+LONGEST_S = 900
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the videos are like, and how many of them a batch has."""
+    """The sizes of the videos and of a batch; `frames` is the range of a video's length."""
 
-    frames: tuple[int, int]  # from, to
+    frames: tuple[int, int]
     frames_per_sentence: float
     frame_dim: int
     batch_size: int
@@ -51,6 +54,7 @@ SIZES = {
     "TVSum-like": Size((200, 400), 7.5, 1024, 4, 48),
     "shard-like": Size((60, 600), 10, 512, 32, 256),
 }
+# CSTA would download GoogLeNet's ImageNet weights; random ones cost the same.
 METHODS: dict[str, tuple[str, list[str]]] = {
     "HierSum 128/2": ("hiersum", ["model.hidden=128", "model.layers=2"]),
     "HierSum 512/6": ("hiersum", ["model.hidden=512", "model.layers=6"]),
@@ -61,7 +65,7 @@ METHODS: dict[str, tuple[str, list[str]]] = {
 
 
 def video(size: Size, number: int) -> Video:
-    """Unit-length features, sentences end to end, runs of positives."""
+    """Make a video with unit-length features, sentences end to end and runs of positive frames."""
     rng = np.random.default_rng(number)
     num_frames = int(rng.integers(size.frames[0], size.frames[1] + 1))
     num_sentences = max(1, round(num_frames / size.frames_per_sentence))
@@ -88,12 +92,13 @@ def directions(rng: np.random.Generator, number: int, dim: int) -> np.ndarray:
 
 
 def loop(case: str, size: Size, videos: Sequence[Video], device: str, out: Path, *sets: str) -> Any:
-    """The trainer's own loop over `videos`; `sets` are more settings."""
+    """Set up the trainer's own loop over `videos`; `sets` are more settings."""
     import torch
 
-    from vsumdata.train.batches import Batches
-    from vsumdata.train.fit import Fit, Learner, Team
-    from vsumdata.train.runs import Info, Origin
+    from vsumdata.train.data.batches import Batches
+    from vsumdata.train.data.origin import Origin
+    from vsumdata.train.loop.fit import Fit, Learner, Team
+    from vsumdata.train.loop.runs import Info
     from vsumdata.train.settings import class_of, settings_of
 
     method, own = METHODS[case]
@@ -117,7 +122,8 @@ def loop(case: str, size: Size, videos: Sequence[Video], device: str, out: Path,
 
 
 def full_batches(fit: Any) -> Iterator[Batch]:
-    """Epoch after epoch, without the smaller batch at an epoch's end."""
+    """Yield batches epoch after epoch, without the smaller one at an epoch's end."""
+    # A step over half a batch would count as a whole one.
     for number in itertools.count():
         for batch in fit.train.epoch(number):
             if len(batch.video_id) == fit.train.batch_size:
@@ -125,12 +131,13 @@ def full_batches(fit: Any) -> Iterator[Batch]:
 
 
 class Clock:
-    """Seconds since the last look, once the device has done all its work."""
+    """Returns the seconds since its last call, once the device has done all its work."""
 
     def __init__(self, device: str) -> None:
         self.is_gpu, self.last = device == "cuda", time.perf_counter()
 
     def __call__(self) -> float:
+        # A CUDA call returns before its work is done.
         if self.is_gpu:
             import torch
 
@@ -141,7 +148,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Turn:
-    """A step of ours and the official steps after it."""
+    """One step of ours and the official steps after it."""
 
     ours_s: float
     ours_frames: int
@@ -162,7 +169,8 @@ def turns(ours: Any, official: Any, videos: Sequence[Video], device: str) -> Ite
     batches, clock = full_batches(ours), Clock(device)
     while True:
         clock()
-        batch = next(batches)  # waiting for it counts
+        # Waiting for the batch counts as part of our step.
+        batch = next(batches)
         ours.step(batch)
         ours_s = clock()
         some = [by_id[name] for name in batch.video_id[:OFFICIAL_VIDEOS]]
@@ -172,16 +180,19 @@ def turns(ours: Any, official: Any, videos: Sequence[Video], device: str) -> Ite
 
 
 def one(case: str, size: Size, steps: int, device: str) -> dict[str, Any]:
-    """What the process for one reading prints."""
+    """Take one reading, in the process made for it."""
     import torch
 
-    from vsumdata.train.fit import is_bfloat16
+    from vsumdata.train.loop.fit import is_bfloat16
 
-    torch.set_flush_denormal(True)  # as the trainer does; here for both ways
+    # The trainer does so too. Without it PGL-SUM trains 2 to 7 times slower, and the official way would look worse than
+    # it is.
+    torch.set_flush_denormal(True)
     videos = [video(size, number) for number in range(size.videos)]
     with tempfile.TemporaryDirectory() as folder:
         ours = loop(case, size, videos, device, Path(folder) / "ours")
         official = loop(case, size, videos, device, Path(folder) / "official", "batch_size=1", "precision=float32")
+        # The official code uses torch's usual Adam; ours is fused.
         for group in official.optimizer.param_groups:
             group["fused"] = False
         going = itertools.islice(turns(ours, official, videos, device), WARM_UP, WARM_UP + steps)
@@ -198,7 +209,8 @@ def one(case: str, size: Size, steps: int, device: str) -> dict[str, Any]:
         "precision": "bfloat16" if is_bfloat16(ours.settings, torch.device(device)) else "float32",
         "note": getattr(ours.learner.model, "remark", ""),
     }
-    if device == "cuda":  # both ways' weights, and the larger of their activations, which is ours
+    # The peak holds both ways' weights and the larger of their activations, which is ours.
+    if device == "cuda":
         figures["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
     return figures
 
@@ -206,7 +218,8 @@ def one(case: str, size: Size, steps: int, device: str) -> dict[str, Any]:
 def in_own_process(case: str, size: str, steps: int, device: str) -> dict[str, Any]:
     try:
         cost = timed([sys.executable, __file__, "--steps", str(steps), "--device", device, "--here", case, size])
-    except SystemExit as failed:  # as CSTA on shard-like batches, where 20 GB are not to be had
+    except SystemExit as failed:
+        # A process that ran out of memory is a result too: CSTA on shard-like batches needs 20 GB.
         return {"size": size, "failed": str(failed).splitlines()[-1]}
     figures = json.loads(cost.out.splitlines()[-1])
     rounded = {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in figures.items()}

@@ -1,17 +1,17 @@
-"""Does it learn without labels: ViSP and CSUM on planted videos (datasets/synthetic.py with theme=1).
+"""Learning without labels: ViSP and CSUM on planted videos (datasets/synthetic.py with theme=1).
 
     python tests/bench/unlabelled.py [--seeds N] [--jobs N] [--only SECTION,…] [--plot FILE.png] [--json]
 
-tau is of a test video's scores against its planted importance, F1 that of the protocol `synthetic`; both are means over
-the test videos, a row gives their mean over the seeds with its 95 % interval (Student's t). All rows of a seed see the
-same videos; what learns without labels sees only those that are not tested. Frames alone: the models read no text.
+tau compares a test video's scores with its planted importance; F1 is that of the protocol `synthetic`. Both are means
+over the test videos. A row gives their mean over the seeds with its 95 % interval (Student's t). All rows of a seed use
+the same videos; no test video is used in training. The models read frames, no text.
 
-    found       without any label, beside chance and beside a model with all labels
-    nothing     the same where nothing tells without labels what is important (theme=0): has to come to 0
-    csum        its ablations, on vsLSTM
-    visp        its variants, as they are and fine-tuned with few labels; `fixed` (FSA) learns the summaries of other
-                videos of the same kind, as many as SumMe has
-    labels      VASNet from nothing and from ViSP's weights, over the number of labelled videos
+    found       no labels at all, beside chance and beside a model with all labels
+    nothing     the same with theme=0, where the features alone do not tell what is important: tau must come to 0
+    csum        CSUM's ablations, on vsLSTM
+    visp        ViSP's variants, before and after fine-tuning with few labels; `fixed` (FSA) learns the summaries of
+                other videos of the same kind, as many as SumMe has
+    labels      VASNet from scratch and from ViSP's weights, over the number of labelled videos
     nothing-labels   the same with theme=0
 """
 
@@ -38,7 +38,8 @@ from rich.table import Table
 from vsumdata.datasets.synthetic import PROTOCOL, Planted, Spec, plant
 
 POOL, TEST, FRAMES = 300, 100, 60
-OTHERS, OTHER_SEED = 25, 1000  # videos whose fixed summaries FSA learns, and what tells them from the pool's
+# FSA learns the fixed summaries of OTHERS other videos; OTHER_SEED keeps them apart from the pool's.
+OTHERS, OTHER_SEED = 25, 1000
 LABELS = (1, 2, 4, 8, 16, 32, 64, 256)
 FEW = 16
 RATE = "optimizer.lr=0.001"
@@ -46,14 +47,18 @@ VASNET = ["model.width=32", "model.hidden=32", "model.regressor=32", "model.drop
 VISP = [*VASNET, "objective.likeness=scaled", "batch_size=32", "epochs=40"]
 CSUM = [RATE, "batch_size=16", "epochs=10"]
 VSLSTM = ["model.hidden=16", *CSUM]
-TUNING_STEPS = 240  # of at most as many as four videos a batch make of 20 epochs
+# Fine-tuning aims at this many optimizer steps, within 20 to 60 epochs.
+TUNING_STEPS = 240
 BACKBONES = {
     "csum+vslstm": VSLSTM,
     "csum+msva": ["model.sources=1", "model.regressor=[32,32,32]", *CSUM],
     "csum+vasnet": [*VASNET, *CSUM],
     "csum+mlp": ["model.hidden=[32]", *CSUM],
 }
+# Attention mixes every clip with the whole video before clips are compared, so that any choice tells the video. The
+# given features are not mixed.
 BACKBONES |= {f"{name}, features": [*BACKBONES[name], "objective.compared=features"] for name in BACKBONES}
+# The paper's α = 400 makes the choice so sharp that little gradient is left; 20 is a softer one.
 CSUM_WAYS = {
     "windows": "draw=windows",
     "subsets": "draw=subsets",
@@ -66,29 +71,30 @@ VARIANTS = ("concrete", "none", "gumbel", "gumbel-hard", "straight-through", "ma
 
 
 def videos(seed: int, theme: float, perspectives: int = 1) -> tuple[list[Planted], list[Planted]]:
-    """The pool that is learnt from, and the test videos."""
+    """Make the training pool and the test videos."""
     spec = Spec(videos=POOL + TEST, frames=FRAMES, theme=theme, perspectives=perspectives, seed=seed)
     planted = plant(spec)
     return planted[:POOL], planted[POOL:]
 
 
 def trained(method: str, planted: Sequence[Planted], sets: Sequence[str], seed: int, out: Path, init: str = "") -> Any:
-    """The last weights of a run: nothing is chosen by labels."""
+    """Train and return the last weights."""
+    # Without validation videos: choosing the best epoch would need labels.
+    from vsumdata.train.loop.job import fit_fold
     from vsumdata.train.settings import settings_of
-    from vsumdata.train.train import fit_fold
 
     settings = settings_of(method, sets=[*sets, f"seed={seed}"])
     return fit_fold(settings, [each.video for each in planted], (), PROTOCOL, out, init=init or None)
 
 
 def measured(trained: Any, test: Sequence[Planted]) -> dict[str, float]:
-    from vsumdata.train.predict import predict
+    from vsumdata.train.loop.predict import predict
 
     return values([found.frame_score for found in predict(trained, [each.video for each in test])], test)
 
 
 def values(scores: Sequence[np.ndarray], test: Sequence[Planted]) -> dict[str, float]:
-    from vsumdata.train.evaluate import evaluate
+    from vsumdata.train.scoring.evaluate import evaluate
 
     f1 = [evaluate(score, each.video, PROTOCOL).values["f1"] for score, each in zip(scores, test, strict=True)]
     return {**ranks(scores, test), "f1": float(np.mean(f1))}
@@ -111,7 +117,7 @@ def found(seed: int, folder: Path, theme: float = 1.0) -> Rows:
 
 
 def chance(name: str, seed: int, test: Sequence[Planted]) -> dict[str, float]:
-    from vsumdata.train import baselines
+    from vsumdata.train.scoring import baselines
 
     scores = [next(getattr(baselines, name)(each.video, PROTOCOL, seed)).frame_score for each in test]
     return values(scores, test)
@@ -142,7 +148,9 @@ def visp(seed: int, folder: Path, variants: Sequence[str] = VARIANTS) -> Rows:
 
 
 def tuning(labels: int) -> list[str]:
-    """The same for both, as suits the start from nothing best: the other would rather have less."""
+    """Return the settings of fine-tuning, the same for both starts."""
+    # They suit the start from scratch best; after ViSP less training would do better. So the comparison is not tilted
+    # towards ViSP.
     batch = min(labels, 4)
     return [*VASNET, f"batch_size={batch}", f"epochs={min(60, max(20, TUNING_STEPS * batch // labels))}"]
 
@@ -173,13 +181,14 @@ SECTIONS: Mapping[str, Callable[[int, Path], Rows]] = {
 def one(section: str, seed: int) -> Rows:
     import torch
 
+    # One thread a process: the processes of all jobs share the cores.
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         return SECTIONS[section](seed, Path(folder))
 
 
 def everything(seeds: int, jobs: int, sections: Sequence[str]) -> dict[str, Values]:
-    """The rows of each section, on `jobs` processes."""
+    """Compute the rows of each section on `jobs` processes."""
     tables: dict[str, Values] = {section: {} for section in sections}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         waiting = {(section, seed): pool.submit(one, section, seed) for section in sections for seed in range(seeds)}
@@ -190,7 +199,7 @@ def everything(seeds: int, jobs: int, sections: Sequence[str]) -> dict[str, Valu
 
 
 def plot(table: Values, file: Path) -> None:
-    """The curve over the number of labelled videos."""
+    """Draw tau over the number of labelled videos."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")

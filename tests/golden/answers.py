@@ -32,11 +32,12 @@ class Pack:
         return self.content[key]
 
     def get(self, key: str, default: Any) -> Any:
-        """A section that other packs of the kind may leave out."""
+        """Return a section, or `default`: packs of one kind need not have the same sections."""
         return self.content.get(key, default)
 
     def tolerance(self, word: str = "") -> float:
-        """The number that the pack's tolerance gives in the part that holds `word`, else its first number."""
+        """Return the tolerance stated for `word` in the pack's text, else the first one stated."""
+        # The text names several code bases, for example "1e-9; MSVA 1e-6": take the part that holds the word.
         number = r"\d+(?:\.\d+)?e-?\d+"
         parts = [part for part in re.split("[;,(]", self["tolerance"]) if word and word in part]
         found = [match for part in parts for match in re.findall(number, part)]
@@ -44,7 +45,8 @@ class Pack:
 
 
 def number(text: object) -> float:
-    """Packs write nan and inf as words; any other word is an official error and raises ValueError."""
+    """Read a number of a pack. Raises ValueError for the text of an official error."""
+    # JSON has no nan and inf, so packs write them as words.
     return float(text)  # type: ignore[arg-type]
 
 
@@ -62,7 +64,7 @@ def same(case: str, ours: object, theirs: object) -> Answer:
 
 
 def close_or_error(case: str, ours: Callable[[], float], theirs: object, tolerance: float) -> Answer:
-    """Where the official code raises, ours must refuse as well: a ValueError."""
+    """Compare numbers; where the official code raises, ours must raise ValueError."""
     if isinstance(theirs, str) and theirs not in ("nan", "inf"):
         try:
             return Answer(case, ours(), theirs, False)
@@ -72,7 +74,7 @@ def close_or_error(case: str, ours: Callable[[], float], theirs: object, toleran
 
 
 def shown(value: object) -> str:
-    """Short enough for a line."""
+    """Shorten a value for one line of the report."""
     if isinstance(value, float):
         return "nan" if math.isnan(value) else f"{value:.12g}"
     if isinstance(value, list | tuple | np.ndarray):

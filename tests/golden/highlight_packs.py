@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from answers import Answer, Pack, close, same
-from tvsum_rows import user_scores
+from tests.golden.answers import Answer, Pack, close, same
+from tests.golden.tvsum_rows import user_scores
 
+from vsumdata.datasets.keyshots import above_rank
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.video import Video
-from vsumdata.train import metrics_highlights as highlights_of
-from vsumdata.train.evaluate import evaluate
-from vsumdata.train.keyshots import above_rank
-from vsumdata.train.metrics import f1_per_user
-from vsumdata.train.metrics_text import cross_f_clip, f_clip
+from vsumdata.train.scoring import metrics_highlights
+from vsumdata.train.scoring.evaluate import evaluate
+from vsumdata.train.scoring.metrics import f1_per_user
+from vsumdata.train.scoring.metrics_text import cross_f_clip, f_clip
 
 
 def highlights(pack: Pack) -> Iterator[Answer]:
@@ -41,11 +41,12 @@ def _mr_hisum(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
         score, gt_score, points, summary = (
             pack.arrays[f"mrhisum/{name}/{field}"] for field in ("score", "gtscore", "cps", "gt_summary")
         )
-        clips = highlights_of.clip_means(gt_score)
+        clips = metrics_highlights.clip_means(gt_score)
         yield same(f"{name} clips", len(clips), expected["n_clips"])
         video = _frames(
             name, len(score), gt_score=gt_score, gt_summary=summary, change_points=points, n_frames=len(score)
         )
+        # Scores of about 90 and more overflow exp in the official float32 softmax.
         if "error" in expected:
             yield _refused(name, score, video, expected["error"])
             continue
@@ -54,13 +55,14 @@ def _mr_hisum(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
         for share, kind in ((0.5, "50"), (0.15, "15")):
             theirs = np.zeros(len(clips), bool)
             theirs[expected[f"positives{kind}"]] = True
-            best = highlights_of.best_clips(clips, share)
-            # torch.argsort may take any of the clips that tie at the cut.
+            best = metrics_highlights.best_clips(clips, share)
+            # Among clips that tie at the cut torch.argsort may take any, so compare values, not positions.
             yield same(f"{name} positives{kind}", np.sort(clips[best]).tolist(), np.sort(clips[theirs]).tolist())
             ap = ours[f"map{kind}"]
+            # With tied clips the official choice of positives cannot be repeated, so AP is taken with theirs.
             if expected["gt_clip_ties"]:
-                machine = highlights_of.softmax32(highlights_of.clip_means(score))
-                ap = highlights_of.average_precision(theirs, machine)
+                machine = metrics_highlights.softmax32(metrics_highlights.clip_means(score))
+                ap = metrics_highlights.average_precision(theirs, machine)
             yield close(f"{name} AP{kind}", ap, expected[f"ap{kind}"], near)
             means[f"map{kind}"].append(ap)
         means["f1_percent"].append(100 * ours["f1"])
@@ -75,7 +77,7 @@ def _scored(section: Mapping[str, Any]) -> list[str]:
 
 
 def _refused(name: str, score: np.ndarray, video: Video, theirs: str) -> Answer:
-    """Overflow in the float32 softmax is an error in the preset; our default takes the clip means as they are."""
+    """Check that the preset refuses scores that overflow in float32, and that our default protocol takes them."""
     try:
         values = evaluate(score, video, PROTOCOLS["mr-hisum"]).values
     except ValueError as error:
@@ -95,7 +97,7 @@ def _youtube(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
         if video.get("ap_own_formula_unrounded") is not None:
             yield close(f"video {at} unrounded", ap, video["ap_own_formula_unrounded"], 1e-12)
         if video.get("sklearn_standard_ap") is not None:
-            standard = highlights_of.average_precision(relevant, scores)
+            standard = metrics_highlights.average_precision(relevant, scores)
             yield close(f"video {at} standard", standard, video["sklearn_standard_ap"], 1e-12)
     yield close("domain mAP", float(np.mean(found)), section["domain_mAP"], near)
 
@@ -108,6 +110,8 @@ def _top5(scores: np.ndarray, user_score: np.ndarray) -> float:
 def _tvsum_umt(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
     near, found = pack.tolerance("UMT"), []
     for row in section["seeded"]:
+        # The pack states its inputs as a rule in words. Every number is read from it, so that other packs of this form
+        # work too.
         if seeded := re.search(r"default_rng\((\d+)\).*integers\((\d+),(\d+),\((\d+),(\d+)\)\)", row["anno_rule"]):
             seed, low, high, clips, users = (int(text) for text in seeded.groups())
             rng = np.random.default_rng(seed)
@@ -137,18 +141,19 @@ def _tvsum_umt(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
 
 def _qvhighlights(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
     scores = {row["qid"]: np.array(row["pred_saliency_scores"]) for row in section["submission"]}
-    for name, level in highlights_of.SALIENCY_LEVELS.items():
+    for name, level in metrics_highlights.SALIENCY_LEVELS.items():
         each = []
         for row in section["ground_truth"]:
             rated = np.zeros((int(row["duration"] / 2), len(row["saliency_scores"][0])))
             rated[row["relevant_clip_ids"]] = row["saliency_scores"]
-            each.append(highlights_of.saliency(scores[row["qid"]], rated, level))
+            each.append(metrics_highlights.saliency(scores[row["qid"]], rated, level))
         means = np.mean(each, 0)
         for key, mean in zip(("HL-mAP", "HL-Hit1"), means.tolist(), strict=True):
             theirs = section["result"][f"HL-min-{name}"][key]
-            yield same(f"{name} {key}", float(f"{100 * mean:.2f}"), theirs)  # rounded so by the official code
+            # The official code rounds to two digits of a percentage.
+            yield same(f"{name} {key}", float(f"{100 * mean:.2f}"), theirs)
     for at, row in enumerate(section["get_ap"]):
-        ours = highlights_of.interpolated_ap(np.array(row["y"]), np.array(row["p"]))
+        ours = metrics_highlights.interpolated_ap(np.array(row["y"]), np.array(row["p"]))
         yield close(f"get_ap {at}", ours, row["ap"], 1e-9)
 
 
@@ -158,6 +163,8 @@ def _videoxum(pack: Pack, section: Mapping[str, Any]) -> Iterator[Answer]:
     constant = np.full_like(scores, 0.5)
     for key, predicted, rules in (
         ("scores_2d", scores, intended),
+        # The released script sorts scores of shape [n,1] along the axis of size 1, which sorts nothing. So its
+        # threshold is the score of one moment, not the intended 15 % cut.
         ("scores_3d_as_in_eval_script", scores, released),
         ("constant_scores", constant, intended),
     ):

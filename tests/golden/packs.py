@@ -1,8 +1,8 @@
-"""Compare with what the field's official evaluation code answers: any folder of golden packs.
+"""Compare our evaluation with the answers of the field's official code, stored in a folder of golden packs.
 
     python tests/golden/packs.py FOLDER [--annotations PARQUET]
 
-A line per case: pack, case, ours, theirs, ok. The exit code is 1 if any differs or a pack is not known.
+Prints a line per case: pack, case, ours, theirs, ok. The exit code is 1 if any differs or a pack is not known.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import highlight_packs
 import numpy as np
-import score_packs
-import shot_packs
-from answers import Answer, Pack, shown
 
-ANNOTATIONS = Path(__file__).parents[3] / "shared" / "data" / "tvsum_annotations.parquet"
+# Run as a script, Python puts this folder on the path, and not the checkout with `tests`.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.golden import highlight_packs, score_packs, shot_packs
+from tests.golden.answers import Answer, Pack, shown
+from tests.recordings import RECORDINGS
+
+ANNOTATIONS = RECORDINGS / "tvsum_annotations.parquet"
 CHECKS: dict[str, Callable[[Pack], Iterator[Answer]]] = {
     "kts": shot_packs.kts,
     "knapsack": shot_packs.knapsacks,
@@ -32,12 +34,13 @@ CHECKS: dict[str, Callable[[Pack], Iterator[Answer]]] = {
 
 
 def check(path: Path, annotations: Path) -> Iterator[Answer]:
-    """The cases of one pack; what cannot be read or checked is a case that differs."""
+    """Yield the cases of one pack; a pack that cannot be read or checked counts as one case that differs."""
     name = path.stem
     try:
         content = json.loads(path.read_text())
         beside = path.with_suffix(".npz")
         arrays = dict(np.load(beside)) if beside.is_file() else {}
+        # By the content, never by the file's name: other packs of the same kind may come under any name.
         name = content.get("pack")
         if name in CHECKS:
             yield from CHECKS[name](Pack(content, arrays, annotations))

@@ -1,9 +1,9 @@
-"""Compare with what the field's official model code computes: any folder of parity packs.
+"""Compare our models with the results of the field's official code, stored in a folder of parity packs.
 
     python tests/golden/parity.py FOLDER
 
-A line per array: pack, array, largest difference, ok. The exit code is 1 if any differs, is not computed by us, or if
-a pack is not known. Each pack is run in float32 and in float64.
+Prints a line per array: pack, array, largest difference, ok. The exit code is 1 if any differs, if we do not compute
+one, or if a pack is not known. Each pack runs in float32 and in float64.
 """
 
 from __future__ import annotations
@@ -16,34 +16,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from parity_pack import Ours, Pack, Verdict
 
-# What a pack of another form, or a damaged one, sets off.
+# Run as a script, Python puts this folder on the path, and not the checkout with `tests`.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.golden.models.pack import Ours, Pack, Verdict
+
+# The errors that a pack of another form, or a damaged one, causes.
 UNREADABLE = (KeyError, IndexError, AttributeError, TypeError, ValueError, OSError, RuntimeError, zipfile.BadZipFile)
 Check = Callable[[Pack, Mapping[str, Any], torch.dtype], Iterator[Ours]]
 
 
 def checks() -> dict[str, Check]:
-    """By the official class that a pack is of."""
-    import parity_a2summ
-    import parity_attention
-    import parity_csta
-    import parity_dsnet
-    import parity_losses
-    import parity_msva
+    """Return the check of each official class."""
+    from tests.golden.models import a2summ, attention, csta, dsnet, losses, msva
 
     return {
-        **parity_a2summ.CHECKS,
-        **parity_attention.CHECKS,
-        **parity_csta.CHECKS,
-        **parity_dsnet.CHECKS,
-        **parity_losses.CHECKS,
-        **parity_msva.CHECKS,
+        **a2summ.CHECKS,
+        **attention.CHECKS,
+        **csta.CHECKS,
+        **dsnet.CHECKS,
+        **losses.CHECKS,
+        **msva.CHECKS,
     }
 
 
 def check(path: Path, known: Mapping[str, Check]) -> Iterator[Verdict]:
-    """A verdict for each array of a pack; what cannot be read or is not known differs."""
+    """Yield a verdict for each array of a pack; an unreadable or unknown pack counts as a difference."""
     try:
         pack = Pack.read(path)
         if pack.cls not in known:
@@ -56,6 +54,7 @@ def check(path: Path, known: Mapping[str, Check]) -> Iterator[Verdict]:
 
 def compared(pack: Pack, run: Check) -> Iterator[Verdict]:
     missing = dict.fromkeys(pack.arrays)
+    # Rounding hides small faults in float32; in float64 the tolerance is 1e-9.
     for dtype in (torch.float32, torch.float64):
         for case in pack["cases"]:
             for ours in run(pack, case, dtype):

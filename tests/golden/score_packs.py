@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from answers import Answer, Pack, close, same
-from tvsum_rows import user_scores
+from tests.golden.answers import Answer, Pack, close, same
+from tests.golden.tvsum_rows import user_scores
 
+from vsumdata.datasets.knapsack import knapsack
 from vsumdata.datasets.protocol import PROTOCOLS, Protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train import agreement, chance
-from vsumdata.train.evaluate import evaluate
-from vsumdata.train.knapsack import knapsack
-from vsumdata.train.metrics_highlights import trapezoidal_ap
+from vsumdata.train.scoring import agreement, chance
+from vsumdata.train.scoring.evaluate import evaluate
+from vsumdata.train.scoring.metrics_highlights import trapezoidal_ap
 
 _RANKS = ("tau", "rho")
-# The packs hand MR.HiSum the inclusive lengths of closed shots.
+# These packs give MR.HiSum closed shots and their inclusive lengths, where its own layout is half-open.
 _MRHISUM = replace(PROTOCOLS["mr-hisum"], metrics=("f1", *_RANKS), shots="closed")
 RULES: dict[str, Protocol] = {
     "CA-SUM per_user": replace(PROTOCOLS["ca-sum"], metrics=_RANKS),
@@ -36,13 +36,13 @@ RULES: dict[str, Protocol] = {
 
 
 def uniform_shots(num_frames: int, length: int) -> np.ndarray:
-    """Closed shots of `length` frames, the last one shorter."""
+    """Return closed shots of `length` frames, the last one shorter."""
     first = np.arange(0, num_frames, length)
     return np.stack([first, np.append(first[1:], num_frames) - 1], 1)
 
 
 def user_summaries(scores: np.ndarray, shots: np.ndarray) -> np.ndarray:
-    """Each user's keyshots of 15 %, by the mean of the own scores in each shot (rethinking-evs, tools/summarizer)."""
+    """Make each user's keyshots of 15 % from the user's mean score in each shot (rethinking-evs, tools/summarizer)."""
     lengths = shots[:, 1] - shots[:, 0] + 1
     summaries = np.zeros(scores.shape, np.uint8)
     for user, row in enumerate(scores):
@@ -129,7 +129,7 @@ def _human(scores: np.ndarray, step: int) -> dict[str, Any]:
 
 
 def _tau_a(scores: np.ndarray) -> float:
-    """τ-b without its correction for ties, over all pairs of users."""
+    """Return the mean τ-a over all pairs of users: τ-b without its correction for ties."""
     tau, _ = agreement.pairwise(scores)
     total = scores.shape[1] * (scores.shape[1] - 1) / 2
     counts = [np.unique(row, return_counts=True)[1] for row in scores]
@@ -184,7 +184,7 @@ def _counts(row: Mapping[str, int]) -> list[int]:
 
 
 def _example(row: Mapping[str, Any], near: float) -> Iterator[Answer]:
-    from vsumdata.train.metrics_highlights import average_precision
+    from vsumdata.train.scoring.metrics_highlights import average_precision
 
     relevance = np.array(row["relevance"])
     falling = -np.arange(len(relevance), dtype=float)

@@ -1,6 +1,6 @@
-"""KTS with the official functions' lmin, lmax and desc_rate, which our own segmentation does without.
+"""KTS with the official options lmin, lmax and desc_rate, which our own segmentation does not have.
 
-A plain restatement of `cpd_nonlin` and `cpd_auto` (thswodnjs3/CSTA b070f7d, kts/), to compare with.
+A plain restatement of `cpd_nonlin` and `cpd_auto` (thswodnjs3/CSTA b070f7d, kts/) to compare with.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def scatters(features: np.ndarray) -> np.ndarray:
-    """Scatter of the frames [t, l) at [t, l], inf where l <= t."""
+    """Return the scatter of the frames [t, l) at [t, l], and inf where l <= t."""
     x = features.astype(np.float64)
     kernel = x @ x.T
     total = len(kernel)
@@ -26,13 +26,11 @@ def scatters(features: np.ndarray) -> np.ndarray:
 def segment(
     scatter: np.ndarray, max_changes: int, lmin: int = 1, lmax: int = 100_000
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The objective of each number of changes, and for each of them the table of last changes.
-
-    The first segment is at most lmax-1 long, the others lmax: off by one in all three official codes.
-    """
+    """Return the objective of each number of changes, and for each of them the table of last changes."""
     t, stop = np.indices(scatter.shape)
     allowed = np.where((stop - t >= lmin) & (stop - t <= lmax), scatter, np.inf)
     ends = np.arange(len(scatter))
+    # The first segment is at most lmax-1 long, the others lmax: all three official codes are off by one here.
     row = np.where((ends >= lmin) & (ends < lmax), scatter[0], np.inf)
     objective, last_changes = [row[-1]], [np.zeros(len(scatter), int)]
     for _ in range(max_changes):
@@ -52,7 +50,7 @@ def points_of(last_changes: list[np.ndarray], num_changes: int) -> list[int]:
 
 
 def best_number(objective: np.ndarray, num_frames: int, vmax: float, desc_rate: float = 1) -> int:
-    """The first number of changes of least cost."""
+    """Return the number of changes of least cost, the smallest of equals."""
     m = np.arange(1, len(objective))
     cost = objective / num_frames
     described = num_frames * desc_rate

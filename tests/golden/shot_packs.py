@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import segmentation
-from answers import Answer, Pack, close, close_or_error, number, same
+from tests.golden import segmentation
+from tests.golden.answers import Answer, Pack, close, close_or_error, number, same
 
+from vsumdata.datasets.keyshots import Shots, budget_frames, keyshots
+from vsumdata.datasets.knapsack import Variant, knapsack
 from vsumdata.datasets.protocol import PROTOCOLS
-from vsumdata.stages.shots import change_points
-from vsumdata.train.evaluate import f1_of, rank_correlations
-from vsumdata.train.keyshots import Shots, budget_frames, keyshots
-from vsumdata.train.knapsack import Variant, knapsack
+from vsumdata.stages.pictures.shots import change_points
+from vsumdata.train.scoring.evaluate import f1_of, rank_correlations
 
 PRESETS = {
     "PGL-SUM": "pgl-sum",
@@ -39,6 +39,7 @@ def kts(pack: Pack) -> Iterator[Answer]:
         for run in case["runs"]:
             options = {key: run[key] for key in ("lmin", "lmax", "desc_rate") if key in run}
             name = " ".join([case["name"], f"max_ncp={run['max_ncp']} vmax={run['vmax']}", *map(str, options.items())])
+            # Our own segmentation has no lmin, lmax and desc_rate: such cases check the restated code.
             if options:
                 limits = {key: options[key] for key in ("lmin", "lmax") if key in options}
                 objective, last = segmentation.segment(table, run["max_ncp"], **limits)
@@ -51,16 +52,17 @@ def kts(pack: Pack) -> Iterator[Answer]:
         size = int(re.findall(r"\d+", name)[0])
         blocks = int(re.findall(r"(\d+) rows", pack["lmax_edge"]["rule"])[0])
         table = segmentation.scatters(np.repeat(np.eye(2), blocks, 0))
-        objective, last = segmentation.segment(table, 1, lmin=1, lmax=size)
+        cost, last = segmentation.segment(table, 1, lmin=1, lmax=size)
         for code, result in codes.items():
-            theirs = [number(value) for value in result["objective"]]
-            yield close(f"lmax_edge {name} {code} objective", objective, theirs, pack.tolerance() * 2 * blocks)
-            if np.isfinite(theirs[-1]):
+            expected = [number(value) for value in result["objective"]]
+            yield close(f"lmax_edge {name} {code} objective", cost, expected, pack.tolerance() * 2 * blocks)
+            if np.isfinite(expected[-1]):
                 yield same(f"lmax_edge {name} {code}", segmentation.points_of(last, 1), result["change_points"])
 
 
 def solver(function: str) -> tuple[Variant, bool]:
-    """Which of ours follows an official function, and whether that is fed int(1000·value)."""
+    """Return which of our variants follows an official function, and whether that one takes int(1000·value)."""
+    # ortools solves with integers only, so the official code scales the values by 1000 and cuts them off.
     if function in ("DSNet", "A2Summ") or "ortools" in function:
         return "ortools", True
     return ("exact", False) if "knapsack_dp" in function or function == "rethinking-evs" else ("pgl-sum", False)
@@ -77,7 +79,8 @@ def knapsacks(pack: Pack) -> Iterator[Answer]:
             variant, whole = solver(function)
             ours = knapsack(np.trunc(1000 * values) if whole else values, weights, instance["capacity"], variant)
             name = f"{instance['name']} {function}"
-            if "error" in theirs:  # knapsack_dp asserts a capacity; ours answers
+            # knapsack_dp fails an assertion at capacity 0; ours answers.
+            if "error" in theirs:
                 yield Answer(name, ours.tolist(), theirs["error"], bool(weights[ours].sum() <= instance["capacity"]))
             elif ours.tolist() == theirs["items"]:
                 yield same(name, ours.tolist(), theirs["items"])
@@ -89,7 +92,7 @@ def knapsacks(pack: Pack) -> Iterator[Answer]:
 
 
 def _as_good(name: str, ours: np.ndarray, theirs: list[int], instance: Mapping[str, Any], single: bool) -> Answer:
-    """The pack's own rule: sets must agree only where one is best; in `single` precision more are."""
+    """Accept another set of the same value if several are best; in `single` precision more sets tie."""
     values = np.array(instance["values"], float)
     several = single or (instance.get("n_optimal_sets") or 1) > 1
     loss = abs(values[ours].sum() - values[theirs].sum())
@@ -110,7 +113,7 @@ def _tie_stress(stress: Mapping[str, Any]) -> Answer:
 
 
 def f1(preset: str, kind: str, summary: np.ndarray, users: np.ndarray) -> float:
-    """F1 as the metric called `preset` gives it: some are percentages."""
+    """Return F1 as the metric called `preset` states it, as a share or in percent."""
     rules = PROTOCOLS[PRESETS[preset.removesuffix(" (percent)")]]
     value = f1_of(summary, users, replace(rules, f1_users="max" if kind == "max" else "mean"))
     return 100 * value if preset.endswith("(percent)") else value
@@ -181,7 +184,7 @@ def _ranks(name: str, summary: np.ndarray, users: np.ndarray, theirs: Any, toler
 
 
 def _mr_hisum(pack: Pack, native: Mapping[str, Any]) -> Iterator[Answer]:
-    """MR.HiSum's own layout: every frame is picked, and its data loader counts b-a frames in each shot."""
+    """Check MR.HiSum's own layout: every frame is picked, and its data loader counts b-a frames in each shot."""
     name, rules = native["name"], PROTOCOLS["mr-hisum"]
     points, scores, users, expected = (
         pack.arrays[f"{name}/{field}"] for field in ("change_points", "scores", "gt_summary", "summary")
@@ -196,7 +199,7 @@ def _mr_hisum(pack: Pack, native: Mapping[str, Any]) -> Iterator[Answer]:
 
 
 def _edge_inputs(rule: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """`name=(machine;[user,…])` in terms of h (ones, then zeros), z (zeros) and o (ones), as the pack states them."""
+    """Read the pack's rule `name=(machine;[user,…])`, in terms of h (ones, then zeros), z (zeros) and o (ones)."""
     if not rule:
         return {}
     sizes = [int(found) for found in re.findall(r"(\d+) (?:ones|zeros)", rule.partition(":")[0])]

@@ -1,7 +1,7 @@
 """TVSum's real annotations give the figures of the literature.
 
-The published human agreement (τ 0.177, ρ 0.204) is Otani et al., "Rethinking the Evaluation of Video Summaries" (CVPR
-2019), Table 2; the other figures were computed with the official code of the field, see the golden packs.
+The published human agreement (τ 0.177, ρ 0.204) is from Otani et al., "Rethinking the Evaluation of Video Summaries"
+(CVPR 2019), Table 2. The other figures come from the field's official code, see the golden packs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from vsumdata.train import agreement
-from vsumdata.train.metrics import kendall_tau, spearman_rho
+from vsumdata.train.scoring import agreement
+from vsumdata.train.scoring.metrics import kendall_tau, spearman_rho
 
 pytestmark = pytest.mark.recorded
 
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.recorded
 @pytest.fixture(scope="module")
 def users(recordings: Path) -> dict[str, np.ndarray]:
     """Each video's scores, int64 [20,n]."""
+    # The file holds the 20 users of a video one after the other.
     rows = pq.read_table(recordings / "tvsum_annotations.parquet")
     names = rows["video_id"].to_pylist()
     scores = [row.values.to_numpy().astype(np.int64) for row in rows["scores"]]

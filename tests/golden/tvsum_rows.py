@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 @functools.cache
 def user_scores(path: Path) -> dict[str, np.ndarray]:
-    """Each video's scores, int64 [20,n]."""
+    """Return each video's scores, int64 [20,n]."""
+    # A dict keeps the file's order, by which the packs seed their noise.
     rows = pq.read_table(path, columns=["video_id", "scores"])
     videos: dict[str, list[np.ndarray]] = {}
     for video_id, scores in zip(rows["video_id"].to_pylist(), rows["scores"], strict=True):

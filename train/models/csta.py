@@ -1,7 +1,7 @@
-"""CSTA (Son et al., CVPR 2024): a CNN over the map of frames × features is the attention.
+"""CSTA (Son et al., CVPR 2024): a CNN over the map of frames × features computes the attention.
 
-The map is the frames' keys, once for each of GoogLeNet's three channels, behind a token that differs between the
-channels. What GoogLeNet makes of it is stretched back to one row per frame.
+The map holds a token and the keys of the frames, repeated for GoogLeNet's three channels. The token differs between the
+channels. GoogLeNet's output is stretched back to one row per frame.
 
 Letters: B videos, T frames, F components of a feature, D width, C GoogLeNet's last channels, R rows of its last map.
 """
@@ -25,15 +25,18 @@ from torch import Tensor, nn
 from torchvision.models import GoogLeNet_Weights, googlenet
 
 from vsumdata.datasets.video import Batch
-from vsumdata.pipeline.errors import UsageError
-from vsumdata.stages.hub import check_address
+from vsumdata.manifests.errors import UsageError
+from vsumdata.stages.encoders.hub import check_address
 from vsumdata.train.models.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
-LEAST_FRAMES = 14  # fewer rows, token included, leave nothing for GoogLeNet's poolings
-LEAST_WIDTH = 47  # with fewer columns its last map has one, and BatchNorm cannot train on a single value
+# With fewer frames, one of GoogLeNet's poolings has no output.
+LEAST_FRAMES = 14
+# With fewer columns the last map has a single value per channel, and BatchNorm cannot train on one value.
+LEAST_WIDTH = 47
 CNN_WIDTH = 1024  # C
-FRAMES_AT_ONCE = 5000  # of videos that share a forward: bounds the memory
+# Frames of all videos in one forward pass. The limit bounds the memory.
+FRAMES_AT_ONCE = 5000
 NOT_CNN = ("fc.", "aux1.", "aux2.")  # GoogLeNet's classifiers
 OFFICIAL_LAYERS = {
     "cnn": "googlenet",
@@ -51,19 +54,32 @@ REMEDY = "give a file of torchvision's googlenet weights with --set model.weight
 class CSTAOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(1024, ge=LEAST_WIDTH, description="D; features of another size are projected to it")
-    weights: str = Field("imagenet", description="GoogLeNet's: imagenet, none, or a .safetensors or .pth file")
-    dropout_attention: float = Field(0.6, ge=0, lt=1, description="of the attention over time and over width")
-    dropout_head: float = Field(0.5, ge=0, lt=1, description="inside the head")
+    width: int = Field(
+        1024,
+        ge=LEAST_WIDTH,
+        description="size of a frame inside the model (D), in components. Other features are projected to it",
+    )
+    weights: str = Field(
+        "imagenet",
+        description="first weights of GoogLeNet: `imagenet` (torchvision's, downloaded once), `none` (random), or the "
+        "path of a .safetensors or .pth file",
+    )
+    dropout_attention: float = Field(
+        0.6,
+        ge=0,
+        lt=1,
+        description="share of attention weights, over time and over width, that training drops, 0 to 1",
+    )
+    dropout_head: float = Field(
+        0.5, ge=0, lt=1, description="share of hidden values that training drops inside the output head, 0 to 1"
+    )
 
 
 class CSTA(nn.Module):
-    """CSTA with GoogLeNet, its official choices: TD softmax, fixed positions, CLS mixed at the end, KC skip, kv.
+    """CSTA with GoogLeNet and its official choices: TD softmax, fixed positions, CLS mixed at the end, KC skip, kv.
 
-    Added: `project` where a feature's size is not `width`, and `narrow` (C → D) where `width` is not 1024. Videos of
-    fewer than 14 frames are repeated to 14. Officially a batch is one video; here each keeps its own BatchNorm
-    statistics in training, and the running ones follow video by video. Raises UsageError where the weights cannot
-    be had.
+    Deviations: `project` maps features of another size to `width`; `narrow` maps C to D where `width` is not 1024.
+    Videos of fewer than 14 frames are repeated up to 14. Raises UsageError if the weights cannot be loaded.
     """
 
     Options: ClassVar[type[CSTAOptions]] = CSTAOptions
@@ -74,6 +90,7 @@ class CSTA(nn.Module):
         width = options.width
         self.options = options
         self.project = nn.Identity() if frame_dim == width else nn.Linear(frame_dim, width)
+        # Zeros, as in the official code.
         self.token = nn.Parameter(torch.zeros(1, 3, 1, width))
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -89,11 +106,11 @@ class CSTA(nn.Module):
 
     @property
     def remark(self) -> str:
-        """What belongs beside every number of this model."""
+        """The remark to print beside every result of this model: where its weights began."""
         return f"CSTA weights: {self.options.weights}"
 
     def forward(self, batch: Batch) -> Scores:
-        """`video_token` is the token's row of the attended values, `frame_embedding` the frames' after the pooling."""
+        """Score each video. `video_token` is the token's row before the pooling, `frame_embedding` the pooled rows."""
         frames, lengths = batch.frame_feature, batch.frame_mask.sum(1).cpu()
         logit = frames.new_zeros(frames.shape[:2])
         embedding = frames.new_zeros(*logit.shape, self.options.width)
@@ -101,14 +118,18 @@ class CSTA(nn.Module):
         for videos in self._groups(lengths):
             length = int(lengths[videos[0]])
             mixed = self.mixed(frames[videos, :length])
-            pooled = (mixed[:, :-1] + mixed[:, 1:]) / 2  # officially an adaptive pooling of 1+T rows to T
+            # The official adaptive pooling of 1+T rows to T averages neighbours.
+            pooled = (mixed[:, :-1] + mixed[:, 1:]) / 2
+            # Autocast returns bfloat16, which does not assign into float32 rows by index.
             logit[videos, :length] = self.score(self.head(pooled))[:, :length, 0].to(logit)
             embedding[videos, :length] = pooled[:, :length].to(embedding)
             token[videos] = mixed[:, 0].to(token)
         return Scores(frame_logit=logit, frame_embedding=embedding, video_token=token)
 
     def _groups(self, lengths: Tensor) -> Iterator[Tensor]:
-        """The videos that share a forward: as many as have one length, in training each alone."""
+        """The indexes of the videos that share a forward pass: videos of one length; in training, one video."""
+        # Padding would enter GoogLeNet's convolutions, so only videos of equal length can share a pass. In training,
+        # BatchNorm computes its statistics over a pass: officially a batch is one video, so each goes alone.
         if self.training:
             yield from torch.arange(len(lengths)).split(1)
             return
@@ -116,7 +137,7 @@ class CSTA(nn.Module):
             yield from (lengths == length).nonzero().flatten().split(max(1, FRAMES_AT_ONCE // int(length)))
 
     def mixed(self, frames: Tensor) -> Tensor:
-        """Values under both attentions, the token's row first: [B,1+max(T,14),D] of frames [B,T,F]."""
+        """Apply both attentions to frames [B,T,F]: [B,1+max(T,14),D], the token's row first."""
         length = frames.shape[1]
         frames = self.project(frames[:, torch.arange(max(length, LEAST_FRAMES)) % length])
         attention = self.attention_map(frames)
@@ -124,20 +145,22 @@ class CSTA(nn.Module):
         return value * self.dropout(attention.softmax(1)) + value * self.dropout(attention.softmax(2))
 
     def attention_map(self, frames: Tensor) -> Tensor:
-        """What both softmaxes see, [B,1+T,D]."""
+        """The energies that both softmaxes take, [B,1+T,D]."""
         tokens = self.key(self.token).expand(len(frames), -1, -1, -1)
         keys = torch.cat([tokens, self.key(frames)[:, None].expand(-1, 3, -1, -1)], 2)
-        keys = keys.contiguous(memory_format=torch.channels_last)  # in which convolutions are faster
+        # Convolutions run faster in this memory layout.
+        keys = keys.contiguous(memory_format=torch.channels_last)
         rows = self.narrow(stretched(self.cnn(keys).mean(3).transpose(1, 2), keys.shape[2]))
         skipped = self.map_norm((rows + keys[:, 0])[:, None])[:, 0]
         return skipped + sinusoids(*skipped.shape[1:]).to(skipped)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
-        """From `models.GoogleNet.CSTA_GoogleNet`, by `OFFICIAL_LAYERS`; it has width 1024.
+        """Copy the weights of `models.GoogleNet.CSTA_GoogleNet` (width 1024), by `OFFICIAL_LAYERS`.
 
-        `googlenet.fc` is never used there and passed over. The table of positions is fixed and computed here; one
-        that differs raises ValueError.
+        Skips `googlenet.fc`, which the official model never uses. Raises ValueError if the position table differs from
+        ours, which is fixed and not loaded, or if entries do not match.
         """
+        # float32 angles of thousands of radians are exact to about 5e-4 only, hence the tolerance.
         table = state_dict.get(POSITIONS)
         if table is not None and not torch.allclose(table.float().cpu(), sinusoids(len(table), CNN_WIDTH), atol=1e-3):
             raise ValueError(f"{POSITIONS} is not CSTA's table of sinusoids")
@@ -151,10 +174,9 @@ def official_name(ours: str) -> str:
 
 
 def stretched(rows: Tensor, length: int) -> Tensor:
-    """[B,R,C] → [B,length,C] as an adaptive average pooling does: of each row the mean of those it falls on.
-
-    As a product, for the gradient of PyTorch's pooling is not deterministic on CUDA.
-    """
+    """Stretch [B,R,C] to [B,length,C] by adaptive average pooling: each row is the mean of those that it overlaps."""
+    # A matrix product instead of F.adaptive_avg_pool2d, whose gradient on CUDA is not deterministic
+    # (pytorch/pytorch#50198).
     num_rows = rows.shape[1]
     at = torch.arange(length, device=rows.device)[:, None]
     start, stop = at * num_rows // length, ((at + 1) * num_rows + length - 1) // length
@@ -164,46 +186,59 @@ def stretched(rows: Tensor, length: int) -> Tensor:
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """The fixed table of positions, float32 [length,width]: sines in even columns, cosines in odd ones."""
+    """The fixed position table, float32 [length,width]: sines in even columns, cosines in odd ones."""
     angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width]
 
 
 def cnn(weights: str) -> nn.Sequential:
-    """GoogLeNet up to its last map, [B,3,1+T,D] → [B,C,R,columns], its layers under torchvision's names."""
+    """GoogLeNet up to its last map, [B,3,1+T,D] → [B,C,R,columns]; its layers keep torchvision's names."""
+    # torchvision warns if `init_weights` is left open, and says that its own initialisation takes long
+    # (scipy/scipy#11299).
     network = googlenet(weights=None, aux_logits=False, init_weights=False)
     unused = ("avgpool", "dropout", "fc")
     layers = nn.Sequential(OrderedDict((n, layer) for n, layer in network.named_children() if n not in unused))
     if weights != "none":
-        # Files of before PyTorch 0.4.1 lack these counters, which nothing here uses.
+        # Files from before PyTorch 0.4.1 lack these counters. Nothing here uses them.
         known = layers.state_dict()
         counters = {name: count for name, count in known.items() if name.endswith("num_batches_tracked")}
         given = {**counters, **cnn_weights(weights)}
         try:
             copy_weights(layers, {name: name for name in known}, given, [n for n in given if n.startswith(NOT_CNN)])
         except ValueError as error:
-            raise UsageError(f"model.weights={weights} is no state dict of torchvision's googlenet: {error}") from error
+            raise UsageError(
+                f"model.weights={weights} is not a state dict of torchvision's googlenet: {error}"
+            ) from error
     return layers
 
 
 def cnn_weights(weights: str) -> Mapping[str, Tensor]:
-    """torchvision's state dict of GoogLeNet, downloaded once or from a file; no code in a .pth file is run."""
+    """Load torchvision's state dict of GoogLeNet: from a file, or downloaded once. Code in a .pth file is not run.
+
+    Raises UsageError if the file or the download is missing or cannot be read.
+    """
     if weights == "imagenet":
         known = GoogLeNet_Weights.IMAGENET1K_V1
         name = known.url.rpartition("/")[2]
         cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+        # Asks before torchvision downloads, whose error would be a traceback without a remedy.
         check_address(known.url, cached, REMEDY, sha256=name.rpartition("-")[2].removesuffix(".pth"))
-        with contextlib.redirect_stdout(sys.stderr):  # it says that it downloads; stdout is for JSON
+        # torch.hub prints "Downloading" on stdout, which is reserved for JSON.
+        with contextlib.redirect_stdout(sys.stderr):
             return known.get_state_dict(progress=False, check_hash=True, weights_only=True)
     path = Path(weights)
     if not path.is_file():
-        raise UsageError(f"model.weights={weights} is no file; it is imagenet, none or a .safetensors or .pth file")
+        raise UsageError(
+            f"model.weights={weights}: there is no such file; give imagenet, none, or a .safetensors or .pth file"
+        )
     try:
+        # weights_only: a .pth file is a pickle, which could run any code.
         is_safe = path.suffix == ".safetensors"
         found = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(found, dict) or not all(isinstance(entry, Tensor) for entry in found.values()):
-            raise RuntimeError("it holds no tensors by name")
+            raise RuntimeError("it does not hold tensors by name")
         return found
+    # A truncated, foreign or forbidden file raises any of these, depending on where reading it fails.
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         said = str(error).partition("\n")[0]
         raise UsageError(f"model.weights={weights} cannot be read as weights ({said}): {REMEDY}") from error

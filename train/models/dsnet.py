@@ -1,4 +1,4 @@
-"""DSNet (Zhu et al., TIP 2020), anchor-free: each frame proposes the summary segment around it.
+"""DSNet (Zhu et al., TIP 2020), anchor-free version: each frame proposes the summary segment around it.
 
 Letters: B videos, T frames, F components of a feature, H heads.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.manifests.errors import UsageError
 from vsumdata.train.models.official import copy_weights
 from vsumdata.train.models.summarizer import Boxes, Scores
 
@@ -34,9 +34,14 @@ OFFICIAL_LAYERS = {
 class DSNetOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hidden: int = Field(128, ge=1, description="width behind the attention")
-    heads: int = Field(8, ge=1, description="attention heads; they divide the features' size")
-    dropout: float = Field(0.5, ge=0, lt=1, description="of attention weights, attention and trunk")
+    hidden: int = Field(128, ge=1, description="size of the hidden layer after the attention, in components")
+    heads: int = Field(8, ge=1, description="number of attention heads; they must divide the size of the features")
+    dropout: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="share of attention weights, attention outputs and hidden values that training drops, 0 to 1",
+    )
 
 
 class Attention(nn.Module):
@@ -54,22 +59,24 @@ class Attention(nn.Module):
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         query, key, value = (self.split(layer(frames)) for layer in (self.query, self.key, self.value))
+        # The function knows no training mode: it would drop weights in evaluation too.
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, mask[:, None, None], dropout)
         return self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
 
 
 class DSNet(nn.Module):
-    """DSNet-AF with its attention as the base model. Raises UsageError where the heads do not divide `frame_dim`."""
+    """DSNet-AF with attention as the base model. Raises UsageError if the heads do not divide `frame_dim`."""
 
     Options: ClassVar[type[DSNetOptions]] = DSNetOptions
+    # The official threshold of suppression, with the overlap taken over the hull of both boxes.
     nms_overlap: float | None = 0.5
 
     def __init__(self, options: DSNetOptions, frame_dim: int, text_dim: int | None = None) -> None:
         super().__init__()
         if frame_dim % options.heads:
             raise UsageError(
-                f"DSNet's {options.heads} heads do not divide features of {frame_dim}: give --set model.heads=N"
+                f"dsnet: {options.heads} heads do not divide features of {frame_dim}; give --set model.heads=N"
             )
         self.options = options
         self.attention = Attention(frame_dim, options)
@@ -80,15 +87,16 @@ class DSNet(nn.Module):
         self.logit, self.reach, self.centerness = (nn.Linear(options.hidden, size) for size in (1, 2, 1))
 
     def forward(self, batch: Batch) -> Scores:
-        """`frame_embedding` is the normalised sum of frame and attention."""
+        """Score each frame. `frame_embedding` is the normalised sum of frame and attention."""
         frames = batch.frame_feature
         embedding = self.norm(self.attention(frames, batch.frame_mask) + frames)
         hidden = self.trunk(embedding)
+        # exp keeps a reach positive: a segment always contains its own frame.
         boxes = Boxes(reach=self.reach(hidden).exp(), centerness=self.centerness(hidden).squeeze(-1).sigmoid())
         return Scores(frame_logit=self.logit(hidden).squeeze(-1), frame_embedding=embedding, frame_boxes=boxes)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
-        """From `anchor_free.dsnet_af.DSNetAF` with `base_model=attention`, by `OFFICIAL_LAYERS`."""
+        """Copy the weights of `anchor_free.dsnet_af.DSNetAF` with `base_model=attention`, by `OFFICIAL_LAYERS`."""
         copy_weights(self, {name: official_name(name) for name in self.state_dict()}, state_dict)
 
 

@@ -1,7 +1,7 @@
-"""HierSum: A2Summ's trunk, trained in turns on the subtitles (child) and on the text of the whole video (parent).
+"""HierSum: A2Summ's trunk, trained alternately on subtitles (child step) and on global text (parent step).
 
-arXiv 2504.18689. Both passes have the same weights; which one is meant is the `text` of `forward`. The paper scores
-videos with their subtitles; the subtitles and the global text together are our addition.
+arXiv 2504.18689. Both steps use the same weights; `forward(text=…)` selects the text. The paper scores videos with
+their subtitles. Scoring with subtitles and global text together is our addition.
 """
 
 from __future__ import annotations
@@ -17,14 +17,27 @@ from vsumdata.train.models.text import GlobalTokens, TextKind, text_of
 
 
 class HierSumOptions(A2SummOptions):
-    """A2Summ's, and which text is shown."""
+    """A2Summ's options, and the text that the model reads."""
 
-    head: Literal["linear"] = Field("linear", description="σ(logit) is a frame's score")
-    text: TextKind = Field("subtitles", description="what videos are scored with")
-    global_tokens: GlobalTokens = Field("description", description="the global text as one token, or as one a step")
+    head: Literal["linear"] = Field(
+        "linear",
+        description="output head: one logit per frame; its sigmoid is the frame's score. No other is possible",
+    )
+    text: TextKind = Field(
+        "subtitles",
+        description="text to score videos with: `subtitles` (as in the paper), `global` (text about the whole video), "
+        "`both`, or `none`",
+    )
+    global_tokens: GlobalTokens = Field(
+        "description",
+        description="how the global text enters the model: `description` as one token, `steps` as one token per "
+        "step of the article",
+    )
 
 
 class HierSum(A2Summ):
+    """HierSum on frames, subtitles and global text. Raises what A2Summ raises."""
+
     Options: ClassVar[type[A2SummOptions]] = HierSumOptions
 
     def __init__(self, options: HierSumOptions, frame_dim: int, text_dim: int | None = None) -> None:
@@ -33,5 +46,5 @@ class HierSum(A2Summ):
         self.global_tokens: GlobalTokens = options.global_tokens
 
     def forward(self, batch: Batch, text: TextKind | None = None) -> Scores:
-        """With the text that the options say, or with another: "global" is the parent's pass."""
+        """Score with `text`, by default that of the options. A parent step passes "global"."""
         return self.summarize(batch, text_of(batch, text or self.shown, self.global_tokens))

@@ -1,4 +1,4 @@
-"""MLP: each frame by itself, the baseline of MR.HiSum (networks/mlp.py)."""
+"""MLP: scores each frame by itself. The baseline of MR.HiSum (networks/mlp.py)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ class MLPOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (1024,), min_length=1, description="sizes of the hidden layers"
+        (1024,), min_length=1, description="sizes of the hidden layers, in components; one number means one layer"
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="after each hidden layer")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of values that training drops after each hidden layer, 0 to 1"
+    )
 
     @field_validator("hidden", mode="before")
     @classmethod
     def _one_layer(cls, value: Any) -> Any:
-        """`--set model.hidden=64` as for the other models."""
+        """Accept a single number: the other models' `hidden` is one, so `--set model.hidden=64` works for all."""
         return (value,) if isinstance(value, int) else value
 
 
 class MLP(nn.Module):
-    """Linear and ReLU per hidden layer, then a logit per frame; features of any size."""
+    """Linear and ReLU per hidden layer, then one logit per frame. Takes features of any size."""
 
     Options: ClassVar[type[MLPOptions]] = MLPOptions
 
@@ -45,14 +47,14 @@ class MLP(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, batch: Batch) -> Scores:
-        """`frame_embedding` is the last hidden layer."""
+        """Score each frame. `frame_embedding` is the last hidden layer."""
         hidden = batch.frame_feature
         for layer in self.layers:
             hidden = self.drop(layer(hidden).relu())
         return Scores(frame_logit=self.logit(hidden).squeeze(-1), frame_embedding=hidden)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
-        """From MR.HiSum's `SimpleMLP`: input → layers.0, hidden.N → layers.N+1, out → logit."""
+        """Copy the weights of MR.HiSum's `SimpleMLP`: input → layers.0, hidden.N → layers.N+1, out → logit."""
         names = {"layers.0": "input", "logit": "out"}
         names |= {f"layers.{n}": f"hidden.{n - 1}" for n in range(1, len(self.layers))}
         sources: Sources = {

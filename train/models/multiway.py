@@ -1,4 +1,4 @@
-"""A2Summ's multi-way transformer: frames and sentences attend in one sequence, each to what it may see.
+"""A2Summ's multi-way transformer: frames and sentences attend in one sequence, under a mask that aligns them in time.
 
 Letters: B videos, T frames, M sentences, N = (1+T)+(1+M) tokens, D hidden size, H heads.
 """
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from vsumdata.train.models.text import Text
 
+# A2Summ draws tables, CLS tokens and Linear weights alike.
 INITIAL_STD = 0.02
 Initial = Literal["a2summ", "xavier"]
 
@@ -24,7 +25,9 @@ class Size:
     heads: int
     ffn_ratio: int
     dropout: float
-    dropout_weights: float  # of attention; CPUs have no fused kernel for it
+    # Dropout of the attention weights has a field of its own: PyTorch's fused attention for CPUs supports no dropout,
+    # and any value above 0 falls back to the slow path.
+    dropout_weights: float
 
 
 class Attention(nn.Module):
@@ -41,8 +44,9 @@ class Attention(nn.Module):
         return parts[0], parts[1], parts[2]
 
     def forward(self, tokens: Tensor, is_open: Tensor) -> Tensor:
-        """`is_open` is bool and broadcasts to [B,H,N,N]: query and key."""
+        """Attend; `is_open` is bool and broadcasts to [B,H,N,N] (query, key). True lets the query see the key."""
         query, key, value = self.queries_keys_values(tokens)
+        # The function knows no training mode: it would drop weights in evaluation too.
         dropout = self.dropout_weights if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, is_open, dropout)
         return self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
@@ -62,7 +66,7 @@ class FeedForward(nn.Sequential):
 
 
 class Layer(nn.Module):
-    """Attention over both modalities, then a feed-forward network for each."""
+    """Pre-norm attention over both modalities, then a feed-forward network per modality, each with a residual."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -72,17 +76,20 @@ class Layer(nn.Module):
         self.text = FeedForward(size)
 
     def forward(self, tokens: Tensor, is_open: Tensor, num_video: int) -> Tensor:
+        """Transform `tokens` [B,N,D]; the first `num_video` of them belong to the video."""
         tokens = tokens + self.attention(self.norm(tokens), is_open)
         video, text = tokens[:, :num_video], tokens[:, num_video:]
         return torch.cat([video + self.video(video), text + self.text(text)], 1)
 
 
 def is_open(frame_mask: Tensor, text: Text, time_mask: bool) -> Tensor:
-    """Which query may see which key: bool [B,1,N,N], or [B,1,1,N] where all queries see alike.
+    """Which query may see which key: bool [B,1,N,N]; [B,1,1,N] without `time_mask`.
 
-    Frames see all frames and sentences all sentences, with CLS; across, a frame and a sentence see each other where
-    the sentence covers the frame, and CLS sees nothing.
+    Frames and the video's CLS see each other, sentences and the text's CLS see each other. Across modalities, a frame
+    and a sentence see each other where the sentence covers the frame; CLS sees nothing. Without `time_mask` every token
+    sees every token (A2Summ's MSMO model).
     """
+    # CLS is always open, so every query has a key: a softmax over masked keys alone would be NaN.
     cls = frame_mask.new_ones(len(frame_mask), 1)
     video, words = torch.cat([cls, frame_mask], 1), torch.cat([cls, text.mask], 1)
     if not time_mask:
@@ -94,11 +101,14 @@ def is_open(frame_mask: Tensor, text: Text, time_mask: bool) -> Tensor:
 
 
 def table(rows: int, hidden: int) -> nn.Parameter:
+    """Make a learnable table [1,rows,D]."""
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, rows, hidden), std=INITIAL_STD))
 
 
 def initialise(module: nn.Module, how: Initial) -> None:
+    """Draw the first weights of a Linear layer; other modules keep PyTorch's."""
     if isinstance(module, nn.Linear):
+        # A deviation of 0.02 makes the activations of a small D tiny; Xavier's grows as D shrinks.
         if how == "a2summ":
             nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
         else:

@@ -1,4 +1,4 @@
-"""Weights from the code that a paper's authors published, entry by entry."""
+"""Copy weights of the authors' published code into our models, entry by entry."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-# Our entry -> the official one that it equals, or the official matrices that it stacks in that order.
+# Our entry -> the official entry with the same value, or the official matrices to stack, in that order.
 Sources = Mapping[str, str | Sequence[str]]
 
 
 def copy_weights(
     model: nn.Module, sources: Sources, official: Mapping[str, Tensor], unused: Collection[str] = ()
 ) -> None:
-    """Fill every entry of `model` from `official`, of which only `unused` may be left over.
+    """Fill every entry of `model` from `official`. Every official entry must be used, except those of `unused`.
 
-    ValueError names what is missing, unexpected or of another shape; the model is unchanged then.
+    Raises ValueError with all entries that are missing, unexpected or of another shape; the model is unchanged then.
     """
     ours = model.state_dict()
     shapes: dict[str, torch.Size] = {}
     for name, source in sources.items():
         shape = ours[name].shape
+        # A stack has a leading axis per head or segment; each official part is one matrix of it.
         shapes |= {source: shape} if isinstance(source, str) else dict.fromkeys(source, shape[-2:])
     faults = [f"our {name} has no counterpart" for name in ours if name not in sources]
     faults += [f"missing {name}" for name in shapes if name not in official]
@@ -31,8 +32,9 @@ def copy_weights(
         for name, shape in shapes.items()
         if name in official and official[name].shape != shape
     ]
+    # All faults at once and before any copy: a wrong checkpoint usually has many, and must not leave a mixed model.
     if faults:
-        raise ValueError(f"these are no weights of this {type(model).__name__}: {'; '.join(faults)}")
+        raise ValueError(f"these weights do not fit this {type(model).__name__}: {'; '.join(faults)}")
     for name, source in sources.items():
         value = official[source] if isinstance(source, str) else torch.stack([official[each] for each in source])
         ours[name].copy_(value.reshape(ours[name].shape))

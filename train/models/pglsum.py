@@ -1,11 +1,11 @@
 """PGL-SUM: attention over the whole video and within each of its segments, fused, then a regressor.
 
 Apostolidis et al., "Combining Global and Local Attention with Positional Encoding for Video Summarization", 2021,
-https://github.com/e-apostolidis/PGL-SUM. The official code takes one video at a time, a head at a time, and fails where
-a segment has fewer than two frames; this one takes padded batches and every length, and gives the same.
+https://github.com/e-apostolidis/PGL-SUM. The official code takes one video and one head at a time and fails if a
+segment has fewer than two frames. This one takes padded batches and videos of any length, and gives the same scores.
 
-Letters: B videos, T frames, F width, D hidden, H heads, S segments, L frames of the longest segment; G groups of heads
-that have weights of their own: 1 globally, S locally.
+Letters: B videos, T frames, F width, D hidden, H heads, S segments, L frames of the longest segment; G groups of heads,
+each with its own weights: 1 for global attention, S for local attention.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.manifests.errors import UsageError
 from vsumdata.train.models.official import Sources, copy_weights
 from vsumdata.train.models.summarizer import Scores
 
+# Fixed in the official code: four heads per segment, and the base of the sinusoids.
 LOCAL_HEADS = 4
 FREQUENCY = 10000.0
 
@@ -33,24 +34,42 @@ class PGLSUMOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: int | None = Field(
-        None, ge=1, description="F: features are projected to it first; none: their own size, as in the paper"
+        None,
+        ge=1,
+        description="size that the frames' features are projected to first (F), in components. `null`: no projection, "
+        "as in the paper",
     )
     hidden: int | None = Field(
-        None, ge=4, description="D, the size of all global heads together; S times that of a segment's; none: F"
+        None,
+        ge=4,
+        description="size of all global heads together (D), in components; the heads of one segment have "
+        "`hidden`/`segments`. `null`: the size of the frames (F)",
     )
-    heads: int = Field(8, ge=1, description="global heads; a segment has 4")
-    segments: int | None = Field(4, ge=2, description="S; none: global attention alone")
-    fusion: Literal["add", "mult", "avg", "max"] = Field("add", description="how global and local attention meet")
-    positions: Literal["absolute", "relative", "none"] = Field("absolute", description="sinusoids on the energies")
-    dropout: float = Field(0.5, ge=0, lt=1, description="of attention weights and in the regressor")
+    heads: int = Field(8, ge=1, description="number of global attention heads. Each segment always has 4 local ones")
+    segments: int | None = Field(
+        4, ge=2, description="number of equal segments with local attention (S). `null`: global attention only"
+    )
+    fusion: Literal["add", "mult", "avg", "max"] = Field(
+        "add", description="how global and local attention are combined, element by element"
+    )
+    positions: Literal["absolute", "relative", "none"] = Field(
+        "absolute", description="which sinusoids of the frames' positions are added to the attention energies"
+    )
+    dropout: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="share of attention weights and of the regressor's values that training drops, 0 to 1",
+    )
     compat: Literal["none", "mr-hisum"] = Field(
         "none",
-        description="mr-hisum: aggregation by the transposed attention, segments and sinusoids of the padded length, "
-        "normalisation that depends on the place in the batch",
+        description="`mr-hisum` repeats MR.HiSum's code: it aggregates with the transposed attention, cuts segments "
+        "and sinusoids by the padded length, and normalises by a video's place in the batch",
     )
 
     @model_validator(mode="after")
     def _is_computable(self) -> PGLSUMOptions:
+        # MR.HiSum's code raises an error for these two, so there is nothing to be compatible with.
         if self.compat == "mr-hisum" and (self.positions == "relative" or self.fusion == "max"):
             raise ValueError("MR.HiSum's PGL-SUM fails with relative positions and with fusion=max")
         return self
@@ -58,7 +77,7 @@ class PGLSUMOptions(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """Which frames the segments of a video have: segment s has the frames from s·⌈n/S⌉ on."""
+    """The segments of each video. Segment s of a video of n frames starts at frame s·⌈n/S⌉."""
 
     frame: Tensor  # [B,S,L] frame at each place of a segment
     mask: Tensor  # bool [B,S,L]
@@ -68,7 +87,7 @@ class Segments:
 
 
 def cut(length: Tensor, mask: Tensor, num_segments: int) -> Segments:
-    """Cut videos of `length` [B] frames; `mask` [B,T] says which of the padded frames there are."""
+    """Cut videos of `length` [B] frames into segments; `mask` [B,T] is false for padding."""
     num_frames = mask.shape[1]
     longest = math.ceil(num_frames / num_segments)
     size = length.add(num_segments - 1).div(num_segments, rounding_mode="floor").clamp(min=1)[:, None]
@@ -79,22 +98,25 @@ def cut(length: Tensor, mask: Tensor, num_segments: int) -> Segments:
     frame = frame.clamp(max=num_frames - 1)
     known = (within < lengths[..., None]) & mask.gather(1, frame.flatten(1)).view_as(frame)
     every = torch.arange(num_frames, device=mask.device)
-    of_frame = (every // size).clamp(max=num_segments - 1)  # only padding is clamped
+    # Real frames never exceed the last segment; padding does, and must stay a valid index.
+    of_frame = (every // size).clamp(max=num_segments - 1)
     place = of_frame * longest + every % size
     return Segments(frame=frame, mask=known, length=lengths, of_frame=of_frame, place=place)
 
 
 def rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows `index` [B,…] of `x` [B,N,F]: [B,…,F]."""
+    """Pick rows `index` [B,…] of `x` [B,N,F]: [B,…,F]."""
     found = x.gather(1, index.flatten(1)[..., None].expand(-1, -1, x.shape[-1]))
     return found.view(*index.shape, x.shape[-1])
 
 
 def sinusoids(kind: str, length: Tensor, size: int, width: int) -> Tensor:
-    """Position table [B,G,size,size] of sequences with `length` [B,G] frames; rows are queries.
+    """Position table [B,G,size,size] of sequences with `length` [B,G] frames; rows are queries. Always float32.
 
-    Always float32, as in the official code. The last column of an odd number of frames is 0, as there.
+    As in the official code, the last column is 0 if the number of frames is odd.
     """
+    # The official code fills the T×T table in pairs of a sine and a cosine column, so an odd last column stays 0. The
+    # table of a video depends on its own length: one for the padded length would differ.
     column = torch.arange(size, device=length.device)
     row, length = column[:, None], length[..., None, None].clamp(min=1)
     if kind == "relative":
@@ -106,13 +128,14 @@ def sinusoids(kind: str, length: Tensor, size: int, width: int) -> Tensor:
 
 
 def by_group(x: Tensor, weight: Tensor) -> Tensor:
-    """`x` [B,G,L,F] times each group's matrix, `weight` [G,E,F]: [B,G,L,E]."""
+    """Multiply `x` [B,G,L,F] by each group's matrix of `weight` [G,E,F]: [B,G,L,E]."""
+    # One product per group over all videos; broadcasting over B would copy the weights for every video.
     rows_of_group = x.transpose(0, 1).flatten(1, 2)
     return (rows_of_group @ weight.transpose(1, 2)).unflatten(1, (x.shape[0], x.shape[2])).transpose(0, 1)
 
 
 class Attention(nn.Module):
-    """Heads with unscaled energies: for each group G of heads a sequence of its own."""
+    """Multi-head attention with unscaled energies; each group of heads attends to its own sequence."""
 
     def __init__(self, groups: int, heads: int, hidden: int, width: int, options: PGLSUMOptions) -> None:
         super().__init__()
@@ -121,21 +144,23 @@ class Attention(nn.Module):
         self.qkv = nn.Parameter(torch.empty(groups, 3, heads, hidden // heads, width))
         self.out = nn.Parameter(torch.empty(groups, width, hidden))
         for weight in (self.qkv, self.out):
-            bound = math.sqrt(2 * 6 / sum(weight.shape[-2:]))  # Xavier, gain √2, for each head's matrix
+            # Xavier with gain √2, as if each head's matrix were a Linear layer: `xavier_uniform_` would take the sizes
+            # of the stacked tensor for fan-in and fan-out.
+            bound = math.sqrt(2 * 6 / sum(weight.shape[-2:]))
             nn.init.uniform_(weight, -bound, bound)
 
     def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of `x` [B,G,L,F]: each [B,G,H,L,D/H]."""
+        """Project `x` [B,G,L,F] to queries, keys and values, each [B,G,H,L,D/H]."""
         heads, size = self.qkv.shape[2:4]
         parts = by_group(x, self.qkv.flatten(1, 3)).unflatten(-1, (3, heads, size))
-        query, key, value = parts.permute(3, 0, 1, 4, 2, 5).contiguous()  # else the products below are far slower
+        # Without the copy, the products below are far slower.
+        query, key, value = parts.permute(3, 0, 1, 4, 2, 5).contiguous()
         return query, key, value
 
     def bias(self, mask: Tensor, length: Tensor) -> Tensor:
-        """What is added to the energies [B,G,L,L]: positions, and nearly −∞ for keys outside `mask` [B,G,L].
-
-        Finite, so that a segment without frames gives no NaN.
-        """
+        """The term added to the energies [B,G,L,L]: sinusoids, and nearly −∞ for keys outside `mask` [B,G,L]."""
+        # Finite: a segment without frames has only masked keys, and a softmax over −∞ alone is NaN. Half of the minimum
+        # leaves room for a negative energy on top.
         shut = torch.finfo(torch.float32).min / 2
         size = mask.shape[-1]
         if self.positions == "none":
@@ -145,25 +170,27 @@ class Attention(nn.Module):
         return table.masked_fill(~mask[:, :, None], shut)
 
     def weights(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
-        """How each frame spreads its attention [B,G,H,L,L]."""
+        """Attention weights [B,G,H,L,L]; each row (query) sums to 1."""
         return (query @ key.transpose(-2, -1) + bias[:, :, None]).softmax(-1)
 
     def forward(self, x: Tensor, mask: Tensor, length: Tensor) -> Tensor:
-        """Mixed frames [B,G,L,F]; `x` is zero outside `mask`."""
+        """Attend within each sequence: [B,G,L,F]. Needs `x` to be zero outside `mask`."""
         query, key, value = self.queries_keys_values(x)
         bias = self.bias(mask, length)
         dropout = self.dropout if self.training else 0.0
         if self.transposed:
+            # No fused kernel aggregates by columns, so the weights are computed in full.
             mixed = F.dropout(self.weights(query, key, bias), dropout).transpose(-2, -1) @ value
         else:
             q, k, v = (part.flatten(0, 1) for part in (query, key, value))
             shared = bias.flatten(0, 1)[:, None].to(q.dtype)
+            # PGL-SUM does not divide the energies by √d.
             mixed = F.scaled_dot_product_attention(q, k, v, shared, dropout, scale=1.0).unflatten(0, value.shape[:2])
         return by_group(mixed.transpose(2, 3).flatten(3), self.out)
 
 
 class PGLSUM(nn.Module):
-    """Raises UsageError where the hidden size does not divide into the heads."""
+    """PGL-SUM on frames. Raises UsageError if the heads do not divide the hidden size."""
 
     Options: ClassVar[type[PGLSUMOptions]] = PGLSUMOptions
 
@@ -174,8 +201,8 @@ class PGLSUM(nn.Module):
         hidden, per_segment = options.hidden or width, (options.hidden or width) // (options.segments or 1)
         if hidden % options.heads or (options.segments and (per_segment % LOCAL_HEADS or not per_segment)):
             raise UsageError(
-                f"pglsum: {hidden} does not divide into {options.heads} heads, or {per_segment}, a segment's part of "
-                f"it, not into {LOCAL_HEADS}; set model.hidden"
+                f"pglsum: {options.heads} heads do not divide the hidden size {hidden}, or {LOCAL_HEADS} heads do not "
+                f"divide a segment's part of it, {per_segment}; set model.hidden"
             )
         self.project = nn.Identity() if options.width is None else nn.Linear(frame_dim, width)
         self.attention = Attention(1, options.heads, hidden, width, options)
@@ -190,7 +217,7 @@ class PGLSUM(nn.Module):
         self.apply(initialise)
 
     def forward(self, batch: Batch) -> Scores:
-        """`frame_embedding` is the normalised sum of frame and attention."""
+        """Score each frame. `frame_embedding` is the normalised sum of frame and attention."""
         x = self.project(batch.frame_feature).masked_fill(~batch.frame_mask[..., None], 0)
         mixed = self.mix(x, batch.frame_mask)
         embedding = self.norm_mixed(self.drop(mixed + x))
@@ -199,7 +226,7 @@ class PGLSUM(nn.Module):
         return Scores(frame_logit=logit, frame_embedding=embedding)
 
     def mix(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Global and local attention together [B,T,F]."""
+        """Fuse global and local attention [B,T,F]."""
         length = mask.sum(1)
         if self.options.compat == "mr-hisum":
             length = torch.full_like(length, mask.shape[1])
@@ -209,6 +236,7 @@ class PGLSUM(nn.Module):
         segments = cut(length, mask, self.options.segments)
         inside = rows(x, segments.frame).masked_fill(~segments.mask[..., None], 0)
         local = self.local(inside, segments.mask, segments.length)
+        # The official code L2-normalises both outputs before it fuses them.
         local = F.normalize(rows(local.flatten(1, 2), segments.place), dim=-1)
         if self.options.compat == "mr-hisum":
             return self._fused_by_batch_place(mixed, local, segments)
@@ -226,7 +254,8 @@ class PGLSUM(nn.Module):
                 return torch.maximum(mixed, local)
 
     def _fused_by_batch_place(self, mixed: Tensor, local: Tensor, segments: Segments) -> Tensor:
-        """MR.HiSum normalises the videos s·L to (s+1)·L of the batch just before it fuses segment s of all."""
+        """Fuse as MR.HiSum does: before segment s of all videos, it normalises videos s·L to (s+1)·L of the batch."""
+        # Its slice was meant for frames but cuts the batch axis: it is right only for batches of at most L videos.
         num_segments, longest = segments.frame.shape[1:]
         place = torch.arange(len(mixed), device=mixed.device)[:, None, None] // longest
         for segment in range(num_segments):
@@ -235,7 +264,7 @@ class PGLSUM(nn.Module):
         return mixed
 
     def official_names(self) -> Sources:
-        """Our entries and the official ones; they have a matrix per head and per segment."""
+        """Map our entries to the official ones, which have one matrix per head and segment."""
         parts = {"attention": ["attention.attention"]}
         if self.local is not None:
             parts["local"] = [f"attention.local_attention.{s}" for s in range(len(self.local.out))]
@@ -250,12 +279,12 @@ class PGLSUM(nn.Module):
         return names
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
-        """From PGL-SUM's or MR.HiSum's `PGL_SUM`, by `official_names`; every entry is used."""
+        """Copy the weights of PGL-SUM's or MR.HiSum's `PGL_SUM`, by `official_names`. Every entry must match."""
         copy_weights(self, self.official_names(), state_dict)
 
 
 def initialise(module: nn.Module) -> None:
-    """As the official training does: Xavier with the gain of ReLU, biases 0.1, those of the norms too."""
+    """Draw weights as the official training does: Xavier with ReLU's gain; all biases 0.1, also those of the norms."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight, gain=math.sqrt(2))
     if isinstance(module, nn.Linear | nn.LayerNorm):

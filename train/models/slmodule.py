@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
-from vsumdata.pipeline.errors import UsageError
+from vsumdata.manifests.errors import UsageError
 from vsumdata.train.models.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
@@ -26,25 +26,38 @@ class SLModuleOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: int | None = Field(
-        None, ge=16, description="F: features are projected to it first; none: their own size, as in the paper"
+        None,
+        ge=16,
+        description="size that the frames' features are projected to first (F), in components. `null`: no projection, "
+        "as in the paper",
     )
-    layers: int = Field(5, ge=1, description="transformer layers")
-    heads: int = Field(8, ge=1, description="attention heads")
-    feedforward: int = Field(3072, ge=1, description="hidden size of the feed-forward networks")
-    dropout: float = Field(0.5, ge=0, lt=1, description="of attention and feed-forward output and in the score net")
-    compat: Literal["none", "mr-hisum"] = Field("none", description="mr-hisum: padding is attended to")
+    layers: int = Field(5, ge=1, description="number of transformer layers")
+    heads: int = Field(8, ge=1, description="number of attention heads per layer; they must divide the width")
+    feedforward: int = Field(3072, ge=1, description="hidden size of the feed-forward networks, in components")
+    dropout: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="share of values that training drops after attention, after feed-forward and in the score net, "
+        "0 to 1",
+    )
+    compat: Literal["none", "mr-hisum"] = Field(
+        "none",
+        description="`mr-hisum` repeats MR.HiSum's code, where frames attend to padding too. `none`: it is masked",
+    )
 
 
 class Attention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.num_heads, self.scale = heads, width**-0.5  # of the full width, not of a head's
+        # The official code scales by the full width, where a transformer takes the width of one head.
+        self.num_heads, self.scale = heads, width**-0.5
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, is_open: Tensor) -> Tensor:
-        """`is_open` says which keys there are: bool [B,1,1,T]."""
+        """Attend over frames [B,T,F]; `is_open`, bool [B,1,1,T], is false for keys that are padding."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, is_open, scale=self.scale)
         return self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
@@ -72,7 +85,7 @@ class Layer(nn.Module):
 
 
 class SLModule(nn.Module):
-    """Raises UsageError where the width does not divide into the heads, or is below 16."""
+    """SL-module on frames. Raises UsageError if the heads do not divide the width, or the width is below 16."""
 
     Options: ClassVar[type[SLModuleOptions]] = SLModuleOptions
 
@@ -80,9 +93,10 @@ class SLModule(nn.Module):
         super().__init__()
         self.options = options
         width = options.width or frame_dim
+        # 16: the score net narrows to a sixteenth of the width.
         if width % options.heads or width < 16:
             raise UsageError(
-                f"slmodule: a width of {width} is below 16 or no multiple of {options.heads} heads; "
+                f"slmodule: a width of {width} is below 16 or not a multiple of {options.heads} heads; "
                 "set model.width or model.heads"
             )
         self.project = nn.Identity() if options.width is None else nn.Linear(frame_dim, width)
@@ -98,9 +112,10 @@ class SLModule(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Scores:
-        """`frame_embedding` is what the transformer gives."""
+        """Score each frame. `frame_embedding` is the transformer's output."""
         mask = batch.frame_mask
         x = self.project(batch.frame_feature)
+        # MR.HiSum's code passes no mask, so scores there depend on the length of the batch mates.
         if self.options.compat == "mr-hisum":
             mask = torch.ones_like(mask)
         for layer in self.layers:
@@ -108,7 +123,7 @@ class SLModule(nn.Module):
         return Scores(frame_logit=self.score(x).squeeze(-1), frame_embedding=x)
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
-        """From MR.HiSum's `SL_module`, of which every entry is used.
+        """Copy the weights of MR.HiSum's `SL_module`. Every entry must match.
 
         transformer.layers.N.0.fn → layers.N: norm → norm_attention, fn.to_qkv → attention.qkv,
         fn.to_out.0 → attention.out. transformer.layers.N.1.fn → layers.N.feedforward: norm → 0, fn.net.0 → 1,

@@ -1,8 +1,8 @@
-"""What every model of this folder takes and gives.
+"""The interface that every model of this folder shares.
 
-A summarizer is an `nn.Module` built as `Model(options, frame_dim, text_dim)`. Its `forward(batch)` takes a `Batch`
-and gives `Scores`; a video's scores depend on that video alone, neither on its batch mates nor on padding.
-`load_official(state_dict)` copies the weights of the code that its authors published, name by name, where they did.
+A summarizer is an `nn.Module` built as `Model(options, frame_dim, text_dim)`. Its `forward(batch)` takes a `Batch` and
+returns `Scores`. The scores of a video depend on that video alone, not on its batch mates and not on padding.
+Where the authors published code, `load_official(state_dict)` copies the weights of that code, entry by entry.
 
 Letters: B videos, T frames, M sentences, D hidden size.
 """
@@ -18,25 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Boxes:
-    """For each position the summary segment that it proposes: DSNet's and A2Summ's regression heads."""
+    """The summary segment that each position proposes (regression heads of DSNet and A2Summ)."""
 
-    reach: Tensor  # [B,N,2] frames from the position to the segment's first and last frame, at least 0
+    reach: Tensor  # [B,N,2] positions back to the segment's first and ahead to its last one, at least 0
     centerness: Tensor  # [B,N] in (0,1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a model says of a batch; padded positions hold anything. None is what the model does not have.
+    """A model's output for a batch. A field is None where the model has no such output.
 
-    The embeddings are what the contrastive losses compare: what the model's head is given at that position.
-    `video_token` and `text_token` stand for all frames and for all sentences.
+    Values at padded positions are undefined. An embedding is the input of the model's head at that position; the
+    contrastive losses compare embeddings. `video_token` represents all frames, `text_token` all sentences.
     """
 
+    # Logits, not scores: a loss takes log σ of them without underflow.
     frame_logit: Tensor  # [B,T]
     sentence_logit: Tensor | None = None  # [B,M]
     frame_embedding: Tensor | None = None  # [B,T,D]
     sentence_embedding: Tensor | None = None  # [B,M,D]
-    frame_kernel: Tensor | None = None  # [B,T,D], whose inner products are a determinantal point process's kernel
+    frame_kernel: Tensor | None = None  # [B,T,D]; inner products form the kernel of a determinantal point process
     video_token: Tensor | None = None  # [B,D]
     text_token: Tensor | None = None  # [B,D]
     frame_boxes: Boxes | None = None

@@ -1,4 +1,4 @@
-"""Which text a model is shown, as tokens beside the frames: subtitles in time, global text over the whole video."""
+"""The text that a model reads beside the frames: timed subtitles, or global text about the whole video."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ GlobalTokens = Literal["description", "steps"]
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A video's tokens come first, its padding after them; masked tokens cover nothing."""
+    """Text tokens of a batch. In each video padding follows the tokens, and padding covers no frame."""
 
     feature: Tensor  # [B,M,S]
     mask: Tensor  # bool [B,M]
     cover: Tensor  # bool [B,T,M]: token j is about frame t
-    timed: Tensor  # bool [B,M]: the token has a time of its own; what has none covers every frame
+    timed: Tensor  # bool [B,M]: the token has start and end; one without covers every frame
 
 
 def text_of(batch: Batch, kind: TextKind, global_tokens: GlobalTokens = "description") -> Text | None:
-    """The tokens of `kind`; None where no video of the batch has any.
+    """Select the tokens of `kind`; None if no video of the batch has any.
 
-    "both" is the subtitles, then the global text. A video without that text has a mask that is false throughout.
+    "both" puts the global text after the subtitles. For a video without that text the whole mask is false.
     """
     parts = []
     if kind in ("subtitles", "both"):
@@ -41,7 +41,7 @@ def text_of(batch: Batch, kind: TextKind, global_tokens: GlobalTokens = "descrip
 
 
 def subtitles(batch: Batch) -> Text | None:
-    """The sentences; each covers the frames with start_s <= time < end_s."""
+    """One token per sentence; it covers the frames with start_s <= time < end_s. None without sentences."""
     feature, span, mask = batch.sentence_feature, batch.sentence_span, batch.sentence_mask
     if feature is None or span is None or mask is None:
         return None
@@ -52,9 +52,9 @@ def subtitles(batch: Batch) -> Text | None:
 
 
 def global_text(batch: Batch, tokens: GlobalTokens = "description") -> Text | None:
-    """What is said of the whole video.
+    """Tokens about the whole video; None without such text.
 
-    "description" is one token, the global text; "steps" is one a step, and the global text where a video has no step.
+    "description": one token, the global text. "steps": one token per step; a video without steps has the global text.
     """
     feature = mask = None
     if batch.global_feature is not None and batch.global_mask is not None:
@@ -66,24 +66,27 @@ def global_text(batch: Batch, tokens: GlobalTokens = "description") -> Text | No
             feature, mask = _or_else(batch.step_feature, batch.step_mask, feature, mask)
     if feature is None or mask is None:
         return None
+    # Global text has no timing, so every frame may attend to it (HierSum's parent step).
     cover = batch.frame_mask[:, :, None] & mask[:, None, :]
     return Text(feature=feature, mask=mask, cover=cover, timed=torch.zeros_like(mask))
 
 
 def _or_else(feature: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens of `feature` [B,P,S]; where a video has none, its one of `other` [B,1,S] in the first place."""
+    """The tokens of `feature` [B,P,S]; a video without any gets its single token of `other` [B,1,S] instead."""
     lacks = ~mask.any(1, keepdim=True) & other_mask  # [B,1]
     first = torch.where(lacks[..., None], other, feature[:, :1])
     return torch.cat([first, feature[:, 1:]], 1), torch.cat([mask[:, :1] | lacks, mask[:, 1:]], 1)
 
 
 def joined(first: Text, second: Text) -> Text:
-    """The tokens of one after those of the other, video by video, so that no place depends on a batch mate."""
+    """Append the tokens of `second` to those of `first`, video by video."""
     feature = torch.cat([first.feature, second.feature], 1)
     mask = torch.cat([first.mask, second.mask], 1)
     cover = torch.cat([first.cover, second.cover], 2)
     timed = torch.cat([first.timed, second.timed], 1)
-    order = torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)  # padding last
+    # Move the padding between the two to the end. Otherwise the position of a token, and so its embedding, would depend
+    # on the longest video of the batch. The sort must be stable to keep the order of the sentences.
+    order = torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)
     return Text(
         feature=feature.take_along_dim(order[..., None], 1),
         mask=mask.take_along_dim(order, 1),
@@ -93,7 +96,7 @@ def joined(first: Text, second: Text) -> Text:
 
 
 def no_text(batch: Batch, dim: int) -> Text:
-    """No token at all, M = 0."""
+    """A text without tokens (M = 0)."""
     (num_videos, num_frames), mask = batch.frame_mask.shape, batch.frame_mask[:, :0]
     feature = batch.frame_feature.new_zeros(num_videos, 0, dim)
     return Text(feature=feature, mask=mask, cover=mask[:, None].expand(-1, num_frames, -1), timed=mask)

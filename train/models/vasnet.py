@@ -1,7 +1,7 @@
 """VASNet: one soft attention over all frames of a video, then a regressor.
 
 Fajtl et al., "Summarizing Videos with Attention", 2018, https://github.com/ok1zjf/VASNet. MR.HiSum's batched copy
-(networks/vasnet) computes the same on every frame that is no padding, so it needs no switch.
+(networks/vasnet) computes the same for all real frames, so no `compat` option is needed.
 
 Letters: B videos, T frames, F width, D hidden.
 """
@@ -20,22 +20,33 @@ from vsumdata.datasets.video import Batch
 from vsumdata.train.models.official import Sources, copy_weights
 from vsumdata.train.models.summarizer import Scores
 
-SCALE = 0.06  # of the queries, whatever their size
+# The official code scales the queries by this constant, not by 1/√D.
+SCALE = 0.06
 
 
 class VASNetOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: int | None = Field(
-        None, ge=2, description="F: features are projected to it first; none: their own size, as in the paper"
+        None,
+        ge=2,
+        description="size that the frames' features are projected to first (F), in components. `null`: no projection, "
+        "as in the paper",
     )
-    hidden: int = Field(1024, ge=1, description="D, the size of keys, queries and values")
-    regressor: int = Field(1024, ge=2, description="hidden size of the regressor")
-    dropout: float = Field(0.5, ge=0, lt=1, description="of attention weights and in the regressor")
+    hidden: int = Field(1024, ge=1, description="size of keys, queries and values (D), in components")
+    regressor: int = Field(1024, ge=2, description="hidden size of the regressor, in components")
+    dropout: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="share of attention weights and of the regressor's values that training drops, 0 to 1",
+    )
 
 
 class LayerNorm(nn.Module):
-    """By the unbiased standard deviation; eps is added to it, not to the variance."""
+    """VASNet's own LayerNorm: (x − mean) / (std + eps), with the unbiased standard deviation."""
+
+    # nn.LayerNorm takes the biased variance and adds eps under the root; official weights need this one.
 
     def __init__(self, size: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -44,15 +55,16 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.gamma.dtype)  # autocast gives bfloat16
+        # Autocast passes bfloat16, which is too coarse for a mean and a deviation over many components.
+        x = x.to(self.gamma.dtype)
         centred = x - x.mean(-1, keepdim=True)
         return self.gamma * centred / (x.std(-1, keepdim=True) + self.eps) + self.beta
 
 
 class Attention(nn.Module):
-    """Attention that is aggregated by its transpose: y_j = Σ_i A_ij·v_i, with rows A_i that sum to 1.
+    """Attention that aggregates by its transpose: y_j = Σ_i A_ij·v_i, where the rows A_i sum to 1.
 
-    Frame i attends to the frames j with |i−j| < `aperture`, or to all.
+    Frame i attends to the frames j with |i−j| < `aperture`; to all frames if that is None.
     """
 
     def __init__(self, width: int, hidden: int, dropout: float, aperture: int | None = None) -> None:
@@ -63,14 +75,15 @@ class Attention(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixed frames [B,T,F] and the weights [B,T,T] before dropout; `x` is zero at padding."""
+        """Attend: mixed frames [B,T,F] and the weights [B,T,T] before dropout. Needs `x` to be zero at padding."""
         energy = (SCALE * self.query(x)) @ self.key(x).transpose(1, 2)
+        # The least number, not −∞: a padded row may have no open key within the aperture, and would become NaN.
         weight = energy.masked_fill(~self.is_open(mask), torch.finfo(energy.dtype).min).softmax(-1)
-        # Nothing comes from padded rows i: v_i = 0, for there is no bias.
+        # Padded rows i add nothing to the sum over i: their x is 0 and `value` has no bias, so v_i = 0.
         return self.out(self.drop(weight).transpose(1, 2) @ self.value(x)), weight
 
     def is_open(self, mask: Tensor) -> Tensor:
-        """Which frames are attended to: bool [B,1,T] or [B,T,T]."""
+        """Which frames (last axis) a frame may attend to: bool [B,1,T]; with an aperture [B,T,T]."""
         if self.aperture is None:
             return mask[:, None]
         at = torch.arange(mask.shape[1], device=mask.device)
@@ -78,6 +91,8 @@ class Attention(nn.Module):
 
 
 class VASNet(nn.Module):
+    """VASNet on frames."""
+
     Options: ClassVar[type[VASNetOptions]] = VASNetOptions
 
     def __init__(self, options: VASNetOptions, frame_dim: int, text_dim: int | None = None) -> None:
@@ -93,7 +108,7 @@ class VASNet(nn.Module):
         self.apply(initialise)
 
     def forward(self, batch: Batch) -> Scores:
-        """`frame_embedding` is the normalised sum of frame and attention."""
+        """Score each frame. `frame_embedding` is the normalised sum of frame and attention."""
         mask = batch.frame_mask
         x = self.project(batch.frame_feature).masked_fill(~mask[..., None], 0)
         mixed, _ = self.attention(x, mask)
@@ -103,7 +118,7 @@ class VASNet(nn.Module):
         return Scores(frame_logit=logit, frame_embedding=embedding)
 
     def official_names(self) -> Sources:
-        """Our entries and the official ones."""
+        """Map our entries to the official ones."""
         layers = {
             "attention.key": "att.K",
             "attention.query": "att.Q",
@@ -118,15 +133,16 @@ class VASNet(nn.Module):
         return names
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
-        """From VASNet's or MR.HiSum's `VASNet`, by `official_names`; their layers kb and kc are never used."""
+        """Copy the weights of VASNet's or MR.HiSum's `VASNet`, by `official_names`; skips kb and kc, never used."""
         copy_weights(self, self.official_names(), state_dict, unused=UNUSED)
 
 
+# Official checkpoints hold these layers, but the official forward pass does not call them.
 UNUSED = tuple(f"{layer}.{kind}" for layer in ("kb", "kc") for kind in ("weight", "bias"))
 
 
 def initialise(module: nn.Module) -> None:
-    """As the official training does: Xavier with the gain of ReLU, biases 0.1."""
+    """Draw weights as the official training does: Xavier with ReLU's gain, biases 0.1."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight, gain=math.sqrt(2))
         if module.bias is not None:

@@ -1,9 +1,9 @@
-"""vsLSTM and dppLSTM: an LSTM over the frames both ways, then a perceptron; dppLSTM adds the kernel of a DPP.
+"""vsLSTM and dppLSTM: an LSTM over the frames in both directions, then a perceptron; dppLSTM adds a DPP kernel.
 
 Zhang et al., "Video Summarization with Long Short-term Memory", 2016,
-https://github.com/kezhang-cs/Video-Summarization-with-LSTM. Both ways have the same cell and the same first state. The
-official score is the perceptron's output itself, ours is its sigmoid, as everywhere here; the official weights start
-within ±0.02, ours as PyTorch's do.
+https://github.com/kezhang-cs/Video-Summarization-with-LSTM. Both directions share one cell and one initial state.
+Deviations: the official score is the perceptron's output, ours is its sigmoid, as for all models here; official weights
+start within ±0.02, ours with PyTorch's defaults.
 
 Letters: B videos, T frames, F width, D hidden.
 """
@@ -24,16 +24,27 @@ class VsLSTMOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: int | None = Field(
-        None, ge=1, description="F: features are projected to it first; none: their own size, as in the paper"
+        None,
+        ge=1,
+        description="size that the frames' features are projected to first (F), in components. `null`: no projection, "
+        "as in the paper",
     )
-    hidden: int = Field(256, ge=1, description="D, of the LSTM each way and of the perceptrons")
+    hidden: int = Field(
+        256, ge=1, description="size of the LSTM's state per direction, and of the perceptrons (D), in components"
+    )
 
 
 class DppLSTMOptions(VsLSTMOptions):
-    kernel: int = Field(256, ge=1, description="size of the vectors whose inner products are the kernel")
+    kernel: int = Field(
+        256,
+        ge=1,
+        description="size of a frame's kernel vector, in components; the DPP's kernel is their inner products",
+    )
 
 
 class VsLSTM(nn.Module):
+    """vsLSTM on frames."""
+
     Options: ClassVar[type[VsLSTMOptions]] = VsLSTMOptions
 
     def __init__(self, options: VsLSTMOptions, frame_dim: int, text_dim: int | None = None) -> None:
@@ -46,15 +57,18 @@ class VsLSTM(nn.Module):
         self.score = perceptron(self.size, options.hidden, 1)
 
     def forward(self, batch: Batch) -> Scores:
-        """`frame_embedding` is each frame with the states of both ways, [B,T,F+2D]."""
+        """Score each frame. `frame_embedding` is the frame with the states of both directions, [B,T,F+2D]."""
         embedding = self.embed(batch)
         return Scores(frame_logit=self.score(embedding).squeeze(-1), frame_embedding=embedding)
 
     def embed(self, batch: Batch) -> Tensor:
-        """Both ways are one run over twice the videos; padding comes last in each, where nothing follows."""
+        """Each frame with the LSTM's states of both directions, [B,T,F+2D]."""
+        # Both directions share the cell, so they run as one batch of 2B videos. A video is reversed within its own
+        # length: padding always comes last and changes no state that counts.
         mask = batch.frame_mask
         length = mask.sum(1, keepdim=True)
         x = self.project(batch.frame_feature).masked_fill(~mask[..., None], 0)
+        # Official: small perceptrons of the mean feature give the initial state.
         mean = x.sum(1) / length
         first = [layer(mean).tanh().repeat(2, 1)[None] for layer in (self.first_hidden, self.first_cell)]
         states, _ = self.lstm(torch.cat([x, turned(x, length)]), (first[0], first[1]))
@@ -63,9 +77,9 @@ class VsLSTM(nn.Module):
 
 
 class DppLSTM(VsLSTM):
-    """The DPP has L_ij = q_i·q_j·φ_i·φ_j, with q = σ(logit) and φ the `frame_kernel`: vsumdata.train.losses_dpp.
+    """dppLSTM: vsLSTM with a DPP of L_ij = q_i·q_j·φ_i·φ_j, q = σ(logit), φ = `frame_kernel` (train.losses.dpp).
 
-    Scores are q alone; the paper's greedy choice of frames by L is not made.
+    Deviation: a frame's score is q alone; we do not choose frames greedily by L, as the paper does.
     """
 
     Options: ClassVar[type[VsLSTMOptions]] = DppLSTMOptions
@@ -75,7 +89,7 @@ class DppLSTM(VsLSTM):
         self.kernel = perceptron(self.size, options.hidden, options.kernel)
 
     def forward(self, batch: Batch) -> Scores:
-        """`frame_embedding` is that of vsLSTM."""
+        """Score each frame. `frame_embedding` is that of vsLSTM; `frame_kernel` holds the vectors φ."""
         embedding = self.embed(batch)
         return Scores(
             frame_logit=self.score(embedding).squeeze(-1),
@@ -89,7 +103,8 @@ def perceptron(size: int, hidden: int, out: int) -> nn.Sequential:
 
 
 def turned(x: Tensor, length: Tensor) -> Tensor:
-    """`x` [B,T,…] with the first `length` [B,1] frames of each video in reverse, padding behind them."""
+    """Reverse the first `length` [B,1] frames of each video of `x` [B,T,…]; padding stays behind them."""
     num_frames = x.shape[1]
+    # The modulo keeps the index of padding valid; its value does not matter.
     place = (length - 1 - torch.arange(num_frames, device=x.device)) % num_frames
     return x.gather(1, place[..., None].expand_as(x))

@@ -1,0 +1,168 @@
+"""The field's common HDF5 layout, `eccv16_dataset_*_google_pool5.h5`: one group for each video, named `video_<i>`.
+
+| key | shape | meaning |
+|---|---|---|
+| features | [T,1024] | GoogLeNet pool5 of every 15th frame |
+| gtscore | [T] | importance, the target of regression |
+| gtsummary | [T] | the authors' summary (later code does not read it; left out where it is not [T]) |
+| user_summary | [U,n] | a frame is chosen where above 0, one row for each user; n may differ from n_frames by a few |
+| change_points | [C,2] | first and last frame of each shot, both inclusive; the very last may be n_frames |
+| n_frame_per_seg | [C] | length of each shot (not read: change_points give it) |
+| n_frames, n_steps | scalars | frames of the video, T |
+| picks | [T] | the original frame of each feature |
+| video_name | scalar or [1] | SumMe only: the file's name |
+
+Read from e-apostolidis/CA-SUM@43eee5d README.md ("Data") and inference/inference.py, e-apostolidis/PGL-SUM@81d0d6d
+model/data_loader.py, thswodnjs3/CSTA@b070f7d dataset.py, li-plus/DSNet@1804176 src/helpers/data_helper.py. The files
+were made by Ke Zhang and Wei-Lun Chao and first published with KaiyangZhou/pytorch-vsumm-reinforce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsumdata.datasets.benchmarks.downloads import open_hdf5
+from vsumdata.datasets.video import Video
+from vsumdata.manifests.errors import UsageError
+
+if TYPE_CHECKING:
+    import h5py
+
+NEEDED = ("features", "gtscore", "user_summary", "change_points", "n_frames", "picks")
+STEP = 15  # the published files hold every 15th frame
+# The layout has no frame rate. TVSum's videos have 24 to 30; annotations with a length replace this guess.
+NOMINAL_FPS = 30.0
+
+
+def load(path: Path, where: str, num_videos: int | None = None) -> list[Video]:
+    """The videos of the HDF5 file at `path`, in the order of their numbers.
+
+    `num_videos`: how many videos the data set has, None to accept any number. `frame_time_s` assumes `NOMINAL_FPS`.
+    Raises UsageError with video and key where something is missing or does not fit.
+    """
+    with open_hdf5(path, where) as file:
+        names = in_order(file)
+        if num_videos is not None:
+            _check_names(path, names, num_videos, where)
+        return [read(path, file, name) for name in names]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sort names by their number: `video_2` before `video_10`."""
+    # HDF5 lists its groups by the alphabet, and position i must be video i of the annotations.
+    return sorted(
+        names, key=lambda name: (int(digits) if (digits := name.rpartition("_")[2]).isdecimal() else -1, name)
+    )
+
+
+def read(path: Path, file: h5py.File, name: str) -> Video:
+    """One video of the open `file`. Raises UsageError with video and key where something does not fit."""
+    group = open_group(path, file, name, NEEDED)
+    values = {key: np.asarray(group[key][()]) for key in NEEDED}
+    n_frames = int(scalar(path, name, "n_frames", values["n_frames"]))
+    picks = values["picks"].astype(np.int64)
+    _check_frames(path, name, values, n_frames)
+    summary = np.asarray(group["gtsummary"][()]) if "gtsummary" in group else None
+    return make_video(
+        path,
+        video_id=name,
+        title=_text(group["video_name"][()]) if "video_name" in group else None,
+        frame_time_s=(picks / NOMINAL_FPS).astype(np.float32),
+        frame_feature=values["features"],
+        gt_score=values["gtscore"],
+        # No later code reads gtsummary, so one of another length is no reason to refuse the file.
+        gt_summary=summary if summary is not None and summary.shape == picks.shape else None,
+        user_summary=values["user_summary"] > 0,
+        change_points=_shots(path, name, values["change_points"].astype(np.int64), n_frames),
+        picks=picks,
+        n_frames=n_frames,
+    )
+
+
+def _text(value: object) -> str | None:
+    """The text in a scalar or in an array of one element; None where it is empty."""
+    # h5py gives bytes or str, depending on how the writer declared the text.
+    found = np.asarray(value).reshape(-1)
+    if not found.size:
+        return None
+    return found[0].decode() if isinstance(found[0], bytes) else str(found[0])
+
+
+def make_video(path: Path, **values: Any) -> Video:
+    """A Video of these values. Its ValueError about a shape becomes a UsageError about the file at `path`."""
+    try:
+        return Video(**values)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def open_group(path: Path, file: h5py.File, name: str, needed: Sequence[str]) -> Mapping[str, Any]:
+    """The group of a video. Raises UsageError if the group or one of the `needed` data sets is missing."""
+    import h5py
+
+    group = file.get(name)
+    if not isinstance(group, h5py.Group):
+        raise UsageError(f"{path}: {name} is missing" if group is None else f"{path}: {name} is not a video's group")
+    missing = [key for key in needed if not isinstance(group.get(key), h5py.Dataset)]
+    if missing:
+        raise UsageError(f"{path}: {name} has no {', '.join(missing)}; it has {', '.join(sorted(group)) or 'nothing'}")
+    return group
+
+
+def scalar(path: Path, name: str, key: str, value: np.ndarray) -> float:
+    """The one number in `value`. Raises UsageError if it holds several or none."""
+    # Some writers wrap the number in an array, as [[63.0]].
+    if value.size != 1:
+        raise UsageError(f"{path}: {name}: {key} has shape {list(value.shape)}; expected one number")
+    return float(value.reshape(()))
+
+
+def check_finite(path: Path, name: str, values: Mapping[str, np.ndarray]) -> None:
+    """Raise UsageError if an array is not numeric or holds NaN or infinity."""
+    for key, value in values.items():
+        if not np.issubdtype(value.dtype, np.number) or not np.isfinite(value).all():
+            raise UsageError(f"{path}: {name}: {key} holds values that are not finite numbers")
+
+
+def _check_names(path: Path, names: Sequence[str], num_videos: int, where: str) -> None:
+    # TVSum's and SumMe's files have the same layout and the same names; only the number of videos tells them apart.
+    expected = {f"video_{i}" for i in range(1, num_videos + 1)}
+    if set(names) != expected:
+        strange = in_order(set(names) ^ expected)[:3]
+        raise UsageError(
+            f"{path} holds {len(names)} videos, not video_1 to video_{num_videos} (first differences: "
+            f"{', '.join(strange)}): another data set's file, or a part; get it from {where}"
+        )
+
+
+def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_frames: int) -> None:
+    sizes = {key: values[key].shape[0] if values[key].ndim else 0 for key in ("features", "gtscore", "picks")}
+    if len(set(sizes.values())) > 1 or not sizes["features"]:
+        found = ", ".join(f"{key} {size}" for key, size in sizes.items())
+        raise UsageError(f"{path}: {name}: the numbers of steps differ or are 0: {found}")
+    check_finite(path, name, {key: values[key] for key in ("features", "gtscore", "picks", "user_summary")})
+    picks, users = values["picks"], values["user_summary"]
+    if picks.ndim != 1 or (np.diff(picks) <= 0).any() or picks[0] < 0 or picks[-1] >= n_frames:
+        raise UsageError(f"{path}: {name}: picks do not ascend within 0 to n_frames - 1 = {n_frames - 1}")
+    # Two decoders can count a video's frames differently: genuine files are up to 14 frames off.
+    if users.ndim != 2 or abs(users.shape[1] - n_frames) >= STEP or not len(users):
+        raise UsageError(
+            f"{path}: {name}: user_summary is {list(users.shape)}; expected [users, n_frames = {n_frames}]"
+        )
+
+
+def _shots(path: Path, name: str, shots: np.ndarray, n_frames: int) -> np.ndarray:
+    """The shots [C,2], closed; a last shot that ends at n_frames ends one frame earlier."""
+    if shots.ndim != 2 or shots.shape[1:] != (2,) or not len(shots):
+        raise UsageError(f"{path}: {name}: change_points is {list(shots.shape)}; expected [shots, 2]")
+    # Some published files count the last frame as n_frames, one past the end.
+    if shots[-1, 1] == n_frames:
+        shots = np.vstack([shots[:-1], [[shots[-1, 0], n_frames - 1]]])
+    start, last = shots[:, 0], shots[:, 1]
+    if start[0] != 0 or last[-1] >= n_frames or (start > last).any() or (start[1:] != last[:-1] + 1).any():
+        raise UsageError(f"{path}: {name}: change_points do not cut frames 0 to {n_frames - 1} without gap or overlap")
+    return shots

@@ -1,0 +1,47 @@
+"""The data sets by name, and the module that reads each.
+
+Each module has `NAME`, `PROTOCOL` and `load(path)`. Some have `WHERE` (how to get the files), `open_shards` (a root of
+ours, read piece by piece) or `ceilings(path)` (known best scores, as for synthetic data).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+from vsumdata.manifests.errors import UsageError
+
+# Names, not modules: importing all of them would load scipy and the store for a run that needs one.
+DATASETS = {
+    "tvsum": "vsumdata.datasets.benchmarks.tvsum",
+    "summe": "vsumdata.datasets.benchmarks.summe",
+    "mrhisum": "vsumdata.datasets.benchmarks.mrhisum",
+    "bliss": "vsumdata.datasets.benchmarks.bliss",
+    "wikihow-summaries": "vsumdata.datasets.benchmarks.wikihow_summaries",
+    "shards": "vsumdata.datasets.shards",
+    "synthetic": "vsumdata.datasets.synthetic",
+}
+NEEDS_NO_FILE = frozenset({"synthetic"})
+
+
+def data_set(name: str) -> ModuleType:
+    """The module of a data set. Raises UsageError for an unknown name."""
+    return importlib.import_module(DATASETS[pick(name, DATASETS, "data set")])
+
+
+def need_path(module: ModuleType, path: str) -> None:
+    """Raise UsageError if the data set needs a file and `path` is empty."""
+    if not path and module.NAME not in NEEDS_NO_FILE:
+        raise UsageError(f"{module.NAME} needs --data PATH; get it from {getattr(module, 'WHERE', '`vsumdata run`')}")
+
+
+def pick(word: str, known: Iterable[str], what: str) -> str:
+    """`word`, if it is in `known`. Else raises UsageError with the nearest known word and all of them."""
+    names = list(known)
+    if word not in names:
+        near = difflib.get_close_matches(word, names, n=1)
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        raise UsageError(f"no {what} `{word}`; {hint}known are: {', '.join(names)}")
+    return word

@@ -1,0 +1,180 @@
+"""Divide videos into training, validation and test for each run; there is one run for each seed and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, cast, get_args, overload
+
+from vsumdata.datasets import splits
+from vsumdata.datasets.crossings import SHOWN, crossings
+from vsumdata.datasets.shards import Shards, open_shards
+from vsumdata.datasets.splits import Fold
+from vsumdata.datasets.video import Video
+from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.store import Store
+
+Run = tuple[int, int]  # seed, and number of the fold from 0
+LEGACY = "legacy: selected on the test videos"
+# The videos of training without labels: those of the fold's training part, or all videos.
+Pool = Literal["fold", "transductive"]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The folds of each seed. `label` names the split that they are from; it is printed with the results."""
+
+    label: str
+    folds: tuple[tuple[Fold, ...], ...]
+
+    @property
+    def runs(self) -> Iterator[tuple[Run, Fold]]:
+        """Each run with its fold, seed by seed."""
+        for seed, folds in enumerate(self.folds):
+            for number, fold in enumerate(folds):
+                yield (seed, number), fold
+
+    @cached_property
+    def tested(self) -> dict[str, list[Run]]:
+        """Video id -> the runs that test it. A random draw tests some videos several times and others never."""
+        found: dict[str, list[Run]] = {}
+        for run, fold in self.runs:
+            for video_id in fold.test:
+                found.setdefault(video_id, []).append(run)
+        return found
+
+
+def cut(name: str, videos: Sequence[Video], *, seeds: int, legacy: bool = False) -> Partition:
+    """The folds of `name` for each seed: published ones ("tvsum", "tvsum/pgl-sum"), or five parts drawn by the seed.
+
+    `legacy` validates on the test videos. Raises UsageError for an unknown split.
+    """
+    groups = tasks(videos)
+    ids = [video.video_id for video in videos]
+    found = [splits.folds(name, ids, seed=seed, groups=groups, legacy=legacy) for seed in range(seeds)]
+    label = found[0][0].label.partition(", fold")[0].partition(", seed")[0]
+    return Partition(labelled(label, legacy=legacy), tuple(map(tuple, found)))
+
+
+def given(
+    parts: Mapping[str, Sequence[str]], groups: Mapping[str, str], *, seeds: int, legacy: bool = False
+) -> Partition:
+    """The one fold that a data set's own `train`, `val` and `test` make. Without val, each seed draws it from train."""
+    fold = Fold(tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]), "as published")
+    if legacy:
+        fold = replace(fold, val=fold.test)
+    return Partition(labelled(fold.label, legacy=legacy), tuple((nested(fold, groups, seed),) for seed in range(seeds)))
+
+
+def nested(fold: Fold, groups: Mapping[str, str], seed: int) -> Fold:
+    """`fold` with a validation part: a fifth of the training videos, whole groups of them.
+
+    A fold that has one already, or trains on a single group, is returned as it is.
+    """
+    # A video without a task is a group of its own.
+    tasks_of_train = {splits.normalise(groups.get(video_id, "")) or video_id for video_id in fold.train}
+    if fold.val or len(tasks_of_train) < 2:
+        return fold
+    val = set(splits.folds("train", fold.train, seed=seed, groups=groups)[0].test)
+    train = tuple(video_id for video_id in fold.train if video_id not in val)
+    return replace(fold, train=train, val=tuple(video_id for video_id in fold.train if video_id in val))
+
+
+def labelled(label: str, *, legacy: bool) -> str:
+    """`label`, with a warning if the run selects on its test videos."""
+    return f"{label}, {LEGACY}" if legacy else label
+
+
+def tasks(videos: Iterable[Video]) -> dict[str, str]:
+    """Video id -> task, for videos that have one."""
+    return {video.video_id: video.task for video in videos if video.task}
+
+
+def what_crosses(partition: Partition, videos: Sequence[Video]) -> list[str]:
+    """A warning of one line if a video, a task or nearly the same pictures are in two parts of a fold; else nothing."""
+    # A root that is joined to a benchmark may lack some of its videos, and `crossings` refuses unknown ones.
+    there = set(ids_of(videos))
+    folds = dict.fromkeys(restricted(fold, there) for _, fold in partition.runs)
+    # One pair can cross in every fold of every seed; it is named once.
+    found = {(each.what, each.first, each.second): replace(each, label="") for each in crossings(list(folds), videos)}
+    if not found:
+        return []
+    shown = "; ".join(map(str, list(found.values())[:SHOWN]))
+    return [f"{len(found)} crossings between training, validation and test videos: {shown}"]
+
+
+def pool_of(word: str) -> Pool:
+    """The pool of that name. Raises UsageError for any other word."""
+    if word not in (known := get_args(Pool)):
+        raise UsageError(f"--pool {word}: it is {' or '.join(known)}")
+    return cast(Pool, word)
+
+
+def restricted(fold: Fold, to: Container[str]) -> Fold:
+    """`fold` without the videos that are not in `to`."""
+    train, val, test = (tuple(each for each in part if each in to) for part in (fold.train, fold.val, fold.test))
+    return Fold(train, val, test, fold.label)
+
+
+class Picked(Sequence[Video]):
+    """Some of `videos`, each read when it is asked for."""
+
+    def __init__(self, videos: Sequence[Video], places: Sequence[int]) -> None:
+        self.videos, self.places = videos, tuple(places)
+
+    @property
+    def video_ids(self) -> list[str]:
+        known = ids_of(self.videos)
+        return [known[place] for place in self.places]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Video: ...
+    @overload
+    def __getitem__(self, at: slice) -> Picked: ...
+    def __getitem__(self, at: int | slice) -> Video | Picked:
+        return Picked(self.videos, self.places[at]) if isinstance(at, slice) else self.videos[self.places[at]]
+
+
+def ids_of(videos: Sequence[Video]) -> list[str]:
+    """The id of each video. A lazy sequence gives them by its `video_ids`."""
+    # Reading 31,892 videos of Mr. HiSum for their ids would read 26 GB.
+    known: list[str] | None = getattr(videos, "video_ids", None)
+    return [video.video_id for video in videos] if known is None else known
+
+
+def pick(videos: Sequence[Video], video_ids: Iterable[str]) -> Sequence[Video]:
+    """Those of `videos` whose id is in `video_ids`, in that order. Ids of videos that are not there are ignored."""
+    at = {video_id: place for place, video_id in enumerate(ids_of(videos))}
+    places = [at[video_id] for video_id in video_ids if video_id in at]
+    # Shards read several videos of a part at a time; `Picked` would read them one by one.
+    if isinstance(videos, Shards):
+        return Shards(videos.root, videos.table, videos.fingerprint, [videos.entries[place] for place in places])
+    return Picked(videos, places)
+
+
+def tasks_of_root(root: str) -> dict[str, str]:
+    """Video id -> task, for the videos of a root that have one."""
+    # From the columns of the table: reading the videos would read their features too.
+    shards = open_shards(root)
+    latest = Store(root).latest(shards.table, shards.fingerprint, columns=["task"])
+    pairs = zip(latest["video_id"].to_pylist(), latest["task"].to_pylist(), strict=True)
+    return {video_id: task for video_id, task in pairs if task}
+
+
+def own_parts(videos: Sequence[Video]) -> dict[str, list[str]] | None:
+    """The data set's own split: part -> video ids. None if no video is in its test part."""
+    parts: dict[str, list[str]] = {part: [] for part in ("train", "val", "test")}
+    for video in videos:
+        if video.split in parts:
+            parts[video.split].append(video.video_id)
+    return parts if parts["test"] else None
+
+
+def check_some(videos: Sequence[Video], on: str, path: str) -> None:
+    """Raise UsageError if there are no videos."""
+    if not videos:
+        raise UsageError(f"{on}: {path} holds no videos")

@@ -1,0 +1,241 @@
+"""The commands that train, evaluate and summarize: options in, calls out, no logic."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from vsumdata.manifests.errors import UsageError
+
+app = typer.Typer()
+out = Console()
+err = Console(stderr=True)
+
+Root = Annotated[str, typer.Option("--root", help="The dataset's folder, or its URL (s3://…)")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a setting of the preset; may be repeated")
+]
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON")]
+Markdown = Annotated[str | None, typer.Option("--markdown", metavar="FILE", help="Also write the table as Markdown")]
+Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also write the table as CSV")]
+On = Annotated[str, typer.Option(help="Data set: tvsum, summe, mrhisum, bliss, wikihow-summaries, shards or synthetic")]
+ItsData = Annotated[str, typer.Option(help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1")]
+ItsProtocol = Annotated[str | None, typer.Option(help="How to score, e.g. ca-sum; default: the data set's own")]
+ItsFeatures = Annotated[str | None, typer.Option(metavar="ROOT", help="Take the features from this vsumdata root")]
+ItsSplit = Annotated[str | None, typer.Option(help="A published split by name, or a split file")]
+Init = Annotated[str | None, typer.Option(metavar="RUN", help="Start from the weights of another run")]
+Pool = Annotated[
+    str,
+    typer.Option(help="Videos for visp and csum: fold (its training videos) or transductive (test videos too)"),
+]
+
+
+@app.command()
+def train(  # noqa: PLR0913 - its parameters are the command's flags
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="hiersum, a2summ, vasnet, pglsum, csta, msva, vslstm, dpplstm, dsnet, slmodule or mlp; "
+            "visp and csum train one of these (--backbone) without labels"
+        ),
+    ],
+    data: Annotated[str, typer.Option(help="A vsumdata root, or a data set as NAME:PATH (tvsum:FILE, synthetic)")],
+    output: Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; the same command resumes it")],
+    preset: Annotated[str, typer.Option(help="default, or tvsum, bliss, mrhisum, wikihow if the method has it")] = (
+        "default"
+    ),
+    set_: Set = None,
+    init: Init = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="The summarizer to train with visp (default: csta) or csum (vasnet)")
+    ] = None,
+    pool: Pool = "fold",
+    search: Annotated[int, typer.Option(min=0, metavar="N", help="For visp: try N random settings, keep the best")] = 0,
+    features: ItsFeatures = None,
+    split: ItsSplit = None,
+    fold: Annotated[int, typer.Option(min=1, help="Fold of the split, from 1")] = 1,
+    protocol: Annotated[str | None, typer.Option(help="How to validate; default: the data set's own")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes that train together, on Ray")] = 1,
+    address: Annotated[str | None, typer.Option(help="Use a running Ray cluster: auto or HOST:PORT")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to RUN/tensorboard")
+    ] = False,
+) -> None:
+    """Train a summarizer. You can stop it at any moment; the same command resumes it."""
+    from vsumdata.datasets.partition import pool_of
+    from vsumdata.pipeline.engine.cluster import training_session
+    from vsumdata.train import methods
+    from vsumdata.train import search as trials
+    from vsumdata.train.data.training import Wanted
+    from vsumdata.train.train import TrainRequest, train
+
+    wanted = Wanted(data=data, protocol=protocol, features=features, split=split, fold=fold, pool=pool_of(pool))
+    request = TrainRequest(
+        method=methods.method_of(method, backbone),
+        data=wanted,
+        out=output,
+        preset=preset,
+        sets=tuple(set_ or ()),
+        init=init,
+        workers=workers,
+        tensorboard=tensorboard,
+    )
+    ray_session = partial(training_session, address)
+    trained = trials.search(request, search, out, ray_session) if search else train(request, out, ray_session)
+    at = trained.position
+    best = "" if at.best is None else f", {at.metric} {at.best:.3f}"
+    seen = "" if trained.settings.needs_targets else f", pool {trained.info.origin.pool}"
+    out.print(f"{output}: weights of epoch {at.epoch}{best}{seen}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(  # noqa: PLR0913 - its parameters are the command's flags
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A folder that `vsumdata train` made")],
+    on: On,
+    data: ItsData = "",
+    protocol: ItsProtocol = None,
+    features: ItsFeatures = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="test (default), val, train or all, by the run's split if it has these videos, else the data's"
+        ),
+    ] = (None),
+    text: Annotated[str | None, typer.Option(help="Text for the model: subtitles, global, both or none")] = None,
+    json_: Json = None,
+    markdown: Markdown = None,
+    csv: Csv = None,
+) -> None:
+    """Measure a trained model on a data set, also on one that it was not trained on."""
+    from vsumdata.train.benchmark import evaluation, table
+
+    files = {"json": json_, "markdown": markdown, "csv": csv}
+    table.check_writable(files)
+    found = evaluation.evaluate_run(
+        evaluation.Request(run=run, on=on, data=data, protocol=protocol, features=features, split=split, text=text)
+    )
+    table.write(found, files)
+    out.print(table.terminal(found))
+
+
+@app.command()
+def bench(  # noqa: PLR0913 - its parameters are the command's flags
+    on: On,
+    data: ItsData = "",
+    methods: Annotated[
+        str, typer.Option(metavar="A,B,C", help="Methods to compare; random and uniform are always there")
+    ] = "",
+    protocol: ItsProtocol = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat each method with seeds 0 to N-1")] = 3,
+    features: ItsFeatures = None,
+    split: ItsSplit = None,
+    baseline: Annotated[str, typer.Option(help="Compare all others with this method")] = "random",
+    preset: Annotated[str | None, typer.Option(help="Preset of trained methods; default: the data set's own")] = None,
+    set_: Set = None,
+    runs: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep the trained runs here and use them again")
+    ] = None,
+    init: Init = None,
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="Select on the test videos, as much official code does")
+    ] = False,
+    pool: Pool = "fold",
+    json_: Json = None,
+    markdown: Markdown = None,
+    csv: Csv = None,
+) -> None:
+    """Make a benchmark table: methods beside chance and human scores, under one named protocol."""
+    from vsumdata.datasets.partition import pool_of
+    from vsumdata.train.benchmark import bench as benchmark
+    from vsumdata.train.benchmark import table
+
+    files = {"json": json_, "markdown": markdown, "csv": csv}
+    table.check_writable(files)
+    found = benchmark.bench(
+        benchmark.Request(
+            on=on,
+            data=data,
+            methods=tuple(word.strip() for word in methods.split(",") if word.strip()),
+            protocol=protocol,
+            seeds=seeds,
+            features=features,
+            split=split,
+            baseline=baseline,
+            preset=preset,
+            sets=tuple(set_ or ()),
+            runs=runs,
+            init=init,
+            legacy=legacy,
+            pool=pool_of(pool),
+        )
+    )
+    table.write(found, files)
+    out.print(table.terminal(found))
+
+
+@app.command()
+def summarize(  # noqa: PLR0913 - its parameters are the command's flags
+    video: Annotated[str, typer.Argument(metavar="VIDEO_OR_ID", help="A media file, or a video id of a root")],
+    checkpoint: Annotated[str, typer.Option(metavar="RUN", help="A folder that `vsumdata train` made")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Folder for the summary")] = "out",
+    root: Annotated[str | None, typer.Option(help="The root that has the video id; default: the run's own")] = None,
+    budget: Annotated[float, typer.Option(help="Length of the summary, as a share of the video")] = 0.15,
+    captions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Captions of the media file; default: Whisper transcribes it")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Text for the model: subtitles, global, both or none")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    highlight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|SCORE",
+            help="Also find the highlight: frames above SCORE around the peak; auto tunes SCORE on validation",
+        ),
+    ] = None,
+) -> None:
+    """Summarize any video: summary.mp4, summary.json, summary.vtt and a picture of the importance curve."""
+    from vsumdata.pipeline.recipe import recipe
+    from vsumdata.train.summarize.summarize import Request, summarize
+
+    made = summarize(
+        Request(
+            video=video,
+            checkpoint=checkpoint,
+            output=output,
+            root=root,
+            budget=budget,
+            captions=captions,
+            text=text,
+            device=device,
+            highlight=highlight,
+        ),
+        recipe,
+    )
+    for remark in made.remarks:
+        err.print(remark, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if made.highlight:
+        best = made.highlight
+        out.print(f"highlight: {best.start_s:g} to {best.end_s:g} s (above {best.threshold:g})", highlight=False)
+    files = ", ".join([*made.files, "summary.json"])
+    out.print(f"{files} in {output}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("export")
+def export_root(
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The file to write")],
+    root: Root = "./data",
+    format_: Annotated[str, typer.Option("--format", help="The layout: eccv16-h5")] = "eccv16-h5",
+) -> None:
+    """Write a root's features in the HDF5 layout that other summarization code reads."""
+    from vsumdata.datasets.publish.eccv16_h5 import FORMAT, export
+    from vsumdata.datasets.shards import open_shards
+
+    if format_ != FORMAT:
+        raise UsageError(f"--format: no format `{format_}`; known is: {FORMAT}")
+    done = export(open_shards(root), output)
+    for video_id, reason in done.left_out.items():
+        err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
+    out.print(f"{len(done.names)} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)

@@ -1,0 +1,440 @@
+"""The waves of a run: visits, pages and computing go on at the same time until nothing can become ready.
+
+Each lane (`Stage.lane`) works on one bounded wave at a time: one table, one Ray Data execution. Between waves the
+tables are planned anew, so what one lane has committed is ready for the others. One thread, the driver's own, decides;
+the executions only send it their outcomes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import queue
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from vsumdata.manifests import clock, upkeep
+from vsumdata.manifests.leases import Leases
+from vsumdata.manifests.manifest import Loaded
+from vsumdata.manifests.sources import Record
+from vsumdata.manifests.store import Store
+from vsumdata.manifests.tables import RETRY
+from vsumdata.manifests.terminal import clock as shown
+from vsumdata.pipeline.engine.cluster import Execution, check_root, cluster, pool, visitors_cpus
+from vsumdata.pipeline.engine.plan import Known, Plan, Stages, Task, fingerprint, plan
+from vsumdata.pipeline.engine.watches import Watches
+from vsumdata.pipeline.engine.worker import STOP, Job
+from vsumdata.pipeline.recipe import media_stage
+from vsumdata.stages.stage import COMPUTE, Context, Stage
+
+# One computing worker for so much media: before the first row it loads modules and models for 6 to 9 s of CPU.
+WORKER_MEDIA_S = 300.0
+# A wave lasts about this long, as far as the rows before it tell: long against the start of its workers (2 to 20 s),
+# short against a crawl.
+WAVE_S = 600.0
+FEWEST, FIRST, MOST = 16, 64, 512
+# Rows of a network lane cost no memory and little time each, so that the start of workers would count.
+MOST_VISITS = 4096
+# While more videos may become ready, those that are wait so long for company.
+PATIENCE_S = 30.0
+# Visits whose media waits for the computing lane: more would only fill the disk.
+AHEAD = 200
+# A run waits for retries that fall due this soon. For later ones it ends and says when to run again.
+WAIT_FOR_RETRIES_S = 60.0
+# A video that a host's refusals sent back so often is left to the next run.
+MOST_RETURNS = 3
+LOOK_EVERY_S = 2.0
+# Workers commit what is finished within a second, see `Commits`; the row in progress is given up.
+STOP_WITHIN_S = 5.0
+# Above this many parts a scan is slow: 2,000 parts in each of five tables took 5.5 s, compacted 0.3 to 0.6 s.
+MANY_PARTS = 500
+MEDIA = "media"
+
+
+@dataclass
+class Wave:
+    """A running execution, its lease, and the videos that have not come back."""
+
+    execution: Execution
+    lease: str
+    left: set[str]
+    media_lease: str = ""
+
+
+class Display(Protocol):
+    """Shows a person how far each table has come."""
+
+    def left(self, table: str, number: int) -> None:
+        """So many videos are still to do."""
+
+    def begun(self, table: str, number: int) -> None:
+        """A wave of so many videos begins."""
+
+    def add(self, table: str, outcomes: pa.Table) -> None:
+        """These outcomes came back."""
+
+    def ended(self, table: str) -> None:
+        """A wave has ended."""
+
+
+@dataclass(kw_only=True)
+class Flow:
+    """A run while it works.
+
+    `wanted` holds tables in the recipe's order, `again` the outcomes to do over. `visits` counts turns by host.
+    """
+
+    store: Store
+    loaded: Loaded
+    stages: Stages
+    wanted: Sequence[str]
+    records: Sequence[Record]
+    context: Context
+    leases: Leases
+    display: Display
+    say: Callable[[str], None]
+    ray_session: contextlib.ExitStack
+    watches: Watches
+    limit: int | None = None
+    again: frozenset[str] = frozenset()
+    address: str | None = None
+
+    inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    waves: dict[str, Wave] = field(default_factory=dict)  # by lane
+    plans: dict[str, Plan] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
+    # (table, video) -> when a video that was sent back may be tried again; how often it was.
+    held: dict[tuple[str, str], float] = field(default_factory=dict)
+    returns: Counter[tuple[str, str]] = field(default_factory=Counter)
+    budget: dict[str, int] = field(default_factory=dict)  # what --limit leaves of each table
+    mean_s: dict[str, float] = field(default_factory=dict)
+    ready_since: dict[str, float] = field(default_factory=dict)
+    turn: dict[str, str] = field(default_factory=dict)  # lane -> the table of its last wave
+    looked_at: float = 0.0
+    look_took_s: float = 0.0
+    is_stale: bool = True
+    was_waiting: bool = False
+    is_root_seen: bool = False
+    workers: dict[str, int] = field(default_factory=dict)  # of each table's last wave
+    media_leases: dict[str, set[str]] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    visits: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.doing: dict[str, Stage] = {table: self.stages[table] for table in self.wanted}
+        if self.limit is not None:
+            self.budget = dict.fromkeys(self.doing, self.limit)
+        if self.context.media:
+            # Listed after `videos`: what is not read yet comes first.
+            self.doing[MEDIA] = media_stage(self.loaded.manifest)
+            self.known.visited = set()
+        self.lanes: dict[str, list[str]] = defaultdict(list)
+        for table, stage in self.doing.items():
+            self.lanes[stage.lane].append(table)
+
+    def do(self) -> None:
+        """Work until nothing can become ready. On an error or Ctrl-C, commit what is finished.
+
+        Raises CollapseError, and StorageError, UsageError or ClusterError of an execution.
+        """
+        try:
+            while True:
+                self.look()
+                for lane in self.lanes:
+                    if lane not in self.waves:
+                        self.start(lane)
+                if not self.waves and not self.is_worth_waiting():
+                    return
+                self.hear()
+        finally:
+            self.stop()
+
+    # Planning
+
+    def look(self) -> None:
+        """Plan all tables anew if anything may have changed, but never most of the time."""
+        age_s = time.monotonic() - self.looked_at
+        if age_s < 10 * self.look_took_s and self.waves:
+            return
+        if not self.is_stale and age_s < LOOK_EVERY_S:
+            return
+        begun = time.monotonic()
+        now = clock.now()
+        self.held = {key: until for key, until in self.held.items() if until > now}
+        self.known.unsettled = {}
+        for table in self.wanted:
+            self.known.busy[table] = self.busy(table)
+            if self.doing[table].needs:
+                # Another run has their files.
+                self.known.busy[table] |= self.leases.others(MEDIA)
+            self.plans[table] = self.plan(table)
+            self.known.unsettled[table] = self.plans[table].unsettled
+            if self.plans[table].ready:
+                self.ready_since.setdefault(table, time.monotonic())
+            else:
+                self.ready_since.pop(table, None)
+            left = self.plans[table].pending + len(self.plans[table].due)
+            self.display.left(table, left)
+        if MEDIA in self.doing:
+            self.plans[MEDIA] = self.plan_visits()
+            self.release_media()
+        self.look_took_s = time.monotonic() - begun
+        self.looked_at, self.is_stale = time.monotonic(), False
+
+    def busy(self, table: str) -> set[str]:
+        found = self.leases.others(self.lease_key(table))
+        found.update(video_id for of, video_id in self.held if of == table)
+        for wave in self.waves.values():
+            if wave.execution.job.stage.name == table:
+                found |= wave.left
+        return found
+
+    def release_media(self) -> None:
+        """Give back the leases of videos whose files nobody needs any more."""
+        waiting = self.later_needs("")
+        for lease, ids in list(self.media_leases.items()):
+            under_way = any(wave.media_lease == lease for wave in self.waves.values())
+            if not under_way and waiting.isdisjoint(ids):
+                self.leases.release(lease)
+                del self.media_leases[lease]
+
+    def lease_key(self, table: str) -> str:
+        return f"{table}/{fingerprint(self.stages, table)}" if table in self.stages else table
+
+    def plan(self, table: str) -> Plan:
+        manifest = self.loaded.manifest
+        return plan(self.store, self.stages, table, self.records, manifest, self.again, self.known, MOST_VISITS)
+
+    def plan_visits(self) -> Plan:
+        """Plan the visits that bring media for videos whose metadata was read before this run."""
+        found: dict[str, Task] = {}
+        for table in self.wanted:
+            stage = self.doing[table]
+            for task in self.to_visit(table):
+                media = found[task.video_id].media if task.video_id in found else frozenset()
+                parts = {"videos": task.parts["videos"]}
+                found[task.video_id] = replace(task, upstream={}, parts=parts, media=media | {stage.needs})
+        busy = self.busy(MEDIA)
+        tasks = [task for video_id, task in found.items() if video_id not in busy]
+        return Plan(tasks=tasks, ready=len(tasks))
+
+    def to_visit(self, table: str) -> list[Task]:
+        """Return the tasks whose media is missing, as far as --limit lets the table have more."""
+        found = self.plans[table]
+        left = None if table not in self.budget else max(0, self.budget[table] - found.ready)
+        return found.unvisited[:left]
+
+    # Waves
+
+    def start(self, lane: str) -> None:
+        """Start the lane's next wave if one is worth it."""
+        order = self.lanes[lane]
+        # In turn, beginning after the table of the last wave: what it made is most likely ready now.
+        at = order.index(self.turn[lane]) + 1 if lane in self.turn and lane == COMPUTE else 0
+        for table in order[at:] + order[:at]:
+            tasks = self.chosen(table)
+            if tasks and self.start_wave(table, tasks):
+                self.turn[lane] = table
+                return
+
+    def chosen(self, table: str) -> list[Task]:
+        """Return the tasks of the table's next wave: none if it is better to wait."""
+        found = self.plans[table]
+        size = self.wave_size(table)
+        if not found.tasks or not size:
+            return []
+        # Alone they would start workers for a few rows; others will be ready soon.
+        is_early = time.monotonic() - self.ready_since.get(table, 0.0) < PATIENCE_S
+        if found.ready < size and is_early and self.is_more_coming(table):
+            return []
+        tasks = found.tasks[:size]
+        later = self.later_needs(table)
+        tasks = [replace(task, frees_media=task.video_id not in later) for task in tasks]
+        # A long video that comes last would keep all other workers waiting.
+        return sorted(tasks, key=lambda task: -(task.duration_s or 0.0)) if self.doing[table].lane == COMPUTE else tasks
+
+    def is_more_coming(self, table: str) -> bool:
+        """Whether more videos may become ready for this table soon: its upstream is worked on, or can be."""
+        for upstream in self.doing[table].inputs():
+            if upstream in self.plans and (self.plans[upstream].busy or self.plans[upstream].ready):
+                return True
+        return bool(self.to_visit(table))
+
+    def wave_size(self, table: str) -> int:
+        """Return how many rows the next wave of a table may have."""
+        stage = self.doing[table]
+        workers = self.workers.get(table, 1)
+        most = MOST * workers if stage.lane == COMPUTE else MOST_VISITS
+        size = FIRST if table not in self.mean_s else int(WAVE_S * workers / max(self.mean_s[table], 1e-3))
+        size = min(max(size, FEWEST), most, self.budget.get(table, most))
+        # Their media waits for the computing lane.
+        if table in ("videos", MEDIA) and self.context.media:
+            ahead = AHEAD * max([1, *(n for name, n in self.workers.items() if self.doing[name].needs)])
+            size = min(size, FIRST, max(0, ahead - self.num_ahead()))
+        return size
+
+    def num_ahead(self) -> int:
+        """Count the videos whose media waits, or is being fetched right now."""
+        waiting = max((self.plans[t].ready for t in self.wanted if self.doing[t].needs), default=0)
+        computing = self.waves.get(COMPUTE)
+        return waiting + (len(computing.left) if computing else 0)
+
+    def later_needs(self, table: str) -> set[str]:
+        """Videos whose files other tables of this run still need after this one."""
+        if table and not self.doing[table].needs:
+            return set()
+        others = [other for other in self.wanted if other != table and self.doing[other].needs]
+        unsettled = [self.plans[other].unsettled for other in others]
+        return {video_id for ids in unsettled if ids is not None for video_id in ids.to_pylist()}
+
+    def start_wave(self, table: str, tasks: Sequence[Task]) -> bool:
+        """Start an execution of these tasks, without those that another run has taken meanwhile."""
+        import ray
+
+        lease, taken = self.leases.take(self.lease_key(table), [task.video_id for task in tasks])
+        tasks = [task for task in tasks if task.video_id in taken]
+        if not tasks:
+            return False
+        self.ray_session.enter_context(cluster(self.address))
+        if not self.is_root_seen:
+            check_root(self.store)
+            self.is_root_seen = True
+        stage = self.doing[table]
+        resources = ray.cluster_resources()
+        size = pool(stage, worth(stage, tasks), resources, visitors_cpus(self.doing.values(), resources))
+        job = Job(
+            stage=stage,
+            context=self.context,
+            fingerprint="" if stage.is_visit else fingerprint(self.stages, table),
+            inputs={name: fingerprint(self.stages, name) for name in stage.inputs()},
+            gpus=0.0,
+            max_attempts=self.loaded.manifest.limits.max_attempts,
+        )
+        if table in self.budget:
+            self.budget[table] -= len(tasks)
+        self.display.begun(table, len(tasks))
+        self.workers[table] = size.workers
+        media_lease = ""
+        if table in ("videos", MEDIA) and self.context.media:
+            # From the visit to the last stage that needs the files, which lie on this run's disk.
+            media_lease, visiting = (lease, taken) if table == MEDIA else self.leases.take(MEDIA, taken)
+            self.media_leases[media_lease] = visiting
+        execution = Execution(job, tasks, size, self.inbox)
+        # Noted before it begins: Ctrl-C may come between the two, and `stop` must know of it.
+        self.waves[stage.lane] = Wave(execution, lease, set(taken), media_lease)
+        execution.start()
+        self.is_stale = True
+        return True
+
+    # Outcomes
+
+    def hear(self) -> None:
+        """Take what the executions send, for at most `LOOK_EVERY_S`."""
+        with contextlib.suppress(queue.Empty):
+            execution, said = self.inbox.get(timeout=LOOK_EVERY_S)
+            while True:
+                if isinstance(said, pa.Table):
+                    self.take(execution, said)
+                else:
+                    self.end(execution, said)
+                execution, said = self.inbox.get_nowait()
+
+    def take(self, execution: Execution, outcomes: pa.Table) -> None:
+        """Count the outcomes of one block. Raises CollapseError."""
+        table, lane = execution.job.stage.name, execution.job.stage.lane
+        self.is_stale = True
+        ids, found, free = (outcomes[name].to_pylist() for name in ("video_id", "outcome", "free_until"))
+        self.waves[lane].left.difference_update(ids)
+        for video_id, outcome, free_until in zip(ids, found, free, strict=True):
+            if free_until is not None:
+                self.returns[table, video_id] += 1
+                self.held[table, video_id] = free_until
+                if self.returns[table, video_id] >= MOST_RETURNS:
+                    del self.held[table, video_id]
+                    self.known.finished[table].add(video_id)
+            elif outcome != RETRY:
+                self.known.finished[table].add(video_id)
+        said = list(zip(outcomes["signal"].to_pylist(), outcomes["visits"].to_pylist(), strict=True))
+        if table in ("videos", MEDIA) and self.known.visited is not None:
+            # A row that was read from a kept answer brought no media: a visit of its own does, not the computing lane.
+            visited = {
+                video_id for video_id, (_, visits) in zip(ids, said, strict=True) if table == MEDIA or visits != "{}"
+            }
+            self.known.visited |= {video_id for video_id in visited if (table, video_id) not in self.held}
+        for _, visits in said:
+            self.visits.update(json.loads(visits))
+        seconds = sum(outcomes["seconds"].to_pylist()) / max(1, len(ids))
+        self.mean_s[table] = seconds if table not in self.mean_s else 0.8 * self.mean_s[table] + 0.2 * seconds
+        if table == MEDIA:
+            return
+        self.display.add(table, outcomes)
+        self.outcomes.update(found)
+        # What was not visited says nothing of the site.
+        signals = (json.loads(signal) if visits != "{}" else {} for signal, visits in said)
+        self.watches.add(zip(ids, signals, strict=True))
+
+    def end(self, execution: Execution, error: BaseException | None) -> None:
+        """A wave has ended: free its lane, compact its table. Raises the error that ended it."""
+        wave, table = self.waves.pop(execution.job.stage.lane), execution.job.stage.name
+        if wave.lease not in self.media_leases:
+            self.leases.release(wave.lease)
+        self.ready_since.pop(table, None)
+        self.is_stale, self.looked_at = True, 0.0
+        if error is not None:
+            raise error
+        if table != MEDIA:
+            self.display.ended(table)
+            upkeep.compact_if_many(self.store, table, execution.job.fingerprint, MANY_PARTS)
+
+    def is_worth_waiting(self) -> bool:
+        """Whether a retry falls due soon, a host will answer again, or another run works on our videos."""
+        if any(plan.ready or plan.busy for table, plan in self.plans.items() if self.budget.get(table) != 0):
+            return True
+        if any(self.to_visit(table) for table in self.wanted):
+            return True
+        for table in self.wanted:
+            due = self.plans[table].due
+            due_s = min(((at - clock.utc_now()).total_seconds() for at in due), default=None)
+            if due_s is None or self.budget.get(table) == 0:
+                continue
+            if due_s <= WAIT_FOR_RETRIES_S:
+                if not self.was_waiting:
+                    self.say(f"{table}: {len(due)} videos to retry, waiting {shown(due_s)}")
+                self.was_waiting = True
+                return True
+        return False
+
+    def stop(self) -> None:
+        """End what still runs: finished rows are committed, rows in progress are given up."""
+        if not self.waves:
+            return
+        (Path(self.context.scratch) / STOP).touch()
+        until = time.monotonic() + STOP_WITHIN_S
+        for wave in self.waves.values():
+            wave.execution.is_stopping = True
+        for wave in self.waves.values():
+            wave.execution.stop(max(0.1, until - time.monotonic()))
+        self.waves.clear()
+
+
+def worth(stage: Stage, tasks: Sequence[Task]) -> int:
+    """Return how many workers these tasks are worth at most; a number that the manifest gives stands."""
+    if stage.lane != COMPUTE or stage.workers:
+        return len(tasks)
+    media_s = sum(WORKER_MEDIA_S if task.duration_s is None else task.duration_s for task in tasks)
+    return min(len(tasks), math.ceil(media_s / WORKER_MEDIA_S))
+
+
+def retries_due(plan: Plan) -> str:
+    """Say how many retries wait and when the first falls due; "" if none does."""
+    if not plan.due:
+        return ""
+    seconds = (min(plan.due) - clock.utc_now()).total_seconds()
+    return f"{len(plan.due)} videos to retry, the first in {shown(seconds)}: run again then"

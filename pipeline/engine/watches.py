@@ -1,0 +1,178 @@
+"""Notice when a site's answers change for this client, before its moods are stored as facts about videos.
+
+YouTube may stop sending heatmaps, and `no_heatmap` would drop good videos unseen; or it may call every video
+unavailable, and they would be stored as removed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vsumdata.manifests import clock, rows, tables
+from vsumdata.manifests.errors import CollapseError
+from vsumdata.manifests.manifest import Crawl
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.engine.plan import HEATMAP, Stages, fingerprint, payload_schema, table_schema
+from vsumdata.stages.videos import HEATMAP_AGE, HEATMAP_VIEWS, REFUSALS
+
+# A collapse: of the last WINDOW videos the good share is below COLLAPSED of the share before them.
+WINDOW = 50
+COLLAPSED = 1 / 3
+# The share of fewer earlier videos says nothing.
+ENOUGH = 20
+HAS_HEATMAP, READABLE = "heatmap", "readable"
+WORDS = {
+    HAS_HEATMAP: (
+        "have a heatmap",
+        "YouTube has probably stopped sending heatmaps to this client",
+        "if these videos really have no heatmap",
+        "stop_without_heatmaps",
+    ),
+    READABLE: (
+        "could be read",
+        "the site has probably begun to refuse this client",
+        "if these videos are really gone",
+        "stop_when_refused",
+    ),
+}
+
+
+@dataclass
+class Watch:
+    """Compare the share of good answers among the last visited videos with the share of all before them.
+
+    `kind` is what is good: `heatmap` or `readable`. `good` of `total` videos were before the window. `cleared` are the
+    videos of this run that have left the window without a collapse.
+    """
+
+    kind: str
+    good: int = 0
+    total: int = 0
+    window: deque[tuple[str, bool]] = field(default_factory=deque)
+    cleared: set[str] = field(default_factory=set)
+
+    def add(self, signals: Iterable[tuple[str, bool]]) -> None:
+        """Add videos and whether their answers were good. Raises CollapseError."""
+        for video_id, is_good in signals:
+            self.window.append((video_id, is_good))
+            if len(self.window) > WINDOW:
+                before, was_good = self.window.popleft()
+                self.cleared.add(before)
+                self.good += was_good
+                self.total += 1
+            if len(self.window) == WINDOW and self.total >= ENOUGH:
+                self.compare()
+
+    def compare(self) -> None:
+        """Raise CollapseError if the share of the window is far below the share before it."""
+        recent = sum(is_good for _, is_good in self.window)
+        if recent / WINDOW < COLLAPSED * self.good / self.total:
+            share, suspicion, otherwise, setting = WORDS[self.kind]
+            raise CollapseError(
+                self.kind,
+                f"of the last {WINDOW} videos {recent} {share}, of the {self.total} before them {self.good}: "
+                f"{suspicion}. The run stops before it loses videos, and will visit the doubtful ones again. Update "
+                "yt-dlp, or give cookies or another address in `crawl.yt_dlp`, and run again; "
+                f"{otherwise}, run with `--set crawl.{setting}=false`",
+            )
+
+
+@dataclass
+class Watches:
+    """The watches of one run, which began at `since`."""
+
+    watched: Mapping[str, Watch]
+    since: datetime = field(default_factory=clock.utc_now)
+
+    def add(self, signals: Iterable[tuple[str, Mapping[str, bool]]]) -> None:
+        """Add what visited videos say of the site, see `Stage.signal`. Raises CollapseError."""
+        signals = list(signals)
+        for kind, watch in self.watched.items():
+            watch.add((video_id, said[kind]) for video_id, said in signals if kind in said)
+
+    def put_back(self, store: Store, stages: Stages, kind: str) -> int:
+        """Turn the run's doubtful videos into retries; return their number.
+
+        These are all that have not left the window and, since its first bad answer, those that are too young or too
+        little seen to be watched: whoever lowers `select.min_views` later must not find them without a heatmap.
+        """
+        at = fingerprint(stages, "videos")
+        found = earlier(store, stages)
+        if not len(found):
+            return 0
+        is_late = pc.greater_equal(found["committed_at"], self.since)
+        is_cleared = pc.is_in(found["video_id"], pa.array(list(self.watched[kind].cleared), pa.string()))
+        is_bad = pc.invert(good(found, kind))
+        is_watched = pc.and_(counted(found, kind), pc.invert(is_cleared))
+        if kind == HAS_HEATMAP:
+            in_window = [video_id for video_id, is_good in self.watched[kind].window if not is_good]
+            first = pc.min(found.filter(pc.is_in(found["video_id"], pa.array(in_window, pa.string())))["committed_at"])
+            is_watched = pc.or_kleene(
+                is_watched, pc.and_(says_something(found), pc.greater_equal(found["committed_at"], first))
+            )
+        found = found.filter(pc.fill_null(pc.and_(pc.and_(is_watched, is_bad), is_late), False))
+        parts = dict(zip(found["video_id"].to_pylist(), found["part"].to_pylist(), strict=True))
+        stored = store.read("videos", at, parts, ["upstream"])
+        reason = "heatmap_not_fetched" if kind == HAS_HEATMAP else "unknown"
+        again: list[dict[str, Any]] = [
+            dict.fromkeys(payload_schema(stages["videos"]).names)
+            | {"video_id": video_id, "outcome": tables.RETRY, "reason": reason, "seconds": 0.0}
+            # No try of the video's: the client is to blame, and however often that happens, no video may fail of it.
+            | {"detail": "visited when the site's answers changed", "version": row["version"] + 1, "tries": 0}
+            | {"committed_at": clock.utc_now(), "retry_after": clock.utc_now(), "upstream": row["upstream"]}
+            | {"digest": {}}
+            for video_id, row in stored.items()
+        ]
+        if again:
+            store.write("videos", at, rows.to_table(table_schema(stages["videos"]), again))
+        return len(again)
+
+
+def watches(store: Store, stages: Stages, crawl: Crawl) -> Watches:
+    """Make the watches that the manifest asks for; they count the videos of earlier runs."""
+    is_wanted = {HAS_HEATMAP: crawl.stop_without_heatmaps, READABLE: crawl.stop_when_refused}
+    made = {kind: Watch(kind) for kind in is_wanted if is_wanted[kind]}
+    found = earlier(store, stages)
+    for kind in made if len(found) else ():
+        rows_of_it = found.filter(pc.fill_null(counted(found, kind), False))
+        num_good = pc.sum(pc.fill_null(good(rows_of_it, kind), False)).as_py() or 0
+        made[kind] = Watch(kind, good=num_good, total=len(rows_of_it))
+    return Watches(made)
+
+
+def earlier(store: Store, stages: Stages) -> pa.Table:
+    columns = ("fetched", "source", "view_count", "published", HEATMAP)
+    return store.latest("videos", fingerprint(stages, "videos"), columns)
+
+
+def counted(found: pa.Table, kind: str) -> pa.ChunkedArray:
+    """True for the rows that say something of the site, as `videos.health` does for one outcome."""
+    if kind == READABLE:
+        is_refused = pc.is_in(found["reason"], pa.array(sorted(REFUSALS)))
+        return pc.or_(says_something(found), pc.and_(is_listed(found), is_refused))
+    is_popular = pc.greater(found["view_count"], HEATMAP_VIEWS)
+    newest = pa.scalar((clock.utc_now() - timedelta(days=HEATMAP_AGE)).date(), pa.date32())
+    is_old = pc.fill_null(pc.less_equal(found["published"], newest), True)
+    return pc.and_(says_something(found), pc.and_(is_popular, is_old))
+
+
+def says_something(found: pa.Table) -> pa.ChunkedArray:
+    """True for videos of the site that were read."""
+    is_fetched = pc.and_(pc.equal(found["outcome"], tables.DONE), found["fetched"])
+    return pc.and_(is_listed(found), pc.fill_null(is_fetched, False))
+
+
+def is_listed(found: pa.Table) -> pa.ChunkedArray:
+    """False for files: their heatmaps come from the user's own list and say nothing of YouTube."""
+    return pc.invert(pc.starts_with(pc.fill_null(found["source"], ""), "files:"))
+
+
+def good(found: pa.Table, kind: str) -> pa.ChunkedArray:
+    return pc.is_valid(found[HEATMAP]) if kind == HAS_HEATMAP else pc.equal(found["outcome"], tables.DONE)

@@ -1,0 +1,398 @@
+"""Code that runs inside Ray's workers: read the inputs, do one video at a time, commit part files.
+
+It holds the one broad `except` of the code base: an error of a stage's function becomes that video's outcome. Only
+outcomes travel to the driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import faulthandler
+import gc
+import json
+import logging
+import os
+import pickle
+import random
+import shutil
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from vsumdata.manifests import clock, rows, tables, upkeep
+from vsumdata.manifests.errors import StorageError, ThrottledError, UsageError, VideoError
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.engine.commits import Commits
+from vsumdata.pipeline.engine.guard import Guard
+from vsumdata.pipeline.engine.pace import Pace, site
+from vsumdata.pipeline.engine.plan import payload_schema, table_schema
+from vsumdata.pipeline.engine.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.stages.stage import Context, Function, Row, Stage
+
+DETAIL_LENGTH = 2000
+# Key of the metadata in a part file's schema.
+MADE_BY = "vsumdata"
+MAKERS = ("vsumdata", "torch", "open_clip_torch", "sentence-transformers", "faster-whisper", "openai-whisper", "yt-dlp")
+# Errors of the disk, not of a video: no space, quota, file size limit, read-only.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+OUTCOME_COLUMNS = ("video_id", "outcome", "reason", "seconds")
+# A file of this name in the run's scratch folder tells its workers to end.
+STOP = "stop"
+LONGEST_BACKOFF_S = 24 * 3600.0
+# A row that meets a refusal this often goes back, so that others go on.
+MAX_TRIPS = 3
+log = logging.getLogger("vsumdata.worker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One stage of one run, as sent to the workers."""
+
+    stage: Stage
+    context: Context
+    fingerprint: str
+    # Table -> fingerprint of the tables that the stage reads.
+    inputs: Mapping[str, str]
+    gpus: float
+    max_attempts: int
+
+
+def pack(tasks: list[Any]) -> pa.Table:
+    """Pack tasks into one block, which travels from the driver to a worker."""
+    return pa.table({"task": pa.array([pickle.dumps(task) for task in tasks], pa.binary())})
+
+
+class Stopping(BaseException):
+    """Raised in the middle of a row that a run's end leaves undone. No outcome: no `except Exception` sees it."""
+
+
+class Worker:
+    """Both kinds of workers: the store, the context and the guard around each row."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.store = Store(job.context.root)
+        self.guard = Guard(Path(job.context.scratch), job.stage.name, job.context.row_timeout_s)
+        self.stop_mark = Path(job.context.scratch) / STOP
+        # Visits of the row in progress, by host, and the host that was visited last.
+        self.visits: Counter[str] = Counter()
+        self.host = ""
+        device = "cuda" if job.gpus and cuda_works() else "cpu"
+        pace = self.paced if job.context.pace else None
+        self.context = replace(job.context, device=device, pace=pace, progress=self.guard.arm)
+        self.secrets = secrets_of(job.context.crawl.get("yt_dlp") or {})
+        log_to(job.context.root, f"{Path(job.context.scratch).name}-{job.stage.name}-{os.getpid()}", self.secrets)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold the lock that tells that somebody works for this run."""
+        # A worker outlives its killed driver by seconds, and Ray keeps the idle workers of a failed execution. The
+        # scratch folder may be removed, and an ended run may put its last rows back, only once nobody is at work.
+        with upkeep.enter_scratch(Path(self.job.context.scratch)):
+            yield
+
+    def is_stopping(self) -> bool:
+        """Whether the run ends: then finished rows are committed at once and no other row is begun."""
+        return self.stop_mark.exists()
+
+    def paced(self, host: str) -> None:
+        """Wait for the host's turn and count the visit; then the row's time limit starts anew."""
+        assert self.job.context.pace is not None
+        # A closed breaker may hold a row for hours, which is not the row's fault.
+        faulthandler.cancel_dump_traceback_later()
+        self.job.context.pace(host, self.check_stopping)  # type: ignore[call-arg]
+        self.host = host
+        self.visits[site(host)] += 1
+        self.guard.arm()
+
+    def check_stopping(self) -> None:
+        if self.is_stopping():
+            raise Stopping
+
+    def read_rows(self, block: pa.Table) -> list[Row]:
+        """Read the rows of a block with their upstream columns: `{"video_id", "source", TABLE: {...} | None}`."""
+        tasks = [pickle.loads(task) for task in block["task"].to_pylist()]
+        found = [{"video_id": t.video_id, "source": t.record.as_dict(), "task": t} for t in tasks]
+        for table, columns in self.job.stage.inputs().items():
+            parts = {task.video_id: task.parts[table] for task in tasks if table in task.parts}
+            content = self.store.read(table, self.job.inputs[table], parts, columns) if parts else {}
+            for row in found:
+                row[table] = content.get(row["video_id"])
+        if self.job.stage.keeps:
+            self.add_kept(found)
+        return found
+
+    def add_kept(self, found: list[Row]) -> None:
+        """Give rows that older code has made the raw answers of then, as `kept`, if their inputs are still the same."""
+        # A first row only: whatever is asked for again is to be asked again.
+        new = {row["video_id"]: row for row in found if row["task"].version == 1}
+        name, reads = self.job.stage.name, [f"upstream.{table}" for table in self.job.stage.reads]
+        for at in self.store.older(name, self.job.fingerprint) if new else ():
+            try:
+                latest = self.store.latest(name, at, reads)
+                parts = dict(zip(latest["video_id"].to_pylist(), latest["part"].to_pylist(), strict=True))
+                parts = {video_id: part for video_id, part in parts.items() if video_id in new}
+                stored = self.store.read(name, at, parts, ["upstream", *self.job.stage.keeps]) if parts else {}
+            except (StorageError, pa.ArrowException, KeyError):
+                # A folder of a version that had other columns.
+                continue
+            for video_id, old in stored.items():
+                if old["outcome"] == tables.DONE and old["upstream"] == dict(new[video_id]["task"].upstream):
+                    new.pop(video_id)["kept"] = {column: old.get(column) for column in self.job.stage.keeps}
+
+    def attempt(self, function: Function, row: Row) -> Row:
+        """Call `function` and return its outcome: `{"outcome", "reason", "detail", …}`, with `result` if `done`.
+
+        `is_free` says that nobody is at fault: then the try is not counted and nothing is stored. A video's error is a
+        value, because Ray drops the whole block of a row that raises. Raises StorageError or UsageError, which stop
+        the run, and Stopping.
+        """
+        self.visits, self.host = Counter(), ""
+        trips = 0
+        while True:
+            try:
+                with self.guard.row(row["video_id"]):
+                    result = function(row)
+                self.answered(None)
+                return {"outcome": tables.DONE, "reason": "", "result": result}
+            except ThrottledError as error:
+                # Nobody's fault: wait with all other workers, then try the same row again. But it may be the row that
+                # sets the host off each time, and others must go on.
+                pause_s, trips = self.trip(error), trips + 1
+                if trips == MAX_TRIPS:
+                    found = {"outcome": tables.RETRY, "reason": "throttled", "detail": error.detail}
+                    return found | {"after_s": pause_s, "is_free": True}
+            except VideoError as error:
+                found = {"outcome": error.outcome, "reason": error.reason, "detail": error.detail}
+                after_s = getattr(error, "after_s", None)
+                return found | {"after_s": after_s, "is_free": self.answered(error)}
+            except (StorageError, UsageError):
+                # Not the video's fault: the disk is full, or a model or program is missing. The next video would fail
+                # the same way.
+                raise
+            except Exception as error:
+                # Any error of a library counts for the one video that caused it. A library may also meet the full disk
+                # first: that one stops the run.
+                if isinstance(error, OSError) and error.errno in NO_ROOM:
+                    where = f"the root {self.job.context.root} or the temporary folder {self.job.context.scratch}"
+                    raise StorageError(f"{error}: make room for {where}, and run again") from error
+                log.warning("%s: %s", row["video_id"], rows.clean_text(traceback.format_exc()))
+                detail = f"{type(error).__name__}: {error}"
+                return {"outcome": tables.FAILED, "reason": "error", "detail": detail}
+
+    def trip(self, error: ThrottledError) -> float:
+        """Open the host's breaker for all workers; return how many seconds it stays open."""
+        # Without a run's pace, as in tests, there is no breaker to open.
+        if not isinstance(self.job.context.pace, Pace):
+            time.sleep(min(error.after_s or 60.0, 60.0))
+            return 0.0
+        return self.job.context.pace.trip(error.host, error.after_s, redact(error.detail, self.secrets))
+
+    def answered(self, error: VideoError | None) -> bool:
+        """Tell the pace how the row's host answered; True if the host fails for everybody, so no row is at fault."""
+        if not self.host or not isinstance(self.job.context.pace, Pace):
+            return False
+        failed = error is not None and error.reason == "transient"
+        why = redact(error.detail, self.secrets) if failed and error is not None else ""
+        return self.job.context.pace.answered(self.host, failed, why)
+
+    def told(self, answers: list[Row]) -> pa.Table:
+        """Make the block that travels to the driver: outcomes only."""
+        outcomes = {name: [answer[name] for answer in answers] for name in OUTCOME_COLUMNS}
+        due = [clock.now() + answer["after_s"] if answer.get("is_free") else None for answer in answers]
+        return pa.table(
+            outcomes
+            | {"free_until": pa.array(due, pa.float64())}
+            | {"visits": pa.array([json.dumps(answer.get("visits", {})) for answer in answers], pa.string())}
+            | {"signal": pa.array([json.dumps(answer.get("signal", {})) for answer in answers], pa.string())}
+        )
+
+
+class VisitWorker(Worker):
+    """Visit videos for their media alone. Makes no table: a stage that misses a file tells why in its own."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.function = job.stage.load(job.stage.options, self.context)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        answers: list[Row] = []
+        with self.at_work():
+            for row in self.read_rows(block):
+                try:
+                    self.check_stopping()
+                    begun = time.monotonic()
+                    answer = self.attempt(self.function, row)
+                except Stopping:
+                    break
+                more = {"seconds": time.monotonic() - begun, "visits": dict(self.visits)}
+                answers.append(answer | {"video_id": row["video_id"]} | more)
+        return self.told(answers)
+
+
+class StageWorker(Worker):
+    """Run a stage's function and commit its table."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        with self.guard.loading(), no_collection():
+            self.function = job.stage.load(job.stage.options, self.context)
+        fetch = job.stage.fetch
+        self.fetch = fetch(job.stage.options, self.context) if fetch is not None else None
+        self.schema = table_schema(job.stage).with_metadata({MADE_BY: json.dumps(made_by(job, self.context.device))})
+        self.empty = dict.fromkeys(payload_schema(job.stage).names)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        with self.at_work():
+            return self.told(self.do(self.read_rows(block)))
+
+    def do(self, todo: list[Row]) -> list[Row]:
+        """Do and commit the rows; return what the run hears of each."""
+        answers = list[Row]()
+        with Commits(self.commit, self.is_stopping) as commits:
+            for row in todo:
+                try:
+                    self.check_stopping()
+                    begun = time.monotonic()
+                    answer = self.attempt(self.work, row)
+                except Stopping:
+                    break
+                seconds, visits = time.monotonic() - begun, dict(self.visits)
+                heard = {"video_id": row["video_id"], "seconds": seconds, "visits": visits}
+                if answer.get("is_free"):
+                    answers.append(answer | heard)
+                    continue
+                made = self.storable(row, answer, seconds)
+                commits.add(made)
+                heard |= {name: made[name] for name in OUTCOME_COLUMNS}
+                answers.append(heard | {"signal": self.signal(answer)})
+        # Only after the commit: a worker that dies before it needs the download again.
+        for row in todo:
+            for path in row.get("cleanup", ()):
+                remove(Path(path))
+        return answers
+
+    def signal(self, answer: Row) -> Mapping[str, bool]:
+        """Tell the run about the health of the source, for example whether a video has a heatmap."""
+        return self.job.stage.signal(answer) if self.job.stage.signal is not None else {}
+
+    def work(self, row: Row) -> Row:
+        """Bring the row's file, call the stage's function."""
+        if self.fetch is not None:
+            row |= self.fetch(row)
+        return self.function(row)
+
+    def storable(self, row: Row, answer: Row, seconds: float) -> Row:
+        """Make the table's row as `finished` does; a value that Arrow or the digest refuses is this video's failure."""
+
+        def build(row: Row) -> Row:
+            made = self.finished(row, answer, seconds)
+            # Here and not only in `commit`, where one bad value of one video would stop the whole run.
+            rows.to_table(self.schema, [made])
+            return made
+
+        found = self.attempt(build, row)
+        made: Row = found["result"] if found["outcome"] == tables.DONE else self.finished(row, found, seconds)
+        return made
+
+    def finished(self, row: Row, answer: Row, seconds: float) -> Row:
+        """Make the table's row: the payload if the outcome is `done`, else nulls."""
+        task = row["task"]
+        outcome, detail, payload = answer["outcome"], answer.get("detail") or "", dict(self.empty)
+        tries = task.tries + 1 if outcome == tables.RETRY else 0
+        if outcome == tables.DONE:
+            result = dict(answer["result"])
+            detail = result.pop("detail", None) or ""
+            payload = result
+        retry_after = None
+        if outcome == tables.RETRY and tries >= self.job.max_attempts:
+            outcome, detail = tables.FAILED, f"gave up after {tries} tries: {detail}"
+        elif outcome == tables.RETRY:
+            retry_after = clock.utc_now() + timedelta(seconds=backoff_s(answer["after_s"], tries))
+        # A stage with a reason outside the closed vocabulary has a bug; the row says so and the run goes on.
+        if answer["reason"] and answer["reason"] not in tables.REASONS:
+            outcome, detail = tables.FAILED, f"unknown reason `{answer['reason']}`: {detail}"
+            answer = answer | {"reason": "error"}
+        return {
+            "video_id": row["video_id"],
+            "outcome": outcome,
+            "reason": answer["reason"],
+            "detail": rows.clean_text(redact(str(detail), self.secrets))[:DETAIL_LENGTH],
+            "version": task.version,
+            "tries": tries,
+            "committed_at": clock.utc_now(),
+            "seconds": seconds,
+            "retry_after": retry_after,
+            "upstream": dict(task.upstream),
+            **payload,
+            "digest": rows.digests(payload),
+        }
+
+    def commit(self, finished: list[Row]) -> None:
+        """Write finished rows as one part file."""
+        now = clock.utc_now()
+        content = rows.to_table(self.schema, [row | {"committed_at": now} for row in finished])
+        self.store.write(self.job.stage.name, self.job.fingerprint, content)
+
+
+def backoff_s(first_s: float, tries: int) -> float:
+    """Return how long to wait after the given number of failed tries: twice as long each time, within a quarter."""
+    # Rows that failed together would otherwise fall due together.
+    return min(first_s * 2.0 ** (tries - 1), LONGEST_BACKOFF_S) * random.uniform(0.75, 1.25)
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Do not look for garbage while modules and a model load: a seventh of the 6 to 9 s, for what loads stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def log_to(root: str, name: str, secrets: tuple[str, ...]) -> None:
+    """Send this worker's log lines to `<root>/logs/<name>.log`, with secrets hidden; a silent worker makes no file."""
+    # Logs are local files: a root on an object store has none.
+    if "://" in root:
+        return
+    folder = Path(root) / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / f"{name}.log", delay=True, errors="backslashreplace")
+    handler.setFormatter(RedactingFormatter(secrets))
+    logging.getLogger("vsumdata").addHandler(handler)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; a missing one is fine."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def made_by(job: Job, device: str) -> dict[str, Any]:
+    """Describe how a part file is made, for a reader who has only the file."""
+    return {
+        "stage": job.stage.name,
+        "version": job.stage.version,
+        "options": json.loads(json.dumps(job.stage.settings(), default=str)),
+        "device": device,
+        "packages": {name: version(name) for name in MAKERS},
+    }
+
+
+def cuda_works() -> bool:
+    # Ray's GPUs are only numbers; tests give logical ones to machines without any.
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,243 @@
+"""Check whether one job can run: its lists, cookies and models, its root, its Ray. Nothing is listed or fetched.
+
+What may hang on a network (a root on an object store, Ray) is asked by a process of its own, which can be ended:
+`python -m vsumdata.pipeline.reports.preflight WHAT ARGUMENT` prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.request import getproxies
+
+from vsumdata.manifests import upkeep
+from vsumdata.manifests.errors import UsageError, VsumdataError
+from vsumdata.manifests.manifest import Loaded, load
+from vsumdata.manifests.sources import Record, read_lists
+from vsumdata.manifests.store import TEMPORARY, Store
+from vsumdata.pipeline.engine.cluster import cluster, pool, visitors_cpus
+from vsumdata.pipeline.engine.run import USES_FFMPEG
+from vsumdata.pipeline.recipe import parse_stages, recipe
+from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
+from vsumdata.stages.encoders.models import resolve_models
+from vsumdata.stages.youtube.channels import channel_url
+from vsumdata.stages.youtube.errors import host_of
+from vsumdata.stages.youtube.options import resolve_options
+
+REACHED_S = 10.0  # for a cluster or an object store to answer
+STARTED_S = 120.0  # for a Ray of this machine to start
+MIN_FREE_BYTES = 1_000_000_000
+YOUTUBE = {"youtube.com", "youtu.be"}
+VISITING = {"videos", "transcripts", "frames"}  # tables that ask the hosts of the sources
+ANY_NUMBER = 1_000_000  # of videos
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The command line of the `run` that is to be checked."""
+
+    manifest: str
+    stage: str
+    root: str
+    settings: Sequence[str] = ()
+    address: str | None = None
+
+
+def examine(wanted: Wanted) -> list[Check]:
+    """Check all that this job needs, and nothing else; takes some seconds, since Ray is asked."""
+    try:
+        tables = parse_stages(wanted.stage)
+        loaded = load(wanted.manifest, wanted.settings)
+    except UsageError as error:
+        return [Check("manifest", False, one_line(error))]
+    checks = [Check("manifest", True, loaded.file), *sources(loaded, tables)]
+    if not USES_FFMPEG.isdisjoint(tables):
+        checks.append(ffmpeg())
+    on_disk = root(wanted.root)
+    checks += on_disk
+    known: Mapping[str, Any] = {}
+    if all(check.ok for check in on_disk):
+        known = Store(wanted.root).read_json("models.json") or {}
+    checks.append(models(loaded, known, tables))
+    return [*checks, *ray(wanted.address, loaded, known, tables)]
+
+
+def one_line(error: Exception) -> str:
+    return "; ".join(str(error).splitlines())
+
+
+def sources(loaded: Loaded, tables: Collection[str]) -> list[Check]:
+    """Check the lists, yt-dlp's options and cookies, and what the hosts of the sources need."""
+    checks, records, options = [], list[Record](), dict[str, Any]()
+    channels = [source.channel for source in loaded.manifest.sources if source.channel]
+    if len(channels) < len(loaded.manifest.sources):
+        try:
+            records, remarks = read_lists(loaded)
+        except UsageError as error:
+            checks.append(Check("lists", False, one_line(error)))
+        else:
+            remarked = f", {len(remarks):,} remarks" if remarks else ""
+            checks.append(Check("lists", True, f"{len(records):,} videos{remarked}"))
+    try:
+        options = resolve_options(loaded)
+    except UsageError as error:
+        checks.append(Check("crawl.yt_dlp", False, one_line(error)))
+    if given := options.get("cookiefile"):
+        checks.append(cookies(given))
+    hosts = {host_of(channel_url(channel, tab)) for channel in channels for tab in loaded.manifest.select.tabs}
+    hosts |= {host_of(record.url) for record in records if record.url}
+    if VISITING.isdisjoint(tables):
+        return checks
+    if hosts & YOUTUBE:
+        checks.append(replace(javascript(), optional=False))
+    # Such a host exists nowhere: the program itself serves the sample's.
+    outside = sorted(host for host in hosts if not host.endswith(".invalid"))
+    # Through a proxy, a connection of our own says nothing.
+    if not options.get("proxy") and not getproxies().keys() & {"https", "all"}:
+        checks += [replace(check, optional=False) for check in network(outside)]
+    return checks
+
+
+def cookies(given: str) -> Check:
+    """Check the cookies file as yt-dlp reads it."""
+    from yt_dlp.cookies import YoutubeDLCookieJar
+
+    try:
+        jar = YoutubeDLCookieJar(given)
+        jar.load()
+    except (OSError, UnicodeDecodeError, http.cookiejar.LoadError) as error:
+        what = getattr(error, "strerror", None) or "not in the Netscape format"
+        return Check("cookies", False, f"{given}: {what}; export the cookies again")
+    # yt-dlp loads expired cookies too.
+    valid = [cookie for cookie in jar if not cookie.is_expired()]
+    if not valid:
+        return Check("cookies", False, f"{given}: no cookie that is still valid; export the cookies again")
+    return Check("cookies", True, f"{len(valid)} in {given}")
+
+
+def models(loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) -> Check:
+    """Check the models that the wanted tables need."""
+    try:
+        found = resolve_models(loaded, known, tables)
+    except UsageError as error:
+        return Check("models", False, one_line(error))
+    return Check("models", True, ", ".join(model.name for model in (found.asr, found.clip, found.text)))
+
+
+def root(where: str) -> list[Check]:
+    """Check that a run may claim the root and write there, and that there is room for it and for temporary files."""
+    if "://" in where and not where.startswith("file://"):
+        answer = asked("root", where, REACHED_S)
+        remedy = "" if "error" not in answer else "; check the address, the credentials and the network"
+        return [Check("root", not remedy, f"{answer.get('error', 'can be written')}{remedy}")]
+    try:
+        store = Store(where)
+        store.claim()
+        temporary = upkeep.scratch_parent(store).parent
+    except UsageError as error:
+        return [Check("root", False, one_line(error))]
+    assert store.local is not None
+    # The root itself may be made by the run; then the folder counts in which it would be made.
+    folder = next(path for path in (store.local, *store.local.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        what = f"--root {where}: cannot write to {folder}: {error.strerror}; fix the permissions or give another --root"
+        return [Check("root", False, what)]
+    return [
+        Check("root", True, f"{store.local} can be written"),
+        room("room for the root", folder, "give another --root"),
+        room("room for temporary files", temporary, f"name another place in {upkeep.TMPDIR_VARIABLE}"),
+    ]
+
+
+def room(name: str, folder: Path, remedy: str) -> Check:
+    free_bytes = shutil.disk_usage(folder).free
+    found = f"{free_bytes / 1e9:,.1f} GB free in {folder}"
+    is_enough = free_bytes >= MIN_FREE_BYTES
+    return Check(name, is_enough, found if is_enough else f"{found}: make room or {remedy}")
+
+
+def ray(address: str | None, loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) -> list[Check]:
+    """Check that Ray answers, and that it has what the manifest's `resources` ask for."""
+    answer = asked("ray", address or "", REACHED_S if address else STARTED_S)
+    if "error" in answer:
+        remedy = f"is a Ray running at {address}, of the same version as here?" if address else "see `vsumdata doctor`"
+        return [Check("Ray", False, f"{answer['error']}; {remedy}")]
+    there = answer["resources"]
+    found = f"{answer['version']}, {there.get('CPU', 0):g} CPUs, {there.get('GPU', 0):g} GPUs"
+    stages = recipe(loaded.manifest, resolve_models(loaded, known, ()))
+    sizes = []
+    try:
+        wanted = [stages[table] for table in tables]
+        for stage in wanted:
+            size = pool(stage, ANY_NUMBER, there, visitors_cpus(wanted, there))
+            sizes.append(f"{stage.name} {size.workers} × ({size.cpus:.3g} CPUs, {size.gpus:g} GPUs)")
+    except UsageError as error:
+        return [Check("Ray", True, found), Check("resources", False, one_line(error))]
+    return [Check("Ray", True, found), Check("resources", True, ", ".join(sizes))]
+
+
+def asked(what: str, argument: str, limit_s: float) -> dict[str, Any]:
+    """Ask in a process of its own; its answer, or `error`. The limit counts from when its imports are done."""
+    # ray.init and pyarrow's file systems wait in C++ for minutes, where no signal and no thread can stop them.
+    command = [sys.executable, "-P", "-m", "vsumdata.pipeline.reports.preflight", what, argument]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        # Not `communicate`: it does not see what `readline` has taken in, and an answer that comes at once is lost.
+        limit = threading.Timer(limit_s, process.kill)
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            limit.start()
+            lines = process.stdout.read().splitlines()
+            code = process.wait()
+        finally:
+            limit.cancel()
+            # Also after Ctrl-C; one that has ended is left alone.
+            process.kill()
+    if lines:
+        return json.loads(lines[-1])  # type: ignore[no-any-return]
+    return {"error": f"no answer within {limit_s:g} s" if code == -9 else f"ended with code {code}"}
+
+
+def answer_ray(address: str) -> dict[str, Any]:
+    """What the Ray at an address has; a Ray of this machine for ""."""
+    import ray
+
+    print("asking", flush=True)
+    with cluster(address or None):
+        return {"version": ray.__version__, "resources": ray.cluster_resources()}
+
+
+def answer_root(where: str) -> dict[str, Any]:
+    """Write and remove a file in a root on an object store."""
+    print("asking", flush=True)
+    store = Store(where)
+    path = f"{store.base}/.{uuid.uuid4().hex}{TEMPORARY}"
+    with store.fs.open_output_stream(path) as stream:
+        stream.write(b"vsumdata doctor")
+    store.fs.delete_file(path)
+    return {}
+
+
+def main(what: str, argument: str) -> None:
+    try:
+        answer = {"ray": answer_ray, "root": answer_root}[what](argument)
+    except (VsumdataError, OSError) as error:
+        answer = {"error": one_line(error)}
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,212 @@
+"""CLIP's two towers (open_clip): frame features by the image tower, sentences by the text tower."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from vsumdata.manifests.errors import UsageError
+from vsumdata.stages.encoders.hub import local_path
+
+log = logging.getLogger(__name__)
+SEED = re.compile(r"seed:(\d+)")
+BATCH = {"cpu": 32, "cuda": 256}
+TEXTS_AT_ONCE = 256
+# With random weights a small text tower saves memory. open_clip makes the image tower first, so the random numbers of
+# its weights stay the same.
+NO_TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1}
+
+
+class ClipEncoder:
+    """The image tower of `model` (open_clip's name), ready to encode frames.
+
+    `weights`: a pretrained tag of open_clip, a checkpoint's path, or `seed:N` for random weights that are the same in
+    each process. `location` says where the weights lie, as `models.resolve_clip` found them; without it open_clip looks
+    for a tag's weights itself. A checkpoint's file names neither its activation nor its preprocessing, so both are
+    those of the architecture (OpenAI's weights need the `-quickgelu` name). `precision`: `fp32`, `bf16`, `fp16` or
+    `auto`, which is fp16 on a GPU, bf16 on a CPU with instructions for it (AVX512-BF16, AMX), else fp32.
+
+    Attributes: `size` is the side of its pictures in pixels, `resize` and `interpolation` say how to make them
+    (`decode.Wanted`), `dim` is the length of a feature, and `batch` pictures at a time keep the device busy.
+
+    Raises UsageError if the weights cannot be loaded or do not fit.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        weights: str,
+        device: str = "cpu",
+        threads: int = 1,
+        precision: str = "auto",
+        location: str | None = None,
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(max(1, threads))
+        self.device = device
+        self.precision = choose_precision(device) if precision == "auto" else precision
+        tower, config = _load_tower(model, weights, location or weights, self.precision)
+        self.size, self.resize, self.interpolation = _picture(model, config)
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        self.batch = BATCH["cuda" if device.startswith("cuda") else "cpu"]
+        self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
+        self._tower = tower.to(device)
+        # (x/255 - mean)/std as one product and one sum: one pass less over each picture.
+        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        self._scale, self._shift = 1 / (255 * std), -mean / std
+        # By a trial, because architectures state the length of a feature in different places.
+        self.dim = self.encode(np.zeros((1, self.size, self.size, 3), np.uint8)).shape[1]
+
+    @property
+    def made_on(self) -> str:
+        """The device, the precision and the libraries, as the table records them."""
+        import torch
+
+        name = f" {torch.cuda.get_device_name(self.device)}" if self.device.startswith("cuda") else ""
+        versions = f"torch {torch.__version__}, open_clip {metadata.version('open_clip_torch')}"
+        return f"{self.device}{name} {self.precision}, {versions}"
+
+    @property
+    def preprocessing(self) -> str:
+        """How a frame becomes the tower's input, as the table records it. Mean and deviation are of values in [0,1]."""
+        mean, std = (" ".join(map(str, values)) for values in (self.mean, self.std))
+        return f"{self.size} px {self.resize} {self.interpolation}, mean {mean}, std {std}"
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Encode uint8 [n, size, size, 3] as unit-norm float16 [n, dim]. If the GPU is full, it halves the batch."""
+        import torch
+
+        done: list[np.ndarray] = []
+        start = 0
+        while start < len(frames):
+            try:
+                done.append(self._forward(frames[start : start + self.batch]))
+                start += self.batch
+                continue
+            except torch.cuda.OutOfMemoryError:
+                if self.batch == 1:
+                    raise
+            # Not in the `except` block: there the traceback still refers to the tensors that fill the memory.
+            self.batch //= 2
+            torch.cuda.empty_cache()
+            log.warning("the GPU's memory is full: going on with %d frames at a time", self.batch)
+        return np.concatenate(done)
+
+    def _forward(self, frames: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            x_BHWC = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)  # noqa: N806
+            x = x_BHWC.permute(0, 3, 1, 2).float() * self._scale + self._shift
+            feature = self._tower(x.to(self._dtype))
+            # CoCa's tower returns its tokens as well.
+            feature = feature[0] if isinstance(feature, tuple) else feature
+            # In float32: the norm of a float16 vector can overflow.
+            feature = torch.nn.functional.normalize(feature.float(), dim=-1)
+            return feature.half().cpu().numpy()
+
+
+def choose_precision(device: str) -> str:
+    """What `auto` means on this machine."""
+    # By the instructions, not by a timed trial: the workers of one run must agree, and timings vary tenfold with load.
+    import torch
+
+    if device.startswith("cuda"):
+        return "fp16"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+
+
+def _load_tower(model: str, weights: str, location: str, precision: str) -> tuple[Any, dict[str, Any]]:
+    """Load the image tower; return it with its preprocessing. Raises UsageError."""
+    import open_clip
+    import torch
+
+    seed = SEED.fullmatch(weights)
+    options: dict[str, Any] = {"precision": precision, "device": "cpu"}
+    if seed is not None:
+        log.warning("%s with the random weights of %s: such features mean nothing", model, weights)
+        options["text_cfg"] = NO_TEXT
+    else:
+        options |= _pretrained(model, weights, location)
+    # `fork_rng`, because loading must not change the random numbers of the rest of the program.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed[1]) if seed else 0)
+        whole = _create(model, weights, options)
+    config = open_clip.get_model_preprocess_cfg(whole)
+    return whole.visual.eval().requires_grad_(False), config
+
+
+def _pretrained(model: str, weights: str, location: str) -> dict[str, Any]:
+    """Options of open_clip's `create_model` that load the weights at `location`. Raises UsageError."""
+    import open_clip
+
+    # open_clip reads ViT-B/32 as ViT-B-32, but its table knows the second name only.
+    config = open_clip.get_pretrained_cfg(model.replace("/", "-"), weights)
+    # open_clip#771: weights trained with QuickGELU give other features with GELU, and open_clip only warns.
+    options: dict[str, Any] = {"force_quick_gelu": bool(config.get("quick_gelu"))}
+    # A tag whose weights have a URL: open_clip fetches them and checks their hash.
+    if location == weights and config:
+        return options | {"pretrained": weights}
+    # By the file: a tag would be looked up on the hub, where it may mean another revision by now. The file does not
+    # tell the tag's preprocessing. The pictures' size is the architecture's.
+    known = {name: value for name, value in config.items() if name != "size"}
+    preprocessing = {"force_preprocess_cfg": known} if config else {}
+    return options | preprocessing | {"pretrained": str(local_path(location, only=[location.rpartition("/")[2]]))}
+
+
+def _create(model: str, weights: str, options: dict[str, Any]) -> Any:
+    """Make the whole model. Raises UsageError if the weights cannot be loaded or do not fit."""
+    import open_clip
+
+    # The list of errors is what open_clip, torch and the unpickler raise for a file that is missing, cut or of another
+    # model.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return open_clip.create_model(model, **options)
+    except (RuntimeError, OSError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"the weights {weights} of {model} cannot be loaded: {first}") from error
+
+
+def _picture(model: str, config: dict[str, Any]) -> tuple[int, str, str]:
+    size, resize = config["size"], config.get("resize_mode") or "shortest"
+    # As in open_clip: `random` means bicubic outside training.
+    interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width or resize not in ("shortest", "squash"):
+        raise UsageError(f"{model} needs {width}x{height} pictures, made by `{resize}`: choose another model")
+    return int(height), resize, interpolation
+
+
+class ClipText:
+    """CLIP's text tower: embeds sentences in the space of `ClipEncoder`'s features. Arguments as there.
+
+    Raises UsageError if the weights cannot be loaded, and for `seed:N`, because random towers share no space.
+    """
+
+    def __init__(self, model: str, weights: str, location: str | None = None) -> None:
+        import open_clip
+
+        if SEED.fullmatch(weights):
+            raise UsageError(f"CLIP's weights are random ({weights}), so pictures and texts have nothing in common")
+        self._model = _create(model, weights, _pretrained(model, weights, location or weights)).eval()
+        self._tokenize = open_clip.get_tokenizer(model)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts as float32 [M, D] of unit norm. A text is cut after CLIP's 77 tokens."""
+        import torch
+
+        with torch.inference_mode():
+            parts = [texts[first : first + TEXTS_AT_ONCE] for first in range(0, len(texts), TEXTS_AT_ONCE)]
+            found = [self._model.encode_text(self._tokenize(list(part)), normalize=True) for part in parts]
+        return torch.cat(found).float().numpy()

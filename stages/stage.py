@@ -1,0 +1,130 @@
+"""What a stage is: a value that names the columns it reads and the function that turns one row into another.
+
+The function takes a row `{"video_id": str, "source": {...}, TABLE: {column: value} | None, ...}`. The row has one
+entry for each table that the stage reads (None if that table has no `done` row for the video), and `source`, the
+fields of the manifest's record. The function returns the payload of its table: exactly the columns of
+`vsumdata.manifests.tables`, and optionally `detail`, a note for a person. Or it raises one of the video errors of
+`vsumdata.manifests.errors`. It needs no Ray, and tests call it directly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from vsumdata.manifests.manifest import Select
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+VISITS, PAGES, COMPUTE = "visits", "pages", "compute"
+MKDIR_TRIES = 100
+# File systems allow 255 bytes, and callers add a suffix.
+MAX_NAME = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a worker needs besides the stage's options. Nothing of it enters a fingerprint."""
+
+    root: str  # local folder or pyarrow.fs URL
+    scratch: str  # this run's own temporary folder, on a local disk; removed when the run ends
+    crawl: Mapping[str, Any] = field(default_factory=dict)  # the manifest's `crawl` section
+    transport: Mapping[str, str] = field(default_factory=dict)  # host -> "127.0.0.1:port" (sample, tests)
+    device: str = "cpu"  # "cuda" where the worker was given (a share of) a GPU
+    threads: int = 1  # CPU threads this worker may use
+    select: Select | None = None  # which videos are kept: others are not downloaded; None keeps every video
+    media: frozenset[str] = frozenset()  # what later stages of this run need: `picture`, `sound`
+    pace: Callable[[str], Any] | None = None  # pace(host): waits for this host's turn
+    row_timeout_s: float = 1800.0  # a row that shows no progress for so long is given up
+    progress: Callable[[], None] | None = None  # says that the row has come on: its time limit starts anew
+
+    @property
+    def idle_s(self) -> float:
+        """How long a child process may keep a row waiting: it ends before the row does, with a better word."""
+        return 0.9 * self.row_timeout_s
+
+    def came_on(self) -> None:
+        """Tell that the row in work has come on."""
+        if self.progress is not None:
+            self.progress()
+
+    def media_dir(self, video_id: str) -> Path:
+        """Make a folder for this video's downloads: under the root with `crawl.keep_media`, else in scratch."""
+        # yt-dlp and ffmpeg write local files only, so nothing is kept on an object store.
+        keep = self.crawl.get("keep_media") and "://" not in self.root
+        folder = Path(self.root if keep else self.scratch) / "media" / safe_name(video_id)
+        make_folder(folder)
+        return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents, even while another worker removes them."""
+    # cpython#142916: `mkdir(exist_ok=True)` raises FileExistsError if the folder goes between its two system calls, and
+    # FileNotFoundError if a parent goes. Seen with six threads that made and removed one folder.
+    for _ in range(MKDIR_TRIES):
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    # Not a race after so many tries: a file has the folder's name. Its error must be seen.
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def safe_name(video_id: str) -> str:
+    """Return a file name for any video_id."""
+    # The prefix makes `..` and `.hidden` harmless. A hash replaces the end of a long id.
+    name = f"v-{quote(video_id, safe='')}"
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 17]}-{hashlib.blake2b(video_id.encode(), digest_size=8).hexdigest()}"
+
+
+Function = Callable[[Row], Row]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """How one table is made.
+
+    `load(options, context)` runs once per worker, loads the model and returns the row function.
+    `fetch(options, context)` is optional and returns a function that adds keys to the row, a local file for example.
+    A stage that `needs` a video's `picture` or `sound` gets its rows once a visit has brought it, so that a GPU does
+    not wait for the network. Paths under the row's `cleanup` key are removed once the row's outcome is committed.
+    `payload` gives the columns of a table that `vsumdata.manifests.tables` does not know.
+    """
+
+    name: str
+    reads: Mapping[str, tuple[str, ...]]
+    load: Callable[[Mapping[str, Any], Context], Function]
+    fetch: Callable[[Mapping[str, Any], Context], Function] | None = None
+    lane: str = COMPUTE  # stages of different lanes work at the same time, those of one lane in turn
+    needs: str = ""  # `picture` or `sound`
+    # Columns that hold raw answers. Newer code gets them in the row's `kept`, and need not ask a site again.
+    keeps: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+    cpus: float = 1
+    memory_gb: float = 0  # what a worker's model takes, for Ray to place it; 0: little
+    gpus: float = 0
+    batch: int = 1  # rows per block and per part file; a worker commits at the latest after 30 s
+    workers: int | None = None  # None: as many as the cluster's CPUs or GPUs allow
+    payload: pa.Schema | None = None
+    is_visit: bool = False  # only brings files for other stages, and makes no table
+    signal: Callable[[Row], Mapping[str, bool]] | None = None  # what an outcome says about the health of its source
+
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """The tables that the stage reads, without `source`."""
+        return {table: columns for table, columns in self.reads.items() if table != "source"}
+
+    def settings(self) -> dict[str, Any]:
+        """The options that say what is made.
+
+        Those whose name ends in `location` say where a thing lies on this machine, not what it is.
+        """
+        return {name: value for name, value in self.options.items() if not name.endswith("location")}

@@ -1,0 +1,85 @@
+"""Shards read what the store wrote."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
+from tests.train.training_kit import videos, write_root
+
+from vsumdata.datasets import shards
+from vsumdata.datasets.shards import open_shards
+from vsumdata.datasets.video import Video, collate
+from vsumdata.manifests import rows
+from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.store import Store
+
+
+@pytest.fixture
+def root(tmp_path):
+    store = Store(tmp_path)
+    parts = [
+        [row("c", payload(7, "train", text=True)), row("a", payload(5, "val", text=False))],
+        [row("b", payload(3, "train", text=False)), row("broken", None), row("late", None)],
+        [
+            row("c", payload(2, "train", text=True), version=2),
+            row("late", payload(1, "test", text=True), version=2),
+        ],
+    ]
+    for part in parts:
+        store.write("features", FINGERPRINT, rows.to_table(SCHEMA, part))
+    tables_of_root = {"features": {"fingerprint": FINGERPRINT}}
+    store.write_json("dataset.json", {"manifest": {}, "tables": tables_of_root})
+    return tmp_path
+
+
+def test_done_videos_by_id_from_their_latest_rows(root):
+    shards = open_shards(root)
+    assert shards.video_ids == [video.video_id for video in shards] == ["a", "b", "c", "late"]
+    assert [len(video.frame_time_s) for video in shards] == [5, 3, 2, 1]
+    video = shards[2]
+    assert isinstance(video, Video)
+    np.testing.assert_array_equal(video.frame_feature, payload(2, "", text=True)["frame_feature"])
+    assert video.frame_feature.dtype == np.float16
+    assert video.sentence == [{"start_s": 0.0, "end_s": 1.5, "text": "cut"}]
+    assert video.replay_score.tolist() == [0, 1]
+    assert shards[0].replay_score is None
+    assert shards[0].sentence_feature.shape == (0, 3)
+    assert shards[0].description_feature is None
+
+
+def test_it_is_a_sequence(root):
+    shards = open_shards(str(root))
+    assert len(shards) == 4
+    assert shards[-1].video_id == "late"
+    assert shards[1:3].video_ids == ["b", "c"]
+    with pytest.raises(IndexError):
+        shards[4]
+    assert pickle.loads(pickle.dumps(shards))[0].video_id == "a"
+
+
+def test_one_split(root):
+    assert open_shards(root, split="train").video_ids == ["b", "c"]
+    assert open_shards(root, split="nothing").video_ids == []
+
+
+def test_videos_of_a_root_make_a_batch(root):
+    batch = collate(list(open_shards(root)))
+    assert batch.frame_feature.shape == (4, 5, 4)
+    assert batch.sentence_mask.sum(1).tolist() == [0, 0, 1, 1]
+
+
+def test_what_is_no_root_is_a_clear_error(root, tmp_path):
+    with pytest.raises(UsageError, match="no vsumdata root"):
+        open_shards(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="no table 'frames'; it has features"):
+        open_shards(root, table="frames")
+
+
+def test_the_benchmark_measures_on_the_test_split(tmp_path: Path) -> None:
+    found = sorted(videos(6), key=lambda video: video.video_id)
+    write_root(tmp_path / "root", found, ["test", "train", "train"])
+    assert [video.video_id for video in shards.load(tmp_path / "root")] == [found[0].video_id, found[3].video_id]

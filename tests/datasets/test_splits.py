@@ -1,0 +1,237 @@
+"""Published splits, nested validation, and what must not cross."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given as prop
+from hypothesis import strategies as st
+
+from vsumdata.datasets import splits
+from vsumdata.datasets.crossings import check, crossings
+from vsumdata.datasets.partition import nested
+from vsumdata.datasets.splits import Fold, folds
+from vsumdata.datasets.video import Video
+from vsumdata.manifests.errors import UsageError
+
+SIZES = {"tvsum": 50, "summe": 25}
+
+
+def ids(data_set: str) -> list[str]:
+    return [f"video_{i}" for i in range(1, SIZES[data_set] + 1)]
+
+
+# How many of the videos the five test sets together hold.
+@pytest.mark.parametrize(
+    ("name", "union"),
+    [
+        ("tvsum", 50),
+        ("tvsum/csta", 50),
+        ("tvsum/msva-random", 50),
+        ("tvsum/msva-ordered", 50),
+        ("tvsum/pgl-sum", 34),
+        ("tvsum/ca-sum", 34),
+        ("tvsum/vasnet", 31),
+        ("tvsum/dsnet", 32),
+        ("summe", 25),
+        ("summe/csta", 25),
+        ("summe/msva-random", 25),
+        ("summe/msva-ordered", 25),
+        ("summe/pgl-sum", 18),
+        ("summe/vasnet", 17),
+        ("summe/msva-early", 17),
+        ("summe/dsnet", 16),
+    ],
+)
+def test_published_splits(name, union):
+    data_set = name.partition("/")[0]
+    found = folds(name, ids(data_set))
+    assert len(found) == 5
+    tested = [video_id for fold in found for video_id in fold.test]
+    assert len(set(tested)) == union
+    assert (len(tested) == len(set(tested))) == (union == SIZES[data_set]), "a partition tests every video once"
+    for fold in found:
+        assert len(fold.test) == SIZES[data_set] / 5
+        assert sorted(fold.train + fold.val + fold.test) == sorted(ids(data_set)), "disjoint, and nothing is lost"
+        assert len(fold.val) == len(fold.test) * 4 / 5  # a fifth of the training videos
+        assert not fold.legacy
+
+
+def test_the_default_is_a_partition_and_single_folds_are_as_published():
+    assert splits.sources("tvsum")[0] == splits.sources("summe")[0] == "csta"
+    assert folds("tvsum", ids("tvsum"))[0].label == "tvsum/csta, fold 1 of 5"
+    assert set(folds("summe", ids("summe"))[0].test) == {f"video_{i}" for i in (2, 11, 13, 14, 24)}
+    assert folds("tvsum/msva-ordered", ids("tvsum"))[1].test == tuple(f"video_{i}" for i in range(11, 21))
+    assert set(folds("summe/pgl-sum", ids("summe"))[0].test) == {f"video_{i}" for i in (4, 9, 16, 21, 25)}
+    assert "video_35" in folds("tvsum/dsnet", ids("tvsum"))[0].test
+
+
+def test_validation_comes_from_training_videos_by_the_seed():
+    first, again, other = (folds("tvsum", ids("tvsum"), seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert [fold.test for fold in first] == [fold.test for fold in other]
+    assert all(one.val != two.val for one, two in zip(first, other, strict=True))
+
+
+def test_legacy_validates_on_the_test_videos_and_says_so():
+    for fold in folds("summe", ids("summe"), legacy=True):
+        assert fold.val == fold.test
+        assert fold.legacy
+        assert len(fold.train) == 20
+        assert fold.label.endswith("legacy: validated on the test videos")
+
+
+def test_a_split_that_does_not_fit():
+    with pytest.raises(UsageError, match="no split 'nonesuch' of tvsum is known; known: csta, dsnet, msva-ordered"):
+        folds("tvsum/nonesuch", ids("tvsum"))
+    with pytest.raises(UsageError, match=r"tests video_\d+, which is not among the 25 videos"):
+        folds("tvsum", ids("summe"))
+    with pytest.raises(UsageError, match="cannot be split"):
+        folds("own", ["a"])
+
+
+@prop(st.dictionaries(st.text(max_size=3), st.integers(0, 6), min_size=2, max_size=40), st.integers(0, 5))
+def test_own_folds_keep_groups_together(group_of, seed):
+    groups = {video_id: str(group) for video_id, group in group_of.items()}
+    if len(set(groups.values())) < 2:
+        return
+    found = folds("own", list(groups), seed=seed, groups=groups)
+    assert sorted(video_id for fold in found for video_id in fold.test) == sorted(groups)
+    for fold in found:
+        parts = [{groups[video_id] for video_id in part} for part in (fold.train, fold.val, fold.test)]
+        assert sum(map(len, parts)) == len(set().union(*parts))
+        assert fold.train
+
+
+def test_splits_from_their_published_files(tmp_path):
+    pairs = [(["video_1", "video_3"], ["video_2"]), (["video_2", "video_3"], ["video_1"])]
+    as_json = tmp_path / "tvsum_splits.json"
+    as_json.write_text(json.dumps([{"train_keys": train, "test_keys": test} for train, test in pairs], indent="\t"))
+    as_yml = tmp_path / "tvsum.yml"
+    prefix = "  - ../datasets/eccv16_dataset_tvsum_google_pool5.h5/"
+    as_yml.write_text(
+        "".join(
+            f"- test_keys:\n{''.join(f'{prefix}{v}' + chr(10) for v in test)}"
+            f"  train_keys:\n{''.join(f'{prefix}{v}' + chr(10) for v in train)}"
+            for train, test in pairs
+        )
+    )
+    as_txt = tmp_path / "TVSum_splits.txt"
+    as_txt.write_text("".join(f"TVSum/split{i}/{','.join(a)}/{','.join(b)}\n" for i, (a, b) in enumerate(pairs)))
+    for path in (as_json, as_yml, as_txt):
+        found = folds(f"tvsum/{path}", ["video_1", "video_2", "video_3"])
+        assert [fold.test for fold in found] == [("video_2",), ("video_1",)]
+        assert found[0].label == f"tvsum/{path.name}, fold 1 of 2"
+
+
+@pytest.mark.parametrize("form", ["json", "yml"])
+def test_a_split_may_train_on_other_data_sets(tmp_path, form):
+    """VASNet's tvsum_aug_splits.json and DSNet's tvsum_trans.yml: `video_1` of each data set is another video."""
+    file = "eccv16_dataset_{}_google_pool5" if form == "json" else "../datasets/eccv16_dataset_{}_google_pool5.h5"
+    tvsum, ovp = (f"{file.format(name)}/video_" for name in ("tvsum", "ovp"))
+    path = tmp_path / f"split.{form}"
+    path.write_text(json.dumps([{"train_keys": [ovp + "1", tvsum + "2"], "test_keys": [tvsum + "1"]}]))
+    assert splits.read(path) == [["video_1"]]
+    path.write_text(json.dumps([{"train_keys": [ovp + "1", tvsum + "1"], "test_keys": [tvsum + "1"]}]))
+    with pytest.raises(UsageError, match="trains on one"):
+        splits.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "[1, 2]", "is not in the format"),
+        ("a.json", "{}}", "is not in the format"),
+        ("a.yml", "- [\n- :", "is not in the format"),
+        ("a.json", '[{"train_keys": ["video_1"]}]', "is not in the format"),
+        ("a.txt", "TVSum/split0/video_1", "is not in the format"),
+        (
+            "a.json",
+            '[{"train_keys": ["video_1"], "test_keys": ["video_1"]}]',
+            "fold 1 has no test videos, or trains on one",
+        ),
+        ("a.json", '[{"train_keys": ["video_1"], "test_keys": []}]', "fold 1 has no test videos, or trains on one"),
+    ],
+)
+def test_a_split_file_that_is_none(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        folds(f"tvsum/{path}", ids("tvsum"))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def video(video_id: str, seed: int, *, task: str | None = None, duration_s: float = 60, noise: float = 0) -> Video:
+    rng = np.random.default_rng(seed)
+    feature = rng.normal(size=(40, 1)) * 0.3 + rng.normal(size=64)
+    feature += noise * np.random.default_rng(seed + 1).normal(size=feature.shape)
+    return Video(
+        video_id=video_id,
+        frame_time_s=np.arange(40, dtype=np.float32),
+        frame_feature=feature.astype(np.float16),
+        task=task,
+        duration_s=duration_s,
+    )
+
+
+def test_what_crosses_is_named():
+    videos = [
+        video("a", 1, task="Boil eggs"),
+        video("b", 2, task="How to boil eggs - wikiHow"),
+        video("c", 1, noise=0.05, duration_s=60.5),  # a's pictures, encoded anew
+        video("d", 4),
+        video("longer", 1, duration_s=70),  # a's pictures, but another cut
+    ]
+    fold = Fold(train=("a", "d"), val=("c",), test=("b", "d", "longer"), label="fold 1")
+    assert {str(found) for found in crossings([fold], videos)} == {
+        "video d (fold 1)",
+        "task a and b (fold 1)",
+        "near-duplicate a and c (fold 1)",
+    }
+    with pytest.raises(UsageError, match="3 crossings between training, validation and test videos: video d"):
+        check([fold], videos)
+
+
+def test_what_does_not_cross():
+    videos = [video("a", 1, task="x"), video("b", 1, task="x"), video("c", 3), video("d", 4)]
+    check([Fold(train=("a", "b"), val=("c",), test=("d",))], videos)
+    check([Fold(train=("a", "b"), val=("d",), test=("d",))], videos)  # legacy: val is the test fold
+    with pytest.raises(UsageError, match=r"names e, which is not among the 4 videos"):
+        check([Fold(train=("e",), val=(), test=("d",))], videos)
+    bare = [replace(v, frame_feature=np.zeros((40, 0)), task=None) for v in videos]
+    check([Fold(train=("a",), val=(), test=("b",))], bare)  # nothing to compare
+
+
+def test_published_folds_of_distinct_videos_pass_the_check():
+    videos = [video(video_id, seed) for seed, video_id in enumerate(ids("summe"))]
+    for source in splits.sources("summe"):
+        check(folds(f"summe/{source}", ids("summe")), videos)
+
+
+def test_videos_of_the_same_length_and_kind_are_no_near_duplicates():
+    common = np.random.default_rng(0).normal(size=64)
+    videos = []
+    for seed in range(20):
+        own = video(f"v{seed}", seed)
+        videos.append(replace(own, frame_feature=(own.frame_feature + common).astype(np.float16)))  # cosines near 0.5
+    ids_ = tuple(v.video_id for v in videos)
+    check([Fold(train=ids_[:10], val=(), test=ids_[10:])], videos)
+
+
+def test_the_videos_own_split():
+    videos = [replace(video(name, 1), split=split) for name, split in (("a", "train"), ("b", "test"), ("c", "val"))]
+    assert splits.given(videos) == Fold(("a",), ("c",), ("b",), "as published")
+    with pytest.raises(UsageError, match="none of the videos is in the split `test`"):
+        splits.given(videos[:1])
+
+
+def test_a_nested_validation_part_takes_whole_tasks() -> None:
+    ids = tuple(f"v{n}" for n in range(40))
+    groups = {each: f"task {n // 4}" for n, each in enumerate(ids)}
+    fold = nested(Fold(ids, (), ("t",), "x"), groups, seed=0)
+    assert fold.val
+    assert {groups[each] for each in fold.val}.isdisjoint(groups[each] for each in fold.train)

@@ -1,0 +1,97 @@
+"""Who works on a root: two runs divide the videos, and nobody prunes under a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vsumdata.manifests import leases
+from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.leases import Leases, alone, shared
+from vsumdata.manifests.store import Store
+
+# Takes a lease, says so, and waits to be killed.
+OTHER_RUN = """
+import sys, time
+from vsumdata.manifests.leases import Leases
+from vsumdata.manifests.store import Store
+held = Leases(Store(sys.argv[1]))
+print(held.take("videos", ["a", "b"]), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "root").mkdir()
+    return Store(tmp_path / "root")
+
+
+def test_two_runs_divide_the_videos(store: Store) -> None:
+    one, other = Leases(store), Leases(store)
+    name, taken = one.take("videos", ["a", "b"])
+    assert taken == {"a", "b"}
+    assert other.others("videos") == {"a", "b"}
+    assert other.others("frames") == set(), "each table by itself"
+    assert other.take("videos", ["b", "c"])[1] == {"c"}
+    assert one.others("videos") == {"c"}, "a run's own leases do not count"
+    one.release(name)
+    assert other.take("videos", ["a", "b"])[1] == {"a", "b"}
+    one.release_all()
+    other.release_all()
+    assert not list(Path(store.root, "leases").iterdir())
+
+
+def test_a_killed_run_holds_nothing(store: Store) -> None:
+    other = subprocess.Popen([sys.executable, "-c", OTHER_RUN, store.root], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    other.stdout.readline()
+    ours = Leases(store)
+    assert ours.others("videos") == {"a", "b"}
+    other.kill()
+    other.communicate()
+    assert ours.others("videos") == set()
+    assert ours.take("videos", ["a"])[1] == {"a"}
+
+
+def test_nobody_prunes_under_a_run(store: Store) -> None:
+    says = "a run is working here; prune when it has ended"
+    with shared(store, Leases(store)), shared(store, Leases(store)), pytest.raises(UsageError, match=says):
+        alone(store, "prune").__enter__()
+    with alone(store, "prune"):
+        pass
+
+
+def test_on_an_object_store_a_lease_ends_with_its_term(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.local = None  # as for a URL: no file locks, and all through pyarrow's file system
+    (Path(store.base) / "leases").mkdir()
+    one, other = Leases(store), Leases(store)
+    with shared(store, one):
+        one.take("videos", ["a"])
+        assert other.others("videos") == {"a"}
+        with pytest.raises(UsageError), alone(store, "prune"):
+            pass
+    assert other.others("videos") == set()
+    one.take("videos", ["a"])
+    (path,) = Path(store.base, "leases").iterdir()
+    first = json.loads(path.read_text())["until"]
+    one.renew()
+    assert json.loads(path.read_text())["until"] >= first
+    monkeypatch.setattr(leases.time, "time", lambda: first + leases.TERM_S)
+    assert other.others("videos") == set(), "its run did not renew it"
+
+
+def test_on_an_object_store_a_renewed_lease_outlives_its_term(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.local = None
+    (Path(store.base) / "leases").mkdir(parents=True)
+    one, other, now = Leases(store), Leases(store), [1000.0]
+    monkeypatch.setattr(leases.time, "time", lambda: now[0])
+    one.take("videos", ["a"])
+    now[0] += leases.TERM_S - 1
+    one.renew()
+    now[0] += leases.TERM_S - 1
+    assert other.others("videos") == {"a"}

@@ -1,0 +1,188 @@
+"""Pacing: one rate for everybody, a breaker that outlives a run, slower after a wall and faster by and by."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import multiprocessing
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsumdata.pipeline.engine import pace as pacing
+from vsumdata.pipeline.engine.pace import Pace, Turns, egress_of
+
+HOST = "youtube.com"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in a list's only place."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(pacing.time, "time", lambda: now[0])
+    return now
+
+
+def test_turns_come_one_interval_apart(tmp_path: Path, clock: list[float]) -> None:
+    turns = Turns(str(tmp_path))
+    assert turns.reserve(HOST, 12) == 0
+    assert turns.reserve(HOST, 12) == 12
+    clock[0] += 11
+    assert Turns(str(tmp_path)).reserve(HOST, 12) == pytest.approx(1)
+    assert turns.reserve("wikihow.com", 12) == 0
+    clock[0] += 1
+    assert turns.reserve(HOST, 12) == 0
+
+
+def test_a_wall_halves_the_rate_and_turns_bring_it_back_never_above_the_manifests(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    turns = Turns(str(tmp_path))
+    turns.reserve(HOST, 12)
+    turns.trip(HOST, 12, None, "wall")
+    intervals = []
+    for _ in range(40):
+        while wait_s := turns.reserve(HOST, 12):
+            clock[0] += wait_s
+        intervals.append(turns.reserve(HOST, 12))
+    assert intervals[0] == pytest.approx(12 / (0.5 + pacing.SPEED_UP))
+    assert intervals == sorted(intervals, reverse=True)
+    assert intervals[-1] == 12
+    speeds = [12 / interval_s for interval_s in intervals[:10]]
+    assert [b - a for a, b in itertools.pairwise(speeds)] == pytest.approx([pacing.SPEED_UP] * 9)
+
+
+def test_pauses_double_up_to_a_limit_and_are_forgiven(tmp_path: Path, clock: list[float]) -> None:
+    turns, pauses = Turns(str(tmp_path)), []
+    for _ in range(12):
+        pauses.append(turns.trip(HOST, 12, None, "bot wall"))
+        clock[0] += pauses[-1] + 1
+    assert pauses[:3] == pytest.approx([60, 120, 240])
+    assert pauses[-1] == pytest.approx(pacing.LONGEST_PAUSE_S)
+    clock[0] += pacing.FORGIVEN_AFTER_S
+    assert turns.trip(HOST, 12, None, "bot wall") == pytest.approx(60)
+
+
+def test_requests_under_way_when_the_breaker_opened_do_not_open_it_wider(tmp_path: Path, clock: list[float]) -> None:
+    turns = Turns(str(tmp_path))
+    first_s = turns.trip(HOST, 12, None, "wall")
+    clock[0] += 5
+    assert turns.trip(HOST, 12, None, "wall") == pytest.approx(first_s - 5)
+    assert turns.trip(HOST, 12, 300, "429") == pytest.approx(300)
+    assert turns.trip(HOST, 12, 10, "429") == pytest.approx(300)
+
+
+def test_a_hosts_own_retry_after_counts(tmp_path: Path, clock: list[float]) -> None:
+    turns = Turns(str(tmp_path))
+    assert turns.trip(HOST, 12, 900, "429") == pytest.approx(900)
+    clock[0] += 899
+    assert turns.reserve(HOST, 12) == pytest.approx(1)
+    clock[0] += 1
+    assert turns.reserve(HOST, 12) == 0
+    assert turns.trip("absurd.example", 12, 1e9, "429") == pytest.approx(pacing.LONGEST_RETRY_AFTER_S)
+
+
+def test_the_state_survives_damage(tmp_path: Path) -> None:
+    turns, file = Turns(str(tmp_path)), tmp_path / "pace.json"
+    turns.trip(HOST, 12, 900, "wall")
+    whole = file.read_text()
+    file.write_text(whole + "tail of a longer one that a kill left}")
+    assert turns.reserve(HOST, 12) > 800
+    odd = [{HOST: 3}, {HOST: {"open_until": None}}, {HOST: {"next_at": time.time() + 1e9}}]
+    for damaged in ("", whole[: len(whole) // 2], "[1]", *map(json.dumps, odd)):
+        file.write_text(damaged)
+        assert Pace(str(tmp_path), 12).notice() == ""
+        assert turns.reserve(HOST, 12) == 0
+        assert json.loads(file.read_text())[HOST]["next_at"] > time.time()
+
+
+def take_turns(root: str, interval_s: float, num: int, together: Any, times: Any) -> None:
+    pace = Pace(root, interval_s)
+    together.wait()
+    times.put(time.time())
+    for _ in range(num):
+        pace(HOST)
+    times.put(time.time())
+
+
+def test_processes_share_one_rate(tmp_path: Path) -> None:
+    """Three processes that start together take three turns each, at one rate, however slow the machine is."""
+    spawn, num, interval_s = multiprocessing.get_context("spawn"), 3, 0.4
+    together, times = spawn.Barrier(num), spawn.Queue()
+    arguments = (str(tmp_path), interval_s, num, together, times)
+    processes = [spawn.Process(target=take_turns, args=arguments) for _ in range(num)]
+    for process in processes:
+        process.start()
+    taken = [times.get(timeout=120) for _ in range(2 * num)]
+    for process in processes:
+        process.join()
+    assert max(taken) - min(taken) > (num * num - 1) * interval_s * 0.95
+
+
+def test_the_notice_names_host_reason_and_remedy(tmp_path: Path) -> None:
+    pace = Pace(str(tmp_path), 12)
+    assert pace.notice() == ""
+    pace.trip("www.youtube.com", 600, "Sign in to confirm you’re not a bot")
+    said = pace.notice()
+    assert said.startswith("youtube.com asked to slow down: paused ")
+    assert all(word in said for word in ("not a bot", "cookiefile", "proxy", "wait"))
+
+
+@pytest.mark.parametrize(
+    ("options", "egress"),
+    [
+        ({}, ""),
+        ({"proxy": "http://user:secret@proxy.example:3128"}, "proxy.example:3128"),
+        ({"proxy": "socks5://10.0.0.1"}, "10.0.0.1"),
+        ({"proxy": "user:secret@proxy.example:99"}, "proxy.example:99"),
+        ({"proxy": "http://user:secret@proxy.example:no-port"}, "proxy"),
+        ({"source_address": "192.0.2.7"}, "192.0.2.7"),
+    ],
+)
+def test_each_egress_address_has_a_pace_of_its_own(options: dict[str, str], egress: str, tmp_path: Path) -> None:
+    assert egress_of(options) == egress
+    pace = Pace(str(tmp_path), 12, egress_of(options))
+    pace.trip(HOST, 600, "wall")
+    assert list(Turns(str(tmp_path)).read()) == [f"{HOST} via {egress}" if egress else HOST]
+    other = Pace(str(tmp_path), 12, "198.51.100.1")
+    assert other.ask("reserve", other.key(HOST), 12) == 0
+
+
+@pytest.mark.ray
+def test_workers_ask_one_named_actor_and_the_state_outlives_it(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    # On one node they would lock the file themselves.
+    monkeypatch.setattr(pacing, "is_one_node", lambda: False)
+
+    pace = Pace(str(tmp_path), 0.5)
+
+    @ray.remote(num_cpus=0.5)
+    def turn(pace: Pace) -> float:
+        pacing.is_one_node = lambda: False  # in the worker, too
+        pace(HOST)
+        return time.time()
+
+    times = sorted(ray.get([turn.remote(pace) for _ in range(4)]))
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.4
+    actor = ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE)
+    pace.trip(HOST, 900, "wall")
+    ray.kill(actor)  # takes a moment, in which it still answers
+    until = time.monotonic() + 30
+    with contextlib.suppress(ValueError):  # no such actor any more
+        while ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE) and time.monotonic() < until:
+            time.sleep(0.05)
+    assert pace.ask("reserve", HOST, 0.5) > 800
+    assert ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE) != actor
+
+
+def test_a_host_is_down_after_so_many_failures(tmp_path: Path) -> None:
+    turns = Turns(str(tmp_path))
+    found = [turns.answered("h", 1, True, "502") for _ in range(pacing.OUTAGE_AFTER)]
+    assert found == [False] * (pacing.OUTAGE_AFTER - 1) + [True]
+    assert "h" in turns.open_breakers()

@@ -1,0 +1,130 @@
+"""A video's row through its life: planned, made by a worker, planned again. No Ray, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo
+from vsumdata.manifests.manifest import Manifest
+from vsumdata.manifests.sources import Record
+from vsumdata.manifests.store import Store
+from vsumdata.pipeline.engine.plan import fingerprint, payload_schema, plan
+from vsumdata.pipeline.engine.worker import Job, StageWorker, pack
+from vsumdata.pipeline.recipe import videos_stage
+from vsumdata.stages.stage import Context, Function, Row, Stage
+
+MANIFEST = Manifest.model_validate({"sources": [{"channel": "@x"}]})
+LISTED = [Record(video_id="a", source="channel:@x", url="https://x/a")]
+MAX_ATTEMPTS = 3
+
+
+def scripted(outcomes: Iterator[str]) -> Callable[[Mapping[str, Any], Context], Function]:
+    """A stage's `load`: its function ends as the next of the `outcomes` says."""
+    errors = {
+        "retry": RetryVideo("transient", 0, "a blip"),
+        "skipped": SkipVideo("private"),
+        "failed": FailVideo("unknown", "broken"),
+    }
+
+    def load(options: Mapping[str, Any], context: Context) -> Function:
+        def behave(row: Row) -> Row:
+            if error := errors.get(next(outcomes)):
+                raise error
+            return dict.fromkeys(payload_schema(STAGE).names) | {"title": "a title", "fetched": True}
+
+        return behave
+
+    return load
+
+
+STAGE = videos_stage(MANIFEST)
+
+
+@pytest.fixture
+def do(tmp_path: Path) -> Callable[..., list[tuple[str, int, int]]]:
+    """do("done", "retry", …): make the row so often; returns (outcome, version, tries) of each time."""
+
+    def each(*outcomes: str, again: tuple[str, ...] = ()) -> list[tuple[str, int, int]]:
+        stage: Stage = replace(STAGE, load=scripted(iter(outcomes)))
+        stages, store, found = {"videos": stage}, Store(tmp_path / "root"), []
+        at = fingerprint(stages, "videos")
+        context = Context(root=store.root, scratch=str(tmp_path))
+        job = Job(
+            stage=stage,
+            context=context,
+            fingerprint=at,
+            inputs={},
+            gpus=0,
+            max_attempts=MAX_ATTEMPTS,
+        )
+        worker = StageWorker(job)
+        for _ in outcomes:
+            (task,) = plan(store, stages, "videos", LISTED, MANIFEST, again).tasks
+            worker(pack([task]))
+            (row,) = store.latest("videos", at).to_pylist()
+            found.append((row["outcome"], row["version"], row["tries"]))
+        assert len(store.parts("videos", at)) == found[-1][1]
+        return found
+
+    return each
+
+
+def test_good_redos_do_not_use_up_the_tries(do: Callable[..., list[tuple[str, int, int]]]) -> None:
+    assert do("done", "done", "done", "done", "done", again=("done",))[-1] == ("done", 5, 0)
+    assert do("retry", again=("done",)) == [("retry", 6, 1)]
+    assert do("retry", "done") == [("retry", 7, 2), ("done", 8, 0)]
+
+
+def test_tries_in_a_row_end_in_failure_and_retry_gives_as_many_again(
+    do: Callable[..., list[tuple[str, int, int]]],
+) -> None:
+    assert do("retry", "retry", "retry") == [("retry", 1, 1), ("retry", 2, 2), ("failed", 3, 3)]
+    assert do("retry", again=("failed",)) == [("retry", 4, 1)]
+    assert do("retry", "retry") == [("retry", 5, 2), ("failed", 6, 3)]
+    assert do("failed", again=("failed",)) == [("failed", 7, 0)], "not for want of tries"
+    assert do("skipped", again=("failed",)) == [("skipped", 8, 0)]
+
+
+def test_a_secret_in_an_error_is_not_stored(tmp_path: Path) -> None:
+    def load(options: Mapping[str, Any], context: Context) -> Function:
+        def behave(row: Row) -> Row:
+            raise FailVideo("unknown", "refused for opensesame")
+
+        return behave
+
+    store, stages = Store(tmp_path / "root"), {"videos": replace(STAGE, load=load)}
+    context = Context(root=store.root, scratch=str(tmp_path), crawl={"yt_dlp": {"password": "opensesame"}})
+    do_first(store, stages, context, LISTED)
+    (row,) = store.latest("videos", fingerprint(stages, "videos"), ["detail"]).to_pylist()
+    assert row["detail"] == "refused for (hidden)"
+
+
+def test_kept_answers_serve_only_while_the_inputs_are_the_same(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def load(options: Mapping[str, Any], context: Context) -> Function:
+        def behave(row: Row) -> Row:
+            seen.append("kept" in row)
+            return dict.fromkeys(payload_schema(STAGE).names) | {"title": "t", "fetched": True}
+
+        return behave
+
+    store = Store(tmp_path / "root")
+    context = Context(root=store.root, scratch=str(tmp_path))
+    for version, article in ((1, None), (2, None), (3, "another")):
+        stages = {"videos": replace(STAGE, load=load, version=version)}
+        do_first(store, stages, context, [replace(LISTED[0], article_url=article)])
+    assert seen == [False, True, False]
+
+
+def do_first(store: Store, stages: Mapping[str, Stage], context: Context, listed: list[Record]) -> None:
+    """What a worker does of the first video that is pending."""
+    at = fingerprint(stages, "videos")
+    job = Job(stage=stages["videos"], context=context, fingerprint=at, inputs={}, gpus=0, max_attempts=3)
+    task, *_ = plan(store, stages, "videos", listed, MANIFEST).tasks
+    StageWorker(job)(pack([task]))

@@ -1,0 +1,106 @@
+"""The papers' numbers: well-formed, and beside ours in all that is printed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tests.datasets.benchmarks.benchmark_files import write_wikihow
+from tests.terminal import WIDE, shown
+
+from vsumdata.datasets.benchmarks.registry import DATASETS
+from vsumdata.datasets.protocol import PROTOCOLS
+from vsumdata.train.benchmark import crossmodal, published, table
+from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.published import Line, PaperTable
+from vsumdata.train.methods import METHODS
+
+OF_OTHERS = {
+    "iptnet", "tldw", "clip-it", "v2xum-llm", "videosage", "segment-cm", "iv-sum", "googlenet", "visp+googlenet",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("paper", published.everything(), ids=lambda paper: f"{paper.short_source} {paper.data}")
+def test_every_number_is_of_a_method_and_metric_that_can_be_compared(paper: PaperTable) -> None:
+    assert paper.data in DATASETS
+    assert set(paper.metrics) <= set(PROTOCOLS[paper.data].metrics)
+    methods = {row.method for row in paper.rows}
+    assert methods - {*METHODS, *crossmodal.NAMES} <= OF_OTHERS
+    assert methods - OF_OTHERS, "a paper without any method of ours is never shown"
+    assert len({row.name for row in paper.rows}) == len(paper.rows)
+
+
+@pytest.mark.parametrize("method", ["visp+csta", "csum+vslstm", "csum+dpplstm", "csum+vasnet", "csum+msva"])
+@pytest.mark.parametrize("data", ["tvsum", "summe"])
+def test_the_papers_of_our_pretrained_rows_are_shown(method: str, data: str) -> None:
+    (paper,) = published.beside(data, [method])
+    assert paper.short_source == ("ViSP" if method.startswith("visp") else "CSUM")
+
+
+def test_what_chance_gives_is_above_or_below_what_is_printed() -> None:
+    """HierSum's F1 on WikiHow is below the 0.53 to 0.55 that random frames give."""
+    papers = {paper.short_source: paper for paper in published.beside("wikihow-summaries", ["hiersum", "frame-cm"])}
+    assert all(row.values[0] is not None and row.values[0] < 0.53 for row in papers["HierSum"].rows)
+    assert "below what chance gives" in papers["HierSum"].protocol
+    assert "test videos included" in published.beside("summe", ["visp+csta"])[0].protocol
+
+
+@pytest.mark.parametrize(
+    ("values", "says"), [((62.5, 0.1), "are not shares"), ((0.1,), "1 values of 2 metrics"), (("x", 0.1), "number")]
+)
+def test_a_wrong_transcription_is_refused(values: tuple[Any, ...], says: str) -> None:
+    paper: dict[str, Any] = {"source": "A paper", "data": "tvsum", "metrics": ("f1", "tau"), "protocol": "its own"}
+    with pytest.raises(ValidationError, match=says):
+        PaperTable.model_validate({**paper, "rows": [{"method": "mlp", "values": values}]})
+
+
+def test_ours_and_theirs_stand_in_everything_that_is_printed(tmp_path: Path) -> None:
+    write_wikihow(tmp_path)
+    request = Request(on="wikihow-summaries", data=str(tmp_path), seeds=1, methods=("frame-cm",))
+    found = bench(request)
+    assert [paper.short_source for paper in found.published] == ["TL;DW"]
+
+    theirs = json.loads(table.as_json(found))["published"]
+    assert len(theirs) == 7 * 3
+    (tau,) = [each for each in theirs if (each["method"], each["metric"]) == ("step-cm", "tau")]
+    assert tau == {
+        "method": "step-cm",
+        "variant": "",
+        "metric": "tau",
+        "value": 0.037,
+        "source": "TL;DW (ECCV 2022)",
+        "protocol": "the top 55 % of the frames, test part",
+        "note": "",
+    }
+    _, second = table.markdown(found).split(table.PUBLISHED)
+    assert "| method | f1 | tau | rho | source |" in second
+    assert "| clip-it, with ASR, off the shelf | 0.272 | 0.055 | 0.088 | TL;DW |" in second
+    assert "- TL;DW (ECCV 2022): the top 55 % of the frames, test part" in second
+    ours, drawn = shown(table.terminal(found), WIDE).split(table.PUBLISHED)
+    assert "step-cm" not in ours
+    assert ["step-cm", "0.583", "0.037", "0.061", "TL;DW"] in [line.split() for line in drawn.splitlines()]
+
+    without = bench(replace(request, methods=()))
+    assert not without.published
+    assert "published" not in json.loads(table.as_json(without))
+    assert table.PUBLISHED not in table.markdown(without)
+
+
+def test_what_a_paper_does_not_print_is_a_dash_and_no_record() -> None:
+    paper = PaperTable(
+        source="A paper (2020)",
+        data="tvsum",
+        metrics=("f1", "tau"),
+        protocol="its own",
+        rows=(
+            Line(method="mlp", values=(0.6, None), note="odd"),
+            Line(method="mlp", variant="big", values=(None, 0.1)),
+        ),
+    )
+    assert published.cells([paper]) == [["mlp", "0.6", "–", "A paper"], ["mlp, big", "–", "0.1", "A paper"]]
+    assert [(each["metric"], each["value"]) for each in published.records([paper])] == [("f1", 0.6), ("tau", 0.1)]
+    assert published.notes([paper]) == ["A paper (2020): its own", "A paper, mlp: odd"]

@@ -1,0 +1,229 @@
+"""One video under a protocol: the numbers, the degenerate cases and what they are called, the errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vsumdata.datasets.keyshots import summary_from_scores
+from vsumdata.datasets.protocol import PROTOCOLS, Protocol, protocol
+from vsumdata.datasets.video import Video
+from vsumdata.train.scoring.evaluate import UnusableScoresError, evaluate
+
+PICKS = np.arange(0, 300, 15)
+
+
+def a_video(**changes: Any) -> Video:
+    """Three users, 20 picks of 300 frames, ten shots of 30 frames."""
+    rng = np.random.default_rng(5)
+    first = np.arange(0, 300, 30)
+    summaries = np.repeat(rng.permuted(np.tile([1, 1] + [0] * 8, (3, 1)), axis=1), 30, 1)
+    fields: dict[str, Any] = {
+        "video_id": "a",
+        "frame_time_s": PICKS / 30,
+        "frame_feature": np.zeros((20, 0), np.float32),
+        "user_score": rng.integers(1, 6, (3, 20)),
+        "user_summary": summaries,
+        "change_points": np.stack([first, first + 29], 1),
+        "picks": PICKS,
+        "n_frames": 300,
+    }
+    return Video(**(fields | changes))
+
+
+SCORES = np.random.default_rng(9).random(20)
+RANKS = Protocol(name="ranks", metrics=("tau",), rank="per-user")
+F1 = Protocol(name="f1", metrics=("f1",))
+
+
+def test_tvsum_is_per_user() -> None:
+    video = a_video()
+    result = evaluate(SCORES, video, protocol("tvsum"))
+    assert list(result.values) == ["f1", "tau", "rho"]
+    assert result.notes == ()
+    users = np.asarray(video.user_score)
+    assert result.values["tau"] == pytest.approx(np.mean([stats.kendalltau(SCORES, u).statistic for u in users]))
+    assert result.values["rho"] == pytest.approx(np.mean([stats.spearmanr(SCORES, u).statistic for u in users]))
+    summary = summary_from_scores(SCORES, video, protocol("tvsum"))
+    assert 0 < summary.sum() <= 45
+    common = [2 * (summary & (u > 0)).sum() / (summary.sum() + u.sum()) for u in np.asarray(video.user_summary)]
+    assert result.values["f1"] == pytest.approx(np.mean(common))
+
+
+def test_summe_is_the_best_user_and_the_mean_summary() -> None:
+    video, rules = a_video(), protocol("summe")
+    result = evaluate(SCORES, video, rules)
+    summary = summary_from_scores(SCORES, video, rules)
+    users = np.asarray(video.user_summary)
+    assert result.values["tau"] == pytest.approx(stats.kendalltau(summary, users.mean(0)).statistic)
+    assert result.values["f1"] == pytest.approx(max(2 * (summary & u).sum() / (summary.sum() + u.sum()) for u in users))
+
+
+def test_the_same_scores_under_two_protocols_are_two_numbers() -> None:
+    video = a_video()
+    noisy = np.asarray(video.user_score).mean(0) + 0.1 * SCORES
+    against_mean = Protocol(name="mean", metrics=("tau",), rank="scores-vs-mean")
+    per_user = evaluate(noisy, video, protocol("tvsum")).values["tau"]
+    assert evaluate(noisy, video, against_mean).values["tau"] > per_user + 0.2
+
+
+def test_a_summary_may_be_given() -> None:
+    video = a_video()
+    own = np.asarray(video.user_summary)[0]
+    result = evaluate(np.zeros(20), video, protocol("summe"), summary=own)
+    assert result.values["f1"] == 1
+    assert result.values["tau"] > 0
+    assert result.notes == ()
+
+
+def test_constant_scores_count_as_no_correlation() -> None:
+    flat = np.full(20, 0.5)
+    for name in ("tvsum", "summe", "videoxum"):
+        video = a_video()
+        if name == "videoxum":
+            summaries = np.asarray(video.user_summary)[:, :20]
+            video = replace(video, user_summary=summaries, n_frames=20, change_points=None)
+        result = evaluate(flat, video, protocol(name))
+        assert (result.values["tau"], result.values["rho"]) == (0, 0)
+        assert result.notes[0] == "constant_scores"
+    assert math.isnan(evaluate(flat, a_video(), protocol("ca-sum")).values["tau"])
+    assert evaluate(flat, a_video(), protocol("csta-summe")).values["tau"] != 0  # the knapsack still chooses shots
+
+
+def test_a_user_without_order_counts_zero_and_is_told() -> None:
+    users = np.array([[3] * 20, list(range(20))])
+    result = evaluate(np.arange(20.0), a_video(user_score=users, user_summary=None), RANKS)
+    assert result.values["tau"] == pytest.approx(0.5)
+    assert result.notes == ("constant_reference",)
+
+
+def test_empty_references_and_summaries() -> None:
+    users = np.asarray(a_video().user_summary).copy()
+    users[0] = 0
+    video = a_video(user_summary=users)
+    result = evaluate(SCORES, video, protocol("tvsum"))
+    assert result.notes == ("empty_reference",)
+    assert result.values["f1"] == pytest.approx(2 / 3 * evaluate_without_first(users))
+    assert math.isnan(evaluate(SCORES, video, protocol("pgl-sum")).values["f1"])
+    nothing = evaluate(SCORES, a_video(), protocol("tvsum"), summary=np.zeros(300))
+    assert (nothing.values["f1"], nothing.notes) == (0, ("empty_summary",))
+
+
+def evaluate_without_first(users: np.ndarray) -> float:
+    return evaluate(SCORES, a_video(user_summary=users[1:], user_score=None), F1).values["f1"]
+
+
+def how_to(labels: list[int], **changes: Any) -> Video:
+    total = len(labels)
+    return Video(
+        video_id="w",
+        frame_time_s=np.arange(total, dtype=np.float32),
+        frame_feature=np.zeros((total, 0), np.float32),
+        gt_summary=np.array(labels),
+        gt_score=np.linspace(0, 1, total),
+        **changes,
+    )
+
+
+def test_wikihow_takes_the_best_55_percent() -> None:
+    video = how_to([1] * 10 + [0] * 9)
+    scores = np.arange(19.0)[::-1]
+    result = evaluate(scores, video, protocol("wikihow-summaries"))
+    assert result.values["f1"] == 1  # int(.55 · 19) = 10
+    assert result.values["tau"] == -1
+
+
+def test_wikihow_segments_are_held_to_the_frames_that_were_labelled() -> None:
+    labels = np.repeat([1, 1, 0, 0, 1, 0], [32, 32, 32, 32, 32, 8])
+    video = Video(
+        video_id="v",
+        frame_time_s=np.arange(6.0),
+        frame_feature=np.zeros((6, 0), np.float32),
+        gt_score=np.array([1, 1, 0, 0, 1, 0.0]),
+        user_summary=labels[None].astype(np.int8),
+        picks=np.arange(0, 168, 32),
+        n_frames=168,
+    )
+    found = evaluate(np.array([1, 1, 0, 0, 1, 0.0]), video, protocol("wikihow-summaries"))
+    assert found.values["f1"] == 1
+    assert found.values["tau"] == pytest.approx(1)
+
+
+def test_a_wikihow_video_without_labels_is_dropped_or_perfect() -> None:
+    video = how_to([0] * 10)
+    dropped = evaluate(np.arange(10.0), video, protocol("wikihow-summaries"))
+    assert "f1" not in dropped.values
+    assert dropped.notes == ("empty_reference", "dropped")
+    assert evaluate(np.arange(10.0), video, protocol("wikihow-summaries-released")).values["f1"] == 1
+
+
+def test_mr_hisum() -> None:
+    video = how_to([1] * 5 + [0] * 35, change_points=np.array([[0, 5], [5, 20], [20, 40]]), n_frames=40)
+    result = evaluate(np.linspace(1, 0, 40), video, protocol("mrhisum"))
+    assert result.values["f1"] == 1
+    # Eight clips; the four relevant ones come last: precision 1/5, 2/6, 3/7, 4/8.
+    assert result.values["map50"] == pytest.approx((1 / 5 + 2 / 6 + 3 / 7 + 4 / 8) / 4)
+    assert result.values["map15"] == pytest.approx(1 / 8)
+    few = how_to([1] * 30, change_points=np.array([[0, 3], [3, 30]]), n_frames=30)
+    assert evaluate(np.arange(30.0), few, protocol("mrhisum")).notes == ("no_positives",)
+
+
+def test_highlights() -> None:
+    result = evaluate(np.array([4.0, 3, 2, 1]), how_to([1, 0, 1, 0]), protocol("umt-youtube-highlights"))
+    assert result.values == {"ap_trapezoidal": pytest.approx(0.7917, abs=5e-5)}
+    none = evaluate(np.arange(4.0), how_to([0] * 4), protocol("umt-youtube-highlights"))
+    assert (none.values["ap_trapezoidal"], none.notes) == (0, ("no_positives",))
+
+
+def test_bliss_chooses_as_many_as_the_reference() -> None:
+    frames = np.eye(4, dtype=np.float32)
+    sentences = [
+        {"start_s": i, "end_s": i + 1, "text": text} for i, text in enumerate(["cut the wood", "hello", "glue"])
+    ]
+    video = Video(
+        video_id="b",
+        frame_time_s=np.arange(4, dtype=np.float32),
+        frame_feature=frames,
+        gt_summary=np.array([0, 1, 0, 1]),
+        summary_feature=frames[[1, 3]],
+        sentence=sentences,
+        sentence_label=np.array([1, 0, 1]),
+        summary_text="cut the wood\nglue",
+    )
+    rules = protocol("bliss")
+    result = evaluate(np.array([0.1, 0.9, 0.2, 0.8]), video, rules, sentence_score=np.array([2.0, 0, 1]))
+    assert result.values == {"rouge1": 1, "rouge2": 1, "rougeL": 1, "cosine": pytest.approx(1)}
+    wrong = evaluate(np.array([0.9, 0.1, 0.8, 0.2]), video, rules, sentence_score=np.array([0, 2.0, 0]))
+    assert wrong.values["cosine"] == 0
+    assert 0 < wrong.values["rouge1"] < 1
+    with pytest.raises(UnusableScoresError, match="sentence_score"):
+        evaluate(np.arange(4.0), video, rules)
+
+
+@pytest.mark.parametrize("name", ["tvsum", "summe", "ca-sum", "msva"])
+def test_scores_that_cannot_be_used(name: str) -> None:
+    video, rules = a_video(), PROTOCOLS[name]
+    for scores, reason in (
+        (np.append(SCORES[:19], np.nan), "not_finite"),
+        (np.append(SCORES[:19], np.inf), "not_finite"),
+        (SCORES[:15], "wrong_length"),
+        (np.append(SCORES, 0), "wrong_length"),
+        (SCORES[None], "wrong_length"),
+        (SCORES[:0], "wrong_length"),
+    ):
+        with pytest.raises(UnusableScoresError) as raised:
+            evaluate(scores, video, rules)
+        assert raised.value.reason == reason
+
+
+def test_annotations_that_are_not_there_are_named() -> None:
+    bare = a_video(user_score=None, user_summary=None, change_points=None)
+    with pytest.raises(ValueError, match="a: keyshots need change_points"):
+        evaluate(SCORES, bare, protocol("tvsum"))
+    with pytest.raises(ValueError, match="a: protocol ranks needs gt_score"):
+        evaluate(SCORES, bare, RANKS)

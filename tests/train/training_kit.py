@@ -1,0 +1,69 @@
+"""Small videos and settings for tests of the trainer, and the trainer's command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from tests.datasets.shards_kit import FINGERPRINT
+
+from vsumdata.datasets import synthetic
+from vsumdata.datasets.video import Video
+from vsumdata.manifests import rows, tables
+from vsumdata.manifests.store import Store
+from vsumdata.train.loop.job import fit_fold
+from vsumdata.train.loop.runs import Trained
+from vsumdata.train.settings import Settings, settings_of
+
+HIERSUM = ("model.hidden=16", "model.layers=1", "model.heads=2")
+HEAD: dict[str, Any] = {"outcome": "done", "reason": None, "detail": None, "version": 1, "tries": 0, "seconds": 0.1}
+PAYLOAD = tables.payload("features", {"frame_dim": synthetic.FRAME_DIM, "text_dim": synthetic.TEXT_DIM})
+COLUMNS = PAYLOAD.names
+
+
+def videos(num: int = 8, frames: int = 30, seed: int = 0) -> list[Video]:
+    return synthetic.load(f"videos={num},frames={frames},users=2,seed={seed}")
+
+
+def small(method: str = "mlp", *sets: str) -> Settings:
+    usual = ["model.hidden=[8]"] if method == "mlp" else list(HIERSUM)
+    return settings_of(method, "default", [*usual, "epochs=2", "batch_size=3", *sets])
+
+
+def fitted(out: Path, settings: Settings, train: Sequence[Video], val: Sequence[Video] = (), **more: Any) -> Trained:
+    return fit_fold(settings, train, val, synthetic.PROTOCOL, out, **more)
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    found = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [(record["step"], record["loss"]) for record in found if "loss" in record]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two checkpoints hold the same bits."""
+    ours, theirs = load_file(one), load_file(other)
+    return ours.keys() == theirs.keys() and all(tensor.equal(theirs[name]) for name, tensor in ours.items())
+
+
+def write_root(path: Path, found: Sequence[Video], parts: Sequence[str], per_part: int = 5) -> Path:
+    """A root with the synthetic `found` as its features; `parts` are their splits in turn."""
+    import datetime
+
+    store = Store(path)
+    schema = tables.schema(PAYLOAD, ("videos", "frames"))
+    head = HEAD | {"retry_after": None, "upstream": {}, "digest": {}}
+    head |= {"committed_at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)}
+    content = [
+        head
+        | {"video_id": video.video_id}
+        | {name: getattr(video, name) for name in COLUMNS}
+        | {"split": parts[at % len(parts)]}
+        for at, video in enumerate(found)
+    ]
+    for first in range(0, len(content), per_part):
+        store.write("features", FINGERPRINT, rows.to_table(schema, content[first : first + per_part]))
+    store.write_json("dataset.json", {"manifest": {}, "tables": {"features": {"fingerprint": FINGERPRINT}}})
+    return path

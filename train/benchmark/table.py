@@ -1,0 +1,222 @@
+"""The benchmark table, and how it is drawn: terminal, Markdown, CSV, JSON. The protocol stands beside every number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsumdata.manifests.errors import UsageError
+from vsumdata.train.benchmark import published
+from vsumdata.train.benchmark.published import PaperTable
+from vsumdata.train.scoring.measure import Measured
+from vsumdata.train.scoring.significance import Summary, p_value
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+CSV_COLUMNS = (
+    "data", "protocol", "split", "seeds", "method", "metric", "mean", "std", "ci95_low", "ci95_high", "n", "p",
+    "baseline", "notes",
+)  # fmt: skip
+
+SIGNIFICANT = 0.05
+PUBLISHED = "as published, each under its own paper's protocol; not measured here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method and metric; NaN where nothing could be measured. `n` videos count, `notes` say what is odd.
+
+    `p` is that of the paired test against the table's baseline.
+    """
+
+    method: str
+    metric: str
+    mean: float
+    std: float
+    ci95: tuple[float, float]
+    n: int
+    p: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    data: str
+    protocol: str
+    split: str
+    seeds: int
+    baseline: str
+    rows: Sequence[Row]
+    remarks: Sequence[str] = field(default=())  # on the table as a whole
+    published: Sequence[PaperTable] = field(default=())  # of the same data set, drawn as a second table
+
+    @property
+    def caption(self) -> str:
+        return f"{self.data}: protocol {self.protocol}, split {self.split}, seeds {self.seeds}"
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(dict.fromkeys(row.metric for row in self.rows))
+
+    @property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(row.method for row in self.rows))
+
+    def cells(self) -> list[list[str]]:
+        """The table's text: a line for each method, its name and then a cell for each metric."""
+        found = {(row.method, row.metric): cell(row) for row in self.rows}
+        return [[method, *(found.get((method, metric), "–") for metric in self.metrics)] for method in self.methods]
+
+    @property
+    def legend(self) -> str:
+        return (
+            "mean ± deviation over seeds and folds [95 % bootstrap interval over videos]; "
+            f"* p < {SIGNIFICANT} against {self.baseline} (paired permutation over videos, not corrected)"
+        )
+
+    def headings(self) -> list[str]:
+        return ["method", *(f"{metric} ({self.protocol})" for metric in self.metrics)]
+
+    def notes(self) -> list[str]:
+        """What is odd, said once for all methods and metrics that it holds for."""
+        metrics: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows:
+            for note in row.notes:
+                metrics.setdefault((row.method, note), []).append(row.metric)
+        methods: dict[tuple[str, ...], list[str]] = {}
+        for (method, note), names in metrics.items():
+            where = () if len(names) == len(self.metrics) else (f" ({', '.join(names)})",)
+            methods.setdefault((note, *where), []).append(method)
+        lines = [f"{', '.join(names)}{''.join(where)}: {note}" for (note, *where), names in methods.items()]
+        return [*self.remarks, *lines]
+
+
+def rows(measured: Mapping[str, Measured], baseline: str) -> list[Row]:
+    found = {
+        (name, metric): values.summary(metric) for name, values in measured.items() for metric in values.rules.metrics
+    }
+    return [
+        Row(
+            method=name,
+            metric=metric,
+            mean=summary.mean,
+            std=summary.std,
+            ci95=summary.ci95,
+            n=summary.n,
+            p=against(summary, found.get((baseline, metric)) if name != baseline else None),
+            notes=tuple(measured[name].notes()),
+        )
+        for (name, metric), summary in found.items()
+    ]
+
+
+def against(summary: Summary, other: Summary | None) -> float:
+    return float("nan") if other is None else p_value(summary.videos, other.videos)
+
+
+def cell(row: Row) -> str:
+    """`0.178 ± 0.021 [0.150, 0.204] *`; what could not be measured is left out."""
+    if math.isnan(row.mean):
+        return "–"
+    text = f"{row.mean:.3f}"
+    if not math.isnan(row.std):
+        text += f" ± {row.std:.3f}"
+    if not math.isnan(row.ci95[0]):
+        text += f" [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]"
+    return text + (" *" if row.p < SIGNIFICANT else "")
+
+
+def terminal(table: Table) -> Group:
+    from rich.console import Group, RenderableType
+    from rich.text import Text
+
+    from vsumdata.manifests.terminal import TerminalTable
+
+    parts: list[RenderableType] = [Text(table.caption), TerminalTable(table.headings(), table.cells())]
+    parts += map(Text, [table.legend, *table.notes()])
+    if theirs := table.published:
+        drawn = TerminalTable(published.headings(theirs), published.cells(theirs))
+        parts += ["", Text(f"{table.data}: {PUBLISHED}"), drawn, *map(Text, published.notes(theirs))]
+    return Group(*parts)
+
+
+def markdown(table: Table) -> str:
+    text = _markdown(f"**{table.caption}**; {table.legend}", table.headings(), table.cells(), table.notes())
+    if theirs := table.published:
+        title = f"**{table.data}**: {PUBLISHED}"
+        text += "\n" + _markdown(title, published.headings(theirs), published.cells(theirs), published.notes(theirs))
+    return text
+
+
+def _markdown(title: str, headings: Sequence[str], cells: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    rule = ["---", *["---:"] * (len(headings) - 1)]
+    lines = ["| " + " | ".join(line) + " |" for line in [headings, rule, *cells]]
+    return "\n".join([title, "", *lines, *([""] if notes else []), *(f"- {note}" for note in notes)]) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """One line for each method and metric, with the protocol in each; empty where nothing could be measured."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in table.rows:
+        numbers = ["" if math.isnan(value) else repr(value) for value in (row.mean, row.std, *row.ci95)]
+        made_by = (table.data, table.protocol, table.split, table.seeds)
+        against = ("", "") if math.isnan(row.p) else (repr(row.p), table.baseline)
+        notes = "; ".join([*row.notes, *table.remarks])
+        writer.writerow([*made_by, row.method, row.metric, *numbers, row.n, *against, notes])
+    return text.getvalue()
+
+
+def as_json(table: Table) -> str:
+    """The contract's form: {protocol, split, seeds, rows}, and `published` where papers have numbers of this data set.
+
+    Null where nothing could be measured.
+    """
+    rows = [
+        {
+            "method": row.method,
+            "metric": row.metric,
+            "mean": number(row.mean),
+            "std": number(row.std),
+            "ci95": None if math.isnan(row.ci95[0]) else list(row.ci95),
+            "n": row.n,
+            "notes": [*significance(row, table.baseline), *row.notes, *table.remarks],
+        }
+        for row in table.rows
+    ]
+    found: dict[str, Any] = {"protocol": table.protocol, "split": table.split, "seeds": table.seeds, "rows": rows}
+    if table.published:
+        found["published"] = published.records(table.published)
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def significance(row: Row, baseline: str) -> list[str]:
+    return [] if math.isnan(row.p) else [f"p = {row.p:.2g} against {baseline} (paired permutation over videos)"]
+
+
+def number(value: float) -> Any:
+    return None if math.isnan(value) else value
+
+
+FORMATS = {"json": as_json, "markdown": markdown, "csv": as_csv}
+
+
+def check_writable(files: Mapping[str, str | None]) -> None:
+    """Raise UsageError, before any work, where the folder of one of the files (by format) is not there."""
+    for path in filter(None, files.values()):
+        if not Path(path).parent.is_dir() or Path(path).is_dir():
+            raise UsageError(f"{path} cannot be written: {Path(path).parent} is no folder, or {path} is one")
+
+
+def write(table: Table, files: Mapping[str, str | None]) -> None:
+    for form, path in files.items():
+        if path:
+            Path(path).write_text(FORMATS[form](table), encoding="utf-8")

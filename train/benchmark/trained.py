@@ -1,0 +1,282 @@
+"""Rows of trained methods: one run for each seed and fold, measured on that fold's test videos."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vsumdata.datasets import partition
+from vsumdata.datasets.join import names
+from vsumdata.datasets.partition import Pool, Run
+from vsumdata.datasets.protocol import Protocol
+from vsumdata.datasets.splits import Fold
+from vsumdata.datasets.video import Video
+from vsumdata.manifests.errors import UsageError
+from vsumdata.train.benchmark.videos import BenchData
+from vsumdata.train.data import targets
+from vsumdata.train.data.origin import Origin, features_of
+from vsumdata.train.data.targets import Rule
+from vsumdata.train.loop import runs
+from vsumdata.train.loop.job import fit_fold
+from vsumdata.train.loop.predict import Prediction, predict
+from vsumdata.train.loop.runs import Info, Trained
+from vsumdata.train.methods import METHODS
+from vsumdata.train.scoring.baselines import Trial
+from vsumdata.train.scoring.measure import Found
+from vsumdata.train.settings import Settings, class_of, least_batch
+
+# Trained one after the other, each from the weights of the one before. The last one is measured.
+Stages = tuple[Settings, ...]
+PRE_TRAINING = "pre-training"
+NUM_VIDEOS = re.compile(r"\b\d+(?= (?:\w+ )?videos\b)")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bench:
+    """What the runs of a table share. `keep` is the folder that keeps them; `init` is a run to start from.
+
+    `pool` selects the videos for learning without labels.
+    """
+
+    data: BenchData
+    rules: Protocol
+    keep: str | None = None
+    init: str | None = None
+    pool: Pool = "fold"
+
+
+def add_rows(methods: Mapping[str, Stages], bench: Bench, found: Found) -> list[str]:
+    """Train and measure each of `methods`. Returns the table's remarks on them.
+
+    A method that cannot learn from this data has no row, and `found` records why.
+    """
+    data = bench.data
+    remarks = partition.what_crosses(data.partition, data.pool)
+    if any(fold.legacy for _, fold in data.partition.runs):
+        remarks.append("legacy: trained methods chose their epoch on the test videos, so their numbers are too good")
+    if bench.init:
+        check_unseen(bench.init, data)
+    rules = {rule_of(its, data) for stages in methods.values() for its in stages}
+    usable = {rule: teachable(data, rule) for rule in rules}
+    ready: list[str] = []
+    for method, stages in methods.items():
+        reasons = [hindrance(its, bench, *usable[rule_of(its, data)]) for its in stages]
+        if reason := next(filter(None, reasons), None):
+            found.leave_out(method, f"no row: {reason}")
+            continue
+        for its in stages:
+            # Building each model now finds missing pretrained weights at once, not after the other methods' hours.
+            ids, _ = usable[rule_of(its, data)]
+            class_of(its.method, "model")(its.model, partition.pick(data.pool, ids)[0].frame_feature.shape[1])
+        ready.append(method)
+    with kept(bench.keep) as folder:
+        for method in ready:
+            each = [(its, usable[rule_of(its, data)][0]) for its in methods[method]]
+            remarks += add_method(method, each, bench, found, folder / method)
+    return remarks
+
+
+def add_method(
+    method: str, stages: Sequence[tuple[Settings, set[str]]], bench: Bench, found: Found, folder: Path
+) -> list[str]:
+    """Train one method in every fold and measure it on the fold's test videos. Returns the remarks on it.
+
+    Each stage comes with the ids of the videos that it can learn from.
+    """
+    said: dict[str, list[str]] = {its.method: [] for its, _ in stages}
+    for run, fold in bench.data.partition.runs:
+        trained: Trained | None = None
+        # Pre-training sees the fold's own training videos, so it is repeated in every fold as well.
+        for settings, usable in stages:
+            is_last = settings is stages[-1][0]
+            before = trained
+            begun = replace(bench, init=str(before.path)) if before else bench
+            trained = train_fold(settings, begun, fold, usable, run, folder if is_last else folder / PRE_TRAINING)
+            notes = what_to_say(trained)
+            said[settings.method] += [_without_path(note, before) for note in notes]
+        assert trained is not None, "a method has a stage"
+        # `videos`, not `pool`: only these have the reference that the protocol scores against.
+        answers = predict(trained, partition.pick(bench.data.videos, fold.test))
+        if not add_answers(method, answers, bench.rules, found, run):
+            return []
+    lines = ["; ".join(once(notes)) for notes in said.values()]
+    return [f"{method}: {f'; then {stages[-1][0].method}: '.join(lines)}"]
+
+
+def what_to_say(trained: Trained) -> list[str]:
+    """Notes to print with a run's numbers."""
+    notes = [*choices(trained), *trained.info.notes]
+    if trained.settings.needs_targets and not trained.info.val:
+        notes.append(f"{trained.info.origin.split}: too few training videos to select by, the last epoch counts")
+    return notes
+
+
+def once(notes: Iterable[str]) -> list[str]:
+    """Each note once. Notes that differ only in a number of videos become one note with the range (`8 to 12`)."""
+    # Folds differ by a video or two, and a table of five folds would repeat every note five times.
+    numbers: dict[tuple[str, ...], list[list[int]]] = {}
+    for note in notes:
+        numbers.setdefault(tuple(NUM_VIDEOS.split(note)), []).append([int(n) for n in NUM_VIDEOS.findall(note)])
+    found = []
+    for words, alike in numbers.items():
+        ranges = [(min(each), max(each)) for each in zip(*alike, strict=True)]
+        between = [str(low) if low == high else f"{low} to {high}" for low, high in ranges]
+        found.append("".join(a + b for a, b in itertools.zip_longest(words, between, fillvalue="")))
+    return found
+
+
+def _without_path(note: str, before: Trained | None) -> str:
+    """`note` without the path of the pre-training run, which differs in every fold."""
+    return note.replace(str(before.path), f"its {PRE_TRAINING}") if before else note
+
+
+def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> bool:
+    """Measure the predictions of one run. Returns False if the annotations allow no metric."""
+    for answer in answers:
+        trial = Trial(video=answer.video, frame_score=answer.frame_score, sentence_score=answer.sentence_score)
+        measured = found.measured.get(method) or found.start(method, trial, rules)
+        if measured is None:
+            return False
+        measured.add(answer.video_id, [run], [trial])
+    return True
+
+
+def train_fold(settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path) -> Trained:
+    """Train one seed and fold. A run that `folder` has already is resumed, or only read if it is complete."""
+    seed, number = run
+    data, test, place = bench.data, fold.test, f"fold-{number + 1}"
+    ours, pool = partition.restricted(fold, usable), "fold" if settings.needs_targets else bench.pool
+    if pool == "transductive":
+        ours = replace(ours, train=tuple(each for each in partition.ids_of(data.pool) if each in usable))
+        # All videos train and none selects, so the folds share one run instead of repeating it.
+        if not settings.validates:
+            ours, test, place = Fold(ours.train, (), (), "all videos"), (), "all"
+    origin = Origin(
+        data_set=data.on,
+        path=data.path,
+        features_root=data.features,
+        features=features_of(data.root) if data.root else None,
+        split=ours.label,
+        # --legacy selects on the test videos, so they are not held out.
+        test=() if fold.legacy else test,
+        pool=pool,
+    )
+    return fit_fold(
+        settings.model_copy(update={"seed": seed}),
+        partition.pick(data.pool, ours.train),
+        partition.pick(data.pool, ours.val),
+        bench.rules,
+        folder / f"seed-{seed}" / place,
+        init=bench.init,
+        origin=origin,
+        # `teachable` has looked at every video already. A fold must not read them all again.
+        checked=True,
+    )
+
+
+def rule_of(settings: Settings, data: BenchData) -> Rule | None:
+    """The rule that makes the method's targets; None if it learns without labels."""
+    if not settings.needs_targets:
+        return None
+    return targets.default_rule(data.on) if settings.labels == "auto" else settings.labels
+
+
+def teachable(data: BenchData, rule: Rule | None) -> tuple[set[str], str | None]:
+    """Ids of the videos with frame features and a target, and what the first of the other videos lacks."""
+    usable: set[str] = set()
+    why = None
+    for video in data.pool:
+        reason = targets.lacks_target(video, rule) if rule else None
+        if not video.frame_feature.shape[1]:
+            reason = "no frame features; --features ROOT joins some"
+        if reason is None:
+            usable.add(video.video_id)
+        elif why is None:
+            why = f"{video.video_id} has {reason}"
+    return usable, why
+
+
+def hindrance(settings: Settings, bench: Bench, usable: set[str], why: str | None) -> str | None:
+    """Why some fold has too few training videos; None if all have enough."""
+    # All folds or none: a method that lacks a fold would be averaged over other videos than its rivals.
+    least = least_batch(settings.objective)
+    for _, fold in bench.data.partition.runs:
+        if not fold.train:
+            return f"{fold.label} has no training videos"
+        if usable.isdisjoint(fold.train):
+            return (
+                f"{fold.label}: none of {len(fold.train)} training videos can train a method{f'; {why}' if why else ''}"
+            )
+        pool = usable if bench.pool == "transductive" else usable.intersection(fold.train)
+        if len(pool) < least:
+            return (
+                f"{fold.label}: {len(pool)} training videos are too few: {settings.method} contrasts at least {least}"
+            )
+    return None
+
+
+def choices(trained: Trained) -> list[str]:
+    """Choices of a run that change its numbers, for the table's remarks."""
+    info, options = trained.info, trained.settings.model
+    said = [f"preset {info.settings.preset}", f"frame features of size {info.frame_dim}"]
+    if METHODS[info.settings.method].reads_text:
+        text = getattr(options, "text", "subtitles")
+        said.append(f"text at inference: {text if info.text_dim else 'none, the data has no text features'}")
+        if info.text_dim:
+            said.append(f"text features of size {info.text_dim}")
+    if sources := getattr(options, "sources", None):
+        said.append(f"features of {sources} source" + "s" * (sources > 1))
+    weights = getattr(options, "weights", None)
+    # The run's own notes already tell of `none`.
+    if weights is not None and weights != "none":
+        said.append(f"weights: {weights}")
+    said.append(f"init: {info.init or 'none'}")
+    return said
+
+
+def check_unseen(init: str, data: BenchData) -> None:
+    """Raise UsageError if `init`, or a run that it started from, was trained or selected on labels of test videos.
+
+    Test videos of this data set may have been seen without labels: the runs that start from `init` say so.
+    """
+    info = runs.read_info(Path(init))
+    tested = partition.pick(data.videos, data.partition.tested)
+    seen = seen_by(info, data.on, tested, unlabelled=info.origin.data_set != data.on)
+    # Unlike `eval`, which leaves such videos out: a table must measure all its rows on the same videos.
+    if seen:
+        raise UsageError(
+            f"--init {init} was trained or selected on {len(seen)} of the {len(tested)} test videos (first: "
+            f"{min(seen)}); pre-train without them"
+        )
+
+
+def seen_by(info: Info, data_set: str, videos: Sequence[Video], unlabelled: bool = True) -> set[str]:
+    """Ids of those `videos` of `data_set` that a run, or a run that it started from, was trained or selected on.
+
+    With `unlabelled`, videos that were only seen without labels count as well.
+    """
+    # Ids such as video_1 occur in several data sets, so they are compared within one. A root of ours has YouTube's ids,
+    # and benchmarks that know them (`names`) can be checked against it.
+    found: set[str] = set()
+    for each in info.seen:
+        theirs = set(each.video_ids) if each.labelled or unlabelled else set()
+        if each.data_set == data_set:
+            found |= theirs.intersection(partition.ids_of(videos))
+        elif each.data_set == "shards":
+            found |= {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
+    return found
+
+
+@contextlib.contextmanager
+def kept(folder: str | None) -> Iterator[Path]:
+    """The folder that keeps the runs, or a temporary one."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="vsumdata-bench-") as temporary:
+        yield Path(temporary)

@@ -1,0 +1,71 @@
+"""The videos of a benchmark table: those to measure, those to train on, and their features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from vsumdata.datasets import partition, splits
+from vsumdata.datasets.join import join_features
+from vsumdata.datasets.partition import Partition
+from vsumdata.datasets.video import Video
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BenchData:
+    """`videos` can be measured and `pool` can be trained on. Both have the features that were asked for.
+
+    `features` is the root of ours whose features replace the data set's own.
+    """
+
+    on: str
+    path: str
+    videos: Sequence[Video]
+    pool: Sequence[Video]
+    partition: Partition
+    features: str | None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> str | None:
+        """The root of ours that the features come from, if any."""
+        return self.features or (self.path if self.on == "shards" else None)
+
+
+def open_data(
+    module: ModuleType,
+    path: str,
+    *,
+    features: str | None = None,
+    split: str | None = None,
+    seeds: int = 1,
+    legacy: bool = False,
+) -> BenchData:
+    """Read the data set of `module` and split it.
+
+    Raises UsageError if the split is unknown or the data cannot be read.
+    """
+    on = str(module.NAME)
+    videos: Sequence[Video] = module.load(path)
+    partition.check_some(videos, on, path)
+    # A root's `load` reads the test part. The training part may not fit in memory: `open_shards` reads it on demand.
+    pool: Sequence[Video] = module.open_shards(path) if hasattr(module, "open_shards") else videos
+    parts = None if split or splits.sources(on) else partition.own_parts(videos)
+    if parts is None:
+        made = partition.cut(f"{on}/{split}" if split else on, videos, seeds=seeds, legacy=legacy)
+    elif pool is videos:
+        made = partition.given(parts, partition.tasks(videos), seeds=seeds, legacy=legacy)
+    else:
+        own = {part: module.open_shards(path, split=part).video_ids for part in ("train", "val")}
+        made = partition.given(parts | own, partition.tasks_of_root(path), seeds=seeds, legacy=legacy)
+    remarks = []
+    # After the split: a published split tests all videos, and the root may lack some of them.
+    if features:
+        is_pool = pool is videos
+        videos, report = join_features(videos, features)
+        pool = videos if is_pool else join_features(pool, features)[0]
+        remarks.append(f"features of {features}: {report}")
+    return BenchData(
+        on=on, path=path, videos=videos, pool=pool, partition=made, features=features, remarks=tuple(remarks)
+    )

@@ -1,0 +1,178 @@
+"""Resolve `vsumdata train --data`: the videos to train on, to choose the epoch by, and to hold out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vsumdata.datasets import partition, splits
+from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_set
+from vsumdata.datasets.join import join_features
+from vsumdata.datasets.partition import Pool
+from vsumdata.datasets.protocol import Protocol, protocol
+from vsumdata.datasets.shards import PROTOCOL, Shards, open_shards
+from vsumdata.datasets.splits import Fold
+from vsumdata.datasets.video import Video
+from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.store import Store
+from vsumdata.train.data.origin import Origin, features_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """The videos of a run, the protocol that scores the validation videos, and where they come from."""
+
+    train: Sequence[Video]
+    val: Sequence[Video]
+    protocol: Protocol
+    origin: Origin
+    notes: tuple[str, ...] = ()
+    checked: bool = False  # whether every training video is known to have a target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of `train` that select videos.
+
+    `data` is a root of ours, or a data set of DATASETS as NAME:PATH; `features`, `split` and `fold` are for a data set.
+    """
+
+    data: str
+    protocol: str | None = None
+    features: str | None = None  # a root of ours whose features replace the data set's own
+    split: str | None = None
+    fold: int = 1  # counted from 1
+    labelled: bool = True  # whether a training video needs a target
+    pool: Pool = "fold"
+
+
+def open_data(wanted: Wanted, seed: int) -> Data:
+    """Open the videos of a run. Raises UsageError if no video is left to train on, or if an option does not apply."""
+    # With labels, training on test videos would be cheating; without, the papers do it (transductive).
+    if wanted.pool != "fold" and wanted.labelled:
+        raise UsageError(f"--pool {wanted.pool}: it trains on test videos, which is for training without labels alone")
+    name, colon, path = wanted.data.partition(":")
+    # A folder may have the name of a data set; an existing one is taken for a root.
+    if name in DATASETS and not colon and name not in NEEDS_NO_FILE and not Path(name).exists():
+        raise UsageError(f"--data {name} needs its file or folder: --data {name}:PATH")
+    if name in DATASETS and (colon or name in NEEDS_NO_FILE) and name != "shards":
+        return open_benchmark(wanted, name, path, seed)
+    if wanted.features or wanted.split or wanted.fold != 1:
+        raise UsageError(
+            f"--features, --split and --fold are for a data set (NAME:PATH with one of {', '.join(DATASETS)}); "
+            f"{wanted.data} is a root, which has its own"
+        )
+    return open_root(wanted, path if name == "shards" and colon else wanted.data, seed)
+
+
+def open_root(wanted: Wanted, root: str, seed: int) -> Data:
+    """The train and val parts of a root. With labels, only the videos that have a replay score.
+
+    Raises UsageError if no training video is left.
+    """
+    shards = open_shards(root)
+    # Three columns of the index tell which videos are usable, without reading any features.
+    index = Store(root).latest(shards.table, shards.fingerprint, columns=["split", "task", "replay_score"])
+    ids = index["video_id"].to_pylist()
+    part, task = (dict(zip(ids, index[name].to_pylist(), strict=True)) for name in ("split", "task"))
+    has_score = dict(zip(ids, index["replay_score"].is_valid().to_pylist(), strict=True))
+    there = [v for v in shards.video_ids if has_score[v]]
+    lost = len(shards) - len(there) if wanted.labelled else 0
+    notes = [f"{lost} of {len(shards)} videos have no replay score and are left out"] if lost else []
+    train, val, test = (tuple(v for v in there if part[v] == name) for name in ("train", "val", "test"))
+    tasks = {v: task[v] for v in shards.video_ids if task[v]}
+    fold, more = with_validation(Fold(train, val, test, "the root's own"), tasks, seed)
+    # Validation videos are drawn from those with a replay score, so that they are the same as with labels. Without
+    # labels the other videos then join the training part, unless they share a task with a held-out video.
+    if not wanted.labelled:
+        held_out = {tasks.get(v) for v in (*fold.val, *fold.test)} - {None}
+        bare = (v for v in shards.video_ids if part[v] == "train" and not has_score[v] and task[v] not in held_out)
+        fold = replace(fold, train=(*fold.train, *bare))
+    if not fold.train:
+        condition = " and has a replay score" if wanted.labelled else ""
+        raise UsageError(f"{root}: none of its {len(shards)} videos is in the split `train`{condition}")
+    return Data(
+        train=shards if wanted.pool == "transductive" else only(shards, fold.train),
+        val=only(shards, fold.val),
+        protocol=protocol(wanted.protocol) if wanted.protocol else PROTOCOL,
+        origin=Origin(
+            data_set="shards",
+            path=root,
+            features=features_of(root),
+            split=fold.label,
+            test=fold.test,
+            pool=wanted.pool,
+        ),
+        notes=(*notes, *more),
+        checked=True,
+    )
+
+
+def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
+    """One fold of a benchmark data set.
+
+    Raises UsageError for an unknown fold, or if no training video is left.
+    """
+    module = data_set(name)
+    videos: Sequence[Video] = module.load(path)
+    partition.check_some(videos, name, path)
+    groups = partition.tasks(videos)
+    # Parts that the data set brings apply only if no published split is known, or asked for.
+    own = None if wanted.split or splits.sources(name) else partition.own_parts(videos)
+    if own is not None:
+        folds = [Fold(tuple(own["train"]), tuple(own["val"]), tuple(own["test"]), f"{name}, as published")]
+    else:
+        called = f"{name}/{wanted.split}" if wanted.split else name
+        folds = splits.folds(called, [video.video_id for video in videos], seed=seed, groups=groups)
+    if not 1 <= wanted.fold <= len(folds):
+        raise UsageError(f"--fold {wanted.fold}: {folds[0].label.partition(', fold')[0]} has folds 1 to {len(folds)}")
+    fold = folds[wanted.fold - 1]
+    notes: list[str] = []
+    # After the split: a published split may test videos that the root does not have.
+    if wanted.features:
+        videos, joined = join_features(videos, wanted.features)
+        notes.append(f"features of {wanted.features}: {joined}")
+        there = {video.video_id for video in videos}
+        fold = replace(fold, train=kept(fold.train, there), val=kept(fold.val, there))
+    if not fold.train:
+        raise UsageError(f"{wanted.data}: no training video is left in {fold.label}")
+    fold, more = with_validation(fold, groups, seed)
+    return Data(
+        train=videos if wanted.pool == "transductive" else partition.pick(videos, fold.train),
+        val=partition.pick(videos, fold.val),
+        protocol=protocol(wanted.protocol) if wanted.protocol else module.PROTOCOL,
+        origin=Origin(
+            data_set=name,
+            path=path,
+            features_root=wanted.features,
+            features=features_of(wanted.features) if wanted.features else None,
+            split=fold.label,
+            test=fold.test,
+            pool=wanted.pool,
+        ),
+        notes=(*notes, *more),
+    )
+
+
+def kept(video_ids: Sequence[str], there: set[str]) -> tuple[str, ...]:
+    """Those of `video_ids` that are in `there`, in their order."""
+    return tuple(video_id for video_id in video_ids if video_id in there)
+
+
+def with_validation(fold: Fold, groups: Mapping[str, str], seed: int) -> tuple[Fold, list[str]]:
+    """Give `fold` validation videos, cut out of its training videos, if it has none; and a note about it."""
+    # Official code often selects the epoch on the test videos. Here the test videos never choose.
+    if fold.val:
+        return fold, []
+    fold = partition.nested(fold, groups, seed)
+    if not fold.val:
+        return fold, ["no validation: too few training videos; the last epoch counts"]
+    return fold, [f"validation: {len(fold.val)} videos cut out of the training videos, by task"]
+
+
+def only(shards: Shards, video_ids: Sequence[str]) -> Shards:
+    """The shards restricted to `video_ids`; reads nothing."""
+    wanted = set(video_ids)
+    entries = [entry for entry in shards.entries if entry[0] in wanted]
+    return Shards(shards.root, shards.table, shards.fingerprint, entries)

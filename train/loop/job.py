@@ -1,0 +1,186 @@
+"""One training run, ready for the loop: its data checked, its model made, its folder opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from vsumdata.datasets.partition import ids_of
+from vsumdata.datasets.protocol import Protocol
+from vsumdata.datasets.video import Video, collate
+from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.versions import versions
+from vsumdata.train.data.batches import Batches, read
+from vsumdata.train.data.origin import Origin
+from vsumdata.train.data.training import Data
+from vsumdata.train.loop import checkpoints, runs
+from vsumdata.train.loop.checkpoints import Position
+from vsumdata.train.loop.fit import Fit, Learner, Team
+from vsumdata.train.loop.initial import start_from
+from vsumdata.train.loop.journal import Display, Journal
+from vsumdata.train.loop.preparation import (
+    notes_of_objective,
+    notes_of_seen,
+    pool_notes,
+    rate_note,
+    rule_of,
+    sizes,
+    usable,
+    with_targets,
+    without_targets,
+)
+from vsumdata.train.loop.runs import LAST, Info, Trained
+from vsumdata.train.loop.stopping import deterministic, stoppable
+from vsumdata.train.loop.validation import Validation
+from vsumdata.train.methods import METHODS
+from vsumdata.train.objectives.unlabelled import Unlabelled
+from vsumdata.train.settings import Settings, class_of, least_batch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """A run with all that the loop needs. Nothing is written until `enter`."""
+
+    out: Path
+    info: Info
+    model: nn.Module
+    train: Batches
+    validation: Validation | None
+    tensorboard: bool = False
+
+
+def fit_fold(
+    settings: Settings,
+    train: Sequence[Video],
+    val: Sequence[Video],
+    protocol: Protocol,
+    out: Path,
+    *,
+    init: str | None = None,
+    origin: Origin | None = None,
+    checked: bool = False,
+) -> Trained:
+    """Train on `train` and select the epoch on `val`, silently. Resumes the run in `out`, or returns a complete one.
+
+    `checked` says that every training video has a target, so no video is read to find out.
+    Raises UsageError if there is nothing to train on, or if `out` was made with other settings or videos.
+    """
+    data = Data(train=train, val=val, protocol=protocol, origin=origin or Origin(), checked=checked)
+    job = prepared(settings, data, out, init)
+    with runs.locked(out):
+        if enter(job, None):
+            run(job, None)
+    return runs.load(out, device())
+
+
+def prepared(settings: Settings, data: Data, out: Path, init: str | None, workers: int = 1) -> Job:
+    """Check the data and build the model. Every worker does the same. Nothing is written."""
+    rule = rule_of(settings, data) if settings.needs_targets else None
+    train, notes = (data.train, []) if data.checked or rule is None else usable(data.train, rule)
+    val = data.val if settings.validates else ()
+    frame_dim, text_dim = sizes(train, METHODS[settings.method].reads_text)
+    if METHODS[settings.method].reads_text and not text_dim:
+        notes.append("the videos have no text: trained on frames alone")
+    check_held_out(settings, data, train, val)
+    info = Info(
+        settings=settings,
+        protocol=data.protocol.name,
+        origin=data.origin,
+        train=tuple(ids_of(train)),
+        val=tuple(ids_of(val)),
+        frame_dim=frame_dim,
+        text_dim=text_dim,
+        init=init,
+        before=runs.read_info(Path(init)).seen if init else (),
+        device=str(device()),
+        versions=versions(),
+    )
+    batches = Batches(
+        train,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        prepare=with_targets(info, rule) if rule else without_targets(info),
+        window=settings.window,
+        least=least_batch(settings.objective) * workers,
+    )
+    notes += rate_note(settings.method, batches) if rule else pool_notes(info, batches, workers)
+    if issubclass(class_of(settings.method, "objective"), Unlabelled):
+        notes += notes_of_objective(info)
+    torch.manual_seed(settings.seed)
+    # With --init the other run's weights replace these, so a download of ImageNet weights would be for nothing.
+    model = runs.build(runs.without_downloads(info) if init else info)
+    begun = [*start_from(model, info, init), *notes_of_seen(info)] if init else []
+    if getattr(settings.model, "weights", None) == "none":
+        notes.append("weights: none")
+    return Job(
+        out=out,
+        info=info.model_copy(update={"notes": (*data.notes, *begun, *notes)}),
+        model=model,
+        train=batches,
+        validation=Validation(val, data.protocol, settings.select_on) if len(val) else None,
+    )
+
+
+def check_held_out(settings: Settings, data: Data, train: Sequence[Video], val: Sequence[Video]) -> None:
+    """Raise UsageError if a video is both trained on and held out."""
+    # The transductive pool means just that: it sees test videos, without labels, and its notes say so.
+    if data.origin.pool == "transductive" and not settings.needs_targets:
+        return
+    if both := set(ids_of(train)) & {*ids_of(val), *data.origin.test}:
+        raise UsageError(f"{min(both)} is to be trained on and held out as well; use another split")
+
+
+def enter(job: Job, console: Console | None) -> bool:
+    """Open the run's folder and print what will happen. Returns False if the run is complete."""
+    at = Position()
+    if runs.open_run(job.out, job.info):
+        at = checkpoints.read(job.out / LAST, job.info.digest)[1]
+    epochs = job.info.settings.epochs
+    if console is not None:
+        for note in job.info.notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
+        what = f"{len(job.info.train)} videos, {len(job.info.val)} to validate by {job.info.protocol}"
+        if at.epoch == epochs:
+            what = f"{job.out} is complete: {epochs} epochs"
+        elif at.step:
+            what = f"{job.out} goes on after step {at.step}, epoch {at.epoch + 1} of {epochs}"
+        console.print(what, highlight=False, markup=False, soft_wrap=True)
+    return at.epoch < epochs
+
+
+def run(job: Job, console: Console | None, team: Team | None = None) -> None:
+    """Run the loop in this process."""
+    team = team or Team(device=device())
+    with deterministic(), stoppable() as stop:
+        # `Fit` comes first: it reads the position at which the journal cuts the log.
+        fit = Fit(job.out, job.info, learner_of(job), job.train, job.validation, team)
+        with (
+            Display(console, job.info.settings.epochs, len(job.train)) as display,
+            Journal(
+                job.out, fit.position.log_bytes, display, tensorboard=job.tensorboard, is_writer=team.rank == 0
+            ) as journal,
+        ):
+            fit.run(journal, stop)
+
+
+def learner_of(job: Job) -> Learner:
+    """The model with its objective, and with the networks that the objective adds."""
+    info = job.info
+    objective = class_of(info.settings.method, "objective")(info.settings.objective)
+    if isinstance(objective, Unlabelled):
+        # With the seed of the model itself, ViSP's second network would start as a copy of the first.
+        torch.manual_seed(info.settings.seed + 1)
+        # Some objectives learn the size of their layers from a first video.
+        first = job.train.prepare(read(job.train.videos, [0])[0])
+        objective.attach(job.model, lambda: runs.build(info), collate([first]))
+    return Learner(job.model, objective)
+
+
+def device() -> torch.device:
+    """CUDA if torch sees a GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

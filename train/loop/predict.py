@@ -1,0 +1,157 @@
+"""Scores of videos by a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+import torch
+
+from vsumdata.datasets.video import Video, collate
+from vsumdata.manifests.errors import UsageError
+from vsumdata.train.data.batches import read
+from vsumdata.train.loop import runs
+from vsumdata.train.loop.runs import Info, Trained
+from vsumdata.train.loop.stopping import flushed_denormals
+from vsumdata.train.losses.boxes import frame_scores
+from vsumdata.train.models.text import TextKind
+from vsumdata.train.objectives.unlabelled import Unlabelled
+from vsumdata.train.settings import class_of
+
+# Videos held in memory, and sorted by length, at once.
+WINDOW = 256
+# Pairs of frames in a batch's attention. Its memory grows with the square of the length: 16 videos of two hours at
+# 1 fps would take 3.3 GB for each head. A longer video makes a batch of its own.
+PAIRS_AT_ONCE = 32 * 1024**2
+TEXT_FEATURES = ("sentence_feature", "step_feature", "description_feature", "global_feature")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """Importance of one video's frames, float64 [T], and sentences, float64 [M], all in [0, 1].
+
+    `sentence_score` is None if the model scores no sentences, or the video has none.
+    """
+
+    video: Video
+    frame_score: np.ndarray
+    sentence_score: np.ndarray | None
+
+    @property
+    def video_id(self) -> str:
+        return self.video.video_id
+
+
+def predict(trained: Trained, videos: Sequence[Video], *, batch_size: int = 16) -> Iterator[Prediction]:
+    """Score every video, in the order of `videos`, on the model's device and in float32.
+
+    Videos are read in windows, so they may be more than memory holds. Raises UsageError for features that the model
+    cannot take (see `fitting`).
+    """
+    for first in range(0, len(videos), WINDOW):
+        window = [
+            fitting(video, trained.info) for video in read(videos, range(first, min(first + WINDOW, len(videos))))
+        ]
+        found: dict[int, Prediction] = {}
+        for chosen in batches([len(video.frame_time_s) for video in window], batch_size):
+            answers = predict_batch(trained, [window[at] for at in chosen])
+            found |= dict(zip(chosen, answers, strict=True))
+        yield from (found[at] for at in range(len(window)))
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Group videos of about the same length, by index: at most `batch_size` a group, fewer if they are long."""
+    found: list[list[int]] = []
+    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
+        if not found or len(found[-1]) == batch_size or (len(found[-1]) + 1) * lengths[at] ** 2 > PAIRS_AT_ONCE:
+            found.append([])
+        found[-1].append(at)
+    return found
+
+
+# PGL-SUM's unscaled softmax saturates. On a CPU its denormal weights make it several times slower.
+@flushed_denormals()
+@torch.no_grad()
+def predict_batch(trained: Trained, videos: Sequence[Video]) -> list[Prediction]:
+    """Score one padded batch."""
+    model = trained.model
+    batch = collate(videos).to(trained.device)
+    scores = model(batch)
+    # ViSP and CSUM train the frame logits alone. The box heads of DSNet and A2Summ keep their random weights there,
+    # and their boxes would decide the scores.
+    if issubclass(class_of(trained.settings.method, "objective"), Unlabelled):
+        scores = replace(scores, frame_boxes=None)
+    frames = frame_scores(scores, batch.frame_mask, getattr(model, "nms_overlap", None)).double().cpu().numpy()
+    # With "both" the tokens of the global text follow the sentences; with "global" they stand in their place.
+    shows_sentences = getattr(trained.settings.model, "text", "subtitles") in ("subtitles", "both")
+    sentences = None
+    if scores.sentence_logit is not None and shows_sentences:
+        sentences = scores.sentence_logit.double().sigmoid().cpu().numpy()
+    found = []
+    for i, video in enumerate(videos):
+        num = 0 if video.sentence_feature is None else len(video.sentence)
+        found.append(
+            Prediction(
+                video=video,
+                frame_score=frames[i, : len(video.frame_time_s)],
+                sentence_score=None if sentences is None or not num else sentences[i, :num],
+            )
+        )
+    return found
+
+
+def fitting(video: Video, info: Info) -> Video:
+    """`video` as the model of `info` takes it, without text if the model was trained without.
+
+    Raises UsageError if there are no frames, a feature has another size, or a value is not finite.
+    """
+    if not len(video.frame_time_s):
+        raise UsageError(f"{video.video_id} has no frames")
+    if video.frame_feature.shape[1] != info.frame_dim:
+        raise UsageError(
+            f"{video.video_id} has frame features of size {video.frame_feature.shape[1]}, the model takes "
+            f"{info.frame_dim}; use features of the same kind (--features ROOT), or train with --init to adapt it"
+        )
+    if info.text_dim is None:
+        video = replace(video, sentence_feature=None, step_feature=None, description_feature=None, global_feature=None)
+    for name in ("frame_feature", *TEXT_FEATURES):
+        value = getattr(video, name)
+        if value is None:
+            continue
+        if name != "frame_feature" and value.shape[-1] != info.text_dim:
+            raise UsageError(f"{video.video_id} has {name} of size {value.shape[-1]}, the model takes {info.text_dim}")
+        # One NaN spreads through attention to all scores of the video, and in training to the weights.
+        if not np.isfinite(value).all():
+            raise UsageError(f"{video.video_id}: {name} has values that are not finite (NaN or infinite)")
+    return video
+
+
+def shown_text(trained: Trained, text: str | None) -> Trained:
+    """`trained`, shown another text: `subtitles`, `global`, `both` or `none`.
+
+    Raises UsageError for another word, or if the model always takes the same text.
+    """
+    if text is None:
+        return trained
+    options = trained.settings.model
+    if text not in get_args(TextKind):
+        raise UsageError(f"--text {text}: it is one of {', '.join(get_args(TextKind))}")
+    if text == text_of(trained):
+        return trained
+    if "text" not in type(options).model_fields or trained.info.text_dim is None:
+        raise UsageError(f"--text {text}: {trained.settings.method} of this run is always shown {text_of(trained)}")
+    settings = trained.settings.model_copy(update={"model": options.model_copy(update={"text": text})})
+    info = trained.info.model_copy(update={"settings": settings})
+    # A model reads its options when it is built, so another choice needs another module with the same weights.
+    model = runs.build(info).to(trained.device).eval()
+    model.load_state_dict(trained.model.state_dict())
+    return replace(trained, model=model, info=info)
+
+
+def text_of(trained: Trained) -> str:
+    """Which text the model is shown: `subtitles`, `global`, `both` or `none`."""
+    if trained.info.text_dim is None:
+        return "none"
+    return str(getattr(trained.settings.model, "text", "subtitles"))

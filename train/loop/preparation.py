@@ -1,0 +1,168 @@
+"""Check and prepare training videos: their targets, the size of their features, and notes on what is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vsumdata.datasets import partition
+from vsumdata.datasets.video import Video
+from vsumdata.manifests.errors import UsageError
+from vsumdata.train.data import targets
+from vsumdata.train.data.batches import Batches, read
+from vsumdata.train.data.targets import Rule
+from vsumdata.train.data.training import Data
+from vsumdata.train.loop.predict import TEXT_FEATURES, fitting
+from vsumdata.train.loop.runs import TRANSDUCTIVE, Info
+from vsumdata.train.methods import METHODS, REGRESSION
+from vsumdata.train.settings import Settings, least_batch
+
+# Notes and the rate of positives come from so many videos: reading all of a large root would delay the start.
+LOOKED_AT = 256
+
+
+def rule_of(settings: Settings, data: Data) -> Rule:
+    """How targets are made: `labels` as set, else what suits the data set, else what the first video offers."""
+    if settings.labels != "auto":
+        return settings.labels
+    if data.origin.data_set:
+        return targets.default_rule(data.origin.data_set)
+    return "given" if any(video.gt_score is not None for video in data.train[:1]) else "replay"
+
+
+def usable(videos: Sequence[Video], rule: Rule) -> tuple[Sequence[Video], list[str]]:
+    """The videos that have a target, and a note on the others. Raises UsageError if no video has one."""
+    reasons = {video.video_id: targets.lacks_target(video, rule) for video in videos}
+    found = partition.pick(videos, [video_id for video_id, why in reasons.items() if why is None])
+    said = [f"{video_id}: {why}" for video_id, why in reasons.items() if why]
+    if not found:
+        first = f"; {said[0]}" if said else ""
+        raise UsageError(f"none of the {len(videos)} training videos has a target of the kind labels={rule}{first}")
+    return found, [f"{len(said)} videos without a target are left out; {said[0]}"] if said else []
+
+
+def sizes(videos: Sequence[Video], reads_text: bool) -> tuple[int, int | None]:
+    """Dimension of a frame feature and of a text feature, None if no video has text.
+
+    Raises UsageError if there are no frame features.
+    """
+    frame_dim = int(videos[0].frame_feature.shape[1])
+    if not frame_dim:
+        raise UsageError(f"{videos[0].video_id} has no features; give --features ROOT")
+    # Some videos say nothing, so the first one with text decides. A model of pictures alone is spared the reading.
+    for video in videos if reads_text else ():
+        for name in TEXT_FEATURES:
+            value = getattr(video, name)
+            if value is not None and value.size:
+                return frame_dim, int(value.shape[-1])
+    return frame_dim, None
+
+
+def with_targets(info: Info, rule: Rule) -> Callable[[Video], Video]:
+    """A function that checks a video and adds its targets."""
+
+    def prepare(video: Video) -> Video:
+        video = fitting(video, info)
+        # A root's index lists these videos as trainable, yet one may lack what `rule` needs. HierSum still learns from
+        # the match between its text and its frames.
+        if targets.lacks_target(video, rule):
+            return replace(video, gt_score=None, gt_summary=None, sentence_label=None)
+        return targets.with_targets(video, rule)
+
+    return prepare
+
+
+def without_targets(info: Info) -> Callable[[Video], Video]:
+    """A function that checks a video and removes everything that a label could be made of."""
+
+    # "Without labels" must hold for test videos in a transductive run, whatever an objective may read.
+    def prepare(video: Video) -> Video:
+        nothing: dict[str, Any] = dict.fromkeys(("gt_score", "gt_summary", "sentence_label", "replay_score"))
+        return replace(fitting(video, info), **nothing)
+
+    return prepare
+
+
+def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
+    """Notes on what is seen without labels. Raises UsageError if there is nothing to contrast or to choose."""
+    num, least = len(train.videos), least_batch(info.settings.objective)
+    if info.settings.batch_size < least * workers:
+        raise UsageError(f"--workers {workers}: each contrasts its own videos and needs {least}; set batch_size")
+    if not len(train):
+        raise UsageError(
+            f"{num} training videos are too few: the objective contrasts at least {least * workers}; "
+            "give more, or all of the data set with --pool transductive"
+        )
+    if info.origin.pool == "transductive":
+        notes = [f"{TRANSDUCTIVE}pre-trained without labels on all {num} videos, test videos included"]
+    else:
+        # The weights of --init may have seen test videos before.
+        word = "" if notes_of_seen(info) else "fold-clean: "
+        notes = [f"{word}pre-trained without labels on {num} training videos of the fold alone"]
+    notes += choice_notes(info, train)
+    if train.left_out:
+        notes.append(f"{train.left_out} videos of each epoch are left out, other ones each time: too few to contrast")
+    if info.val:
+        notes.append("the labels of the validation videos choose the epoch")
+    else:
+        notes.append("without labels, so the last epoch counts")
+    return notes
+
+
+def choice_notes(info: Info, train: Batches) -> list[str]:
+    """Notes on videos that offer no choice of frames. Raises UsageError if none of the sampled videos offers one."""
+    videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
+    of = f"of {len(videos)} videos"
+    can_choose: Callable[[int], bool] = getattr(info.settings.objective, "can_choose", lambda _: True)
+    # CSUM picks k clips of a video. If the video has no more than k, all are picked, whatever their scores.
+    short = sum(not can_choose(len(video.frame_time_s)) for video in videos)
+    flat = sum(not np.ptp(video.frame_feature, axis=0).any() for video in videos)
+    if short == len(videos):
+        raise UsageError(f"none {of} is longer than a summary, so nothing is chosen; lower objective.clips or share")
+    if flat == len(videos):
+        raise UsageError(f"in none {of} do two frames differ, so no choice of frames can be learnt from their features")
+    notes = [f"{short} {of} are no longer than a summary: no choice of frames can be learnt from them"] if short else []
+    return [*notes, f"in {flat} {of} all frames are equal"] if flat else notes
+
+
+def notes_of_objective(info: Info) -> list[str]:
+    """The objective's settings that differ from its defaults, and whether it learns from labels after all."""
+    options = info.settings.objective
+    told = [f"{name}={value}" for name, value in options.model_dump(mode="json", exclude_defaults=True).items()]
+    notes = [f"objective: {', '.join(told)}"] if told else []
+    if info.settings.needs_targets:
+        notes.append(f"pre-trained on the labels of {len(info.train)} videos (fixed pseudo-summaries)")
+    return notes
+
+
+def notes_of_seen(info: Info) -> list[str]:
+    """Notes on held-out videos that the weights of --init have seen."""
+    held_out, notes = set(info.origin.test), []
+    for labelled in (True, False):
+        # Ids such as video_1 occur in several data sets, so only videos of the same data set can be compared.
+        seen = [each for each in info.before if each.data_set == info.origin.data_set and each.labelled == labelled]
+        known = held_out.intersection(video_id for each in seen for video_id in each.video_ids)
+        of = f"{len(known)} of {len(held_out)} test videos"
+        if known and labelled:
+            notes.append(f"{of} trained {info.init} or one before it: eval leaves them out")
+        elif known:
+            notes.append(f"{TRANSDUCTIVE}{of} were seen, without their labels, by {info.init} or one before it")
+    return notes
+
+
+def rate_note(method: str, train: Batches) -> list[str]:
+    """Notes on a rate of positives near 0 or 1. Raises UsageError if none of the sampled videos has a target."""
+    videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
+    if not any(video.gt_score is not None for video in videos):
+        raise UsageError(f"none of the training videos has a target ({videos[0].video_id} and others): see labels")
+    rate = targets.positive_rate(videos)
+    # Regression learns the scores themselves; binary labels play no part in it.
+    if METHODS[method].objective == REGRESSION:
+        return []
+    if rate == 0:
+        return ["no frame of the training videos is labelled as summary: classification learns nothing from them"]
+    warning = targets.rate_warning(rate)
+    return [warning] if warning else []

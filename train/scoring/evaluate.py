@@ -1,0 +1,265 @@
+"""Score one video under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vsumdata.datasets.keyshots import best_frames, summary_from_scores
+from vsumdata.datasets.protocol import Protocol
+from vsumdata.datasets.video import Video
+from vsumdata.train.scoring import metrics, metrics_highlights, metrics_text
+
+
+class UnusableScoresError(ValueError):
+    """A prediction cannot be scored. Reports count it by its `reason`: `not_finite` or `wrong_length`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The protocol's metrics by name, and notes on what was odd about this video.
+
+    `values` lacks a metric that the protocol leaves out for this video. Tables count the `notes`: `constant_scores`,
+    `constant_reference` (a user scored all frames alike, so the correlation counts as 0), `empty_summary`,
+    `empty_reference` (of at least one user), `no_positives` (no clip is relevant, so AP is 0) and `dropped` (no F1).
+    """
+
+    values: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One prediction, its video and its protocol; the metrics add notes."""
+
+    frame_score: np.ndarray
+    video: Video
+    protocol: Protocol
+    summary: np.ndarray
+    sentence_score: np.ndarray | None
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def need(self, *names: str) -> list[np.ndarray]:
+        """Fields of the video. Raises ValueError that names those which its data set does not give."""
+        found = [getattr(self.video, name) for name in names]
+        missing = [name for name, value in zip(names, found, strict=True) if value is None]
+        if missing:
+            raise ValueError(f"{self.video.video_id}: protocol {self.protocol.name} needs {', '.join(missing)}")
+        return found
+
+
+def evaluate(
+    frame_score: np.ndarray,
+    video: Video,
+    protocol: Protocol,
+    *,
+    summary: np.ndarray | None = None,
+    sentence_score: np.ndarray | None = None,
+) -> Result:
+    """Score `frame_score` [T] against the annotations of `video`.
+
+    `summary`, binary and as long as the protocol's own, replaces the summary that the protocol would make from
+    `frame_score` (for human rows, and for models that emit frames instead of scores). BLiSS's ROUGE needs
+    `sentence_score` [M]. Raises UnusableScoresError if a score is not finite or their number is wrong, and ValueError
+    if the video lacks annotations that the protocol needs.
+    """
+    # The code of PGL-SUM, VASNet and MR.HiSum accepts one score less than there are picks, and gives the last pick 0.
+    _check(frame_score, len(video.frame_time_s) - (protocol.missing_score == "zero"), len(video.frame_time_s))
+    if sentence_score is not None:
+        _check(sentence_score, len(video.sentence), len(video.sentence))
+    # An exact knapsack can take seconds for thousands of shots, so it runs only if a metric reads the summary.
+    needs_summary = {"f1"} & set(protocol.metrics) or protocol.rank == "summary-vs-mean"
+    flat = len(frame_score) < 2 or bool((frame_score == frame_score[0]).all())
+    if summary is None:
+        summary = summary_from_scores(frame_score, video, protocol) if needs_summary else np.zeros(0, bool)
+    # The ranks then come from the given summary, so constant scores are not worth a note.
+    elif protocol.rank == "summary-vs-mean":
+        flat = False
+    case = _Case(
+        frame_score=frame_score, video=video, protocol=protocol, summary=summary, sentence_score=sentence_score
+    )
+    if flat:
+        case.note("constant_scores")
+    values: dict[str, float] = {}
+    for name in protocol.metrics:
+        # One function computes several metrics (τ and ρ, the three ROUGE): do not call it for each of them.
+        if name not in values:
+            values |= METRICS[name](case)
+    return Result(values={name: values[name] for name in protocol.metrics if name in values}, notes=tuple(case.notes))
+
+
+def _check(scores: np.ndarray, least: int, most: int) -> None:
+    if scores.ndim != 1 or not least <= len(scores) <= most:
+        raise UnusableScoresError("wrong_length", f"{list(scores.shape)} scores where {most} are needed")
+    if not np.isfinite(scores).all():
+        raise UnusableScoresError(
+            "not_finite", f"score {np.isfinite(scores).argmin()} is {scores[~np.isfinite(scores)][0]}"
+        )
+
+
+# F1 of an empty summary, and F1 against an empty reference. Official codes disagree: TL;DW's returns 1 for an empty
+# reference, which is why `drop` exists.
+EMPTY_F1 = {"zero": (0.0, 0.0), "nan": (np.nan, np.nan), "one": (0.0, 1.0), "drop": (0.0, 0.0)}
+
+
+def _references(case: _Case) -> np.ndarray:
+    """The users' summaries, or the one of the data set's authors, as [U,n]."""
+    if case.video.user_summary is not None:
+        return case.video.user_summary
+    return np.atleast_2d(case.need("gt_summary")[0])
+
+
+def _f1(case: _Case) -> dict[str, float]:
+    protocol, references = case.protocol, _references(case)
+    empty = ~(references > 0).any(1)
+    if empty.any():
+        case.note("empty_reference")
+    if not case.summary.any():
+        case.note("empty_summary")
+    if protocol.empty_f1 == "drop":
+        references = references[~empty]
+        if not len(references):
+            case.note("dropped")
+            return {}
+    summary = at_full_rate(case.summary, case.video, references.shape[1])
+    return {"f1": f1_of(summary, references, protocol)}
+
+
+def at_full_rate(summary: np.ndarray, video: Video, length: int) -> np.ndarray:
+    """`summary` of all `length` frames: picked frames or segments are each held until the next one."""
+    # Summaries that are long enough already, and data sets whose users judged the picked frames, stay as they are.
+    if video.picks is None or len(summary) != len(video.picks) or len(summary) == length or video.n_frames != length:
+        return summary
+    return np.repeat(summary, np.diff(video.picks, append=length))
+
+
+def f1_of(summary: np.ndarray, user_summary: np.ndarray, protocol: Protocol) -> float:
+    """F1 in [0, 1] of a binary summary against the users' [U,n], by the protocol's rules."""
+    empty_summary, empty_reference = EMPTY_F1[protocol.empty_f1]
+    per_user = metrics.f1_per_user(
+        summary,
+        user_summary,
+        lengths=protocol.lengths,
+        empty_summary=empty_summary,
+        empty_reference=empty_reference,
+        frame_epsilon=protocol.frame_epsilon,
+    )
+    return metrics.over_users(per_user, protocol.f1_users)
+
+
+def _ranks(case: _Case) -> dict[str, float]:
+    protocol = case.protocol
+    if protocol.rank == "summary-vs-mean":
+        scores, reference = case.summary, _references(case)
+    else:
+        scores, reference = case.frame_score, _user_scores(case)
+    tau, rho = rank_correlations(scores, reference, protocol)
+    # A constant ranking has no correlation. scipy answers NaN, and so do CA-SUM and CSTA on TVSum; VideoXum counts 0.
+    if protocol.constant_rank == "zero":
+        if np.isnan(tau).any() and "constant_scores" not in case.notes:
+            case.note("constant_reference")
+        # Constant scores still make a summary, whose correlation is chance (-.32 to +.23 was seen): count 0 instead.
+        known = "constant_scores" not in case.notes
+        tau, rho = np.nan_to_num(tau) * known, np.nan_to_num(rho) * known
+    return {"tau": float(tau.mean()), "rho": float(rho.mean())}
+
+
+def rank_correlations(scores: np.ndarray, reference: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    """τ and ρ with each user or with the users' mean, as the protocol says; nan where undefined.
+
+    `scores` [T] may be a binary summary. They are compared with `reference` [U,T] as it is: `rank_step` plays no part.
+    """
+    if protocol.rank != "per-user":
+        reference = reference.astype(np.float64).mean(0)[None]
+    if protocol.rank == "summary-vs-mean":
+        scores, reference = metrics.equally_long(scores, reference, protocol.lengths)
+    if protocol.rank_score == "sigmoid32":
+        scores = sigmoid32(scores)
+    return metrics.kendall_tau(scores, reference), metrics.spearman_rho(scores, reference)
+
+
+def _user_scores(case: _Case) -> np.ndarray:
+    if case.video.user_score is not None:
+        return case.video.user_score
+    return np.atleast_2d(case.need("gt_score")[0])
+
+
+def sigmoid32(scores: np.ndarray) -> np.ndarray:
+    """VideoXum's float32 sigmoid."""
+    # Kept in float32 on purpose: above about 17 all scores become 1 and tie, which changes τ and ρ as published.
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-np.asarray(scores, np.float32)))
+
+
+def _map(case: _Case) -> dict[str, float]:
+    clips = metrics_highlights.clip_means(case.frame_score, case.protocol.clip_frames)
+    truth = metrics_highlights.clip_means(case.need("gt_score")[0], case.protocol.clip_frames)
+    if case.protocol.clip_score == "softmax32":
+        clips = metrics_highlights.softmax32(clips)
+    values = {}
+    for name, share in (("map50", 0.5), ("map15", 0.15)):
+        relevant = metrics_highlights.best_clips(truth, share)
+        if name in case.protocol.metrics and not relevant.any():
+            case.note("no_positives")
+        values[name] = metrics_highlights.average_precision(relevant, clips)
+    return values
+
+
+def _ap_trapezoidal(case: _Case) -> dict[str, float]:
+    relevant = case.need("gt_summary")[0]
+    if not (relevant > 0).any():
+        case.note("no_positives")
+    return {"ap_trapezoidal": metrics_highlights.ranked_trapezoidal_ap(relevant, case.frame_score)}
+
+
+def _ap_top(case: _Case) -> dict[str, float]:
+    top = case.protocol.top_clips or 5
+    values = metrics_highlights.top_clips_ap(case.frame_score, case.need("user_score")[0], top)
+    if not values.any():
+        case.note("no_positives")
+    return {"ap_top5": float(values.mean())}
+
+
+def _rouge(case: _Case) -> dict[str, float]:
+    label, text = case.need("sentence_label", "summary_text")
+    if case.sentence_score is None:
+        raise UnusableScoresError("wrong_length", "ROUGE needs sentence_score, one for each sentence")
+    # BLiSS's oracle: a method may choose as many sentences (and frames) as the reference has.
+    chosen = best_frames(case.sentence_score, int((label > 0).sum()))
+    if not chosen.any():
+        case.note("empty_summary")
+    sentences = [str(case.video.sentence[at]["text"]) for at in np.flatnonzero(chosen).tolist()]
+    return metrics_text.rouge(sentences, str(text).splitlines())._asdict()
+
+
+def _cosine(case: _Case) -> dict[str, float]:
+    label, summary_feature = case.need("gt_summary", "summary_feature")
+    chosen = np.flatnonzero(best_frames(case.frame_score, int((label > 0).sum())))
+    if not len(chosen):
+        case.note("empty_reference")
+    return {"cosine": metrics_text.keyframe_cosine(case.video.frame_feature, summary_feature, chosen)}
+
+
+METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
+    "f1": _f1,
+    "tau": _ranks,
+    "rho": _ranks,
+    "map50": _map,
+    "map15": _map,
+    "ap_trapezoidal": _ap_trapezoidal,
+    "ap_top5": _ap_top,
+    "rouge1": _rouge,
+    "rouge2": _rouge,
+    "rougeL": _rouge,
+    "cosine": _cosine,
+}

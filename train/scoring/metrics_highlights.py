@@ -1,0 +1,114 @@
+"""Average precision of ranked clips, as the highlight benchmarks compute it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SALIENCY_LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}  # QVHighlights' annotators rate from 0 to 4
+
+
+def clip_means(frame_score: np.ndarray, clip_frames: int = 5) -> np.ndarray:
+    """Means of consecutive clips of `clip_frames` frames, in the scores' precision. The last clip may be shorter."""
+    frame_score = np.asarray(frame_score)
+    whole = len(frame_score) // clip_frames * clip_frames
+    means = frame_score[:whole].reshape(-1, clip_frames).mean(1)
+    return np.append(means, frame_score[whole:].mean()) if whole < len(frame_score) else means
+
+
+def best_clips(clip_score: np.ndarray, share: float) -> np.ndarray:
+    """The int(share·n) best clips, bool [n]. Of equal clips the earlier wins; MR.HiSum's torch.argsort takes any."""
+    chosen = np.zeros(len(clip_score), bool)
+    chosen[_ranking(clip_score)[: int(len(clip_score) * share)]] = True
+    return chosen
+
+
+def _ranking(score: np.ndarray) -> np.ndarray:
+    # A stable sort, so that equal scores keep their order on every machine.
+    return np.argsort(-np.asarray(score), kind="stable")
+
+
+def _check(relevant: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    relevant, score = np.asarray(relevant) > 0, np.asarray(score)
+    if relevant.shape != score.shape or relevant.ndim != 1:
+        raise ValueError(f"labels {list(relevant.shape)} and scores {list(score.shape)} must be of one length")
+    if not np.isfinite(score).all():
+        raise ValueError(f"the score of clip {np.isfinite(score).argmin()} is not finite")
+    return relevant, score
+
+
+def average_precision(relevant: np.ndarray, score: np.ndarray) -> float:
+    """scikit-learn's average precision of scores [n] for labels [n], in [0, 1]; 0 if nothing is relevant."""
+    from sklearn.metrics import average_precision_score
+
+    relevant, score = _check(relevant, score)
+    # scikit-learn warns if nothing is relevant, and warnings are errors in the tests.
+    return float(average_precision_score(relevant, score)) if relevant.any() else 0.0
+
+
+def softmax32(clip_score: np.ndarray) -> np.ndarray:
+    """MR.HiSum's softmax over clips, float32 [n]; not finite for scores of about 90 and more."""
+    # As in the official code: float32, without subtracting the maximum first. `average_precision` refuses an overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        exponential = np.exp(np.asarray(clip_score, np.float32))
+        return exponential / (exponential.sum() + np.float32(1e-7))
+
+
+def trapezoidal_ap(relevant_by_rank: np.ndarray) -> float:
+    """Trapezoidal area under the precision-recall curve, as in UMT; 0 if nothing is relevant.
+
+    `relevant_by_rank` [k] tells which of the first k ranks are relevant; recall is normalised by their number. The
+    curve starts with precision 1 at recall 0.
+    """
+    hits = np.asarray(relevant_by_rank) > 0
+    if not hits.any():
+        return 0.0
+    precision = np.concatenate(([1.0], np.cumsum(hits) / np.arange(1, len(hits) + 1)))
+    return float(((precision[:-1] + precision[1:]) / 2)[hits].mean())
+
+
+def ranked_trapezoidal_ap(relevant: np.ndarray, score: np.ndarray) -> float:
+    """`trapezoidal_ap` of clips ranked by score; equal scores keep their order. YouTube Highlights: match > 0."""
+    relevant, score = _check(relevant, score)
+    return trapezoidal_ap(relevant[_ranking(score)])
+
+
+def top_clips_ap(score: np.ndarray, user_score: np.ndarray, top: int = 5) -> np.ndarray:
+    """UMT's metric for TVSum: the trapezoidal AP of the `top` clips for each user of `user_score` [U,n], float64 [U].
+
+    A clip is relevant if the user scored it above his or her own median. If none of the `top` is, the AP is 0.
+    """
+    user_score = np.atleast_2d(user_score)
+    _check(user_score[0], score)
+    # torch.median takes the lower of the two middle values, numpy's their mean.
+    median = np.sort(user_score, axis=1)[:, (user_score.shape[1] - 1) // 2]
+    ranked = (user_score > median[:, None])[:, _ranking(score)[:top]]
+    return np.array([trapezoidal_ap(row) for row in ranked])
+
+
+def interpolated_ap(relevant: np.ndarray, score: np.ndarray) -> float:
+    """QVHighlights' average precision: the mean of the interpolated precisions at each change of recall.
+
+    It is 1 if all clips are relevant, and 0 if none is.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    relevant, score = _check(relevant, score)
+    if relevant.all() or not relevant.any():
+        return float(relevant.any())
+    precision, recall, _ = precision_recall_curve(relevant, score)
+    # The official code compares recalls in float32: fewer values count as changes than in float64.
+    return float(np.maximum.accumulate(precision)[np.flatnonzero(np.diff(recall.astype(np.float32)))].mean())
+
+
+def saliency(score: np.ndarray, clip_saliency: np.ndarray, level: int) -> tuple[float, float]:
+    """QVHighlights' metrics for one query: mean AP over the annotators, and HIT@1 (1 if the best clip is relevant).
+
+    `clip_saliency` [n,U] holds the annotators' ratings. A clip is relevant to those who rated it at least `level`.
+    Scores beyond the n clips are ignored; missing scores count as 0.
+    """
+    relevant = np.asarray(clip_saliency) >= level
+    fitted = np.zeros(len(relevant))
+    fitted[: len(score)] = score[: len(relevant)]
+    best = int(np.argmax(score))
+    hit = best < len(relevant) and relevant[best].any()
+    return float(np.mean([interpolated_ap(column, fitted) for column in relevant.T])), float(hit)

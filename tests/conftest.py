@@ -19,9 +19,12 @@ from tests.terminal import wrap_nothing
 # One thread for each process, unless the caller says otherwise. The tests' matrices are small, and where more processes
 # than cores compute, OpenMP's threads wait for each other in loops: a test of 10 s took 150 s beside two others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program that they start.
+# A shell that starts the tests in the background has them ignore Ctrl-C, `nohup` has them ignore the end of the
+# terminal, and so would every program that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("no clock", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("no clock")
 

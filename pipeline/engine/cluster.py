@@ -1,11 +1,7 @@
-"""Ray: start it, size the worker pools, run the waves of a stage through them.
+"""Ray: start it, size the lanes' worker pools, run what a lane is given.
 
 Four rules keep Ray Data from hanging on two cores: no `repartition`, errors are values, every pool leaves CPU for the
 other lanes, no progress guard.
-
-Private parts of Ray are used here and nowhere else, so `pyproject.toml` pins its range: `worker.print_to_stdstream`,
-`node.Node`, `Dataset._current_executor`, `stats._StatsManager`, two functions of `actor_pool_map_operator`,
-`rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`.
 """
 
 from __future__ import annotations
@@ -21,9 +17,10 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -33,13 +30,14 @@ from vsumdata.manifests.errors import ClusterError, Diverged, StorageError, Usag
 from vsumdata.manifests.store import TEMPORARY, Store
 from vsumdata.manifests.terminal import clock
 from vsumdata.pipeline.engine.plan import Task
-from vsumdata.pipeline.engine.worker import Job, StageWorker, VisitWorker, pack
+from vsumdata.pipeline.engine.worker import Job, pack
 from vsumdata.stages.stage import COMPUTE, Stage
 
 # Workers of a network lane: one visits while another downloads. They mostly wait, so each takes a fraction of a CPU.
 VISITORS = 2
 VISITOR_CPUS = 0.125
-LOGGERS = ("ray", "ray.data")
+# One block is worked on, the next one is there when it ends. More would wait at one worker while another is idle.
+BLOCKS_PER_WORKER = 2
 NODE_ANSWERS_S = 60.0
 # An execution that was shut down is at its end in a fraction of it.
 ENDS_WITHIN_S = 10.0
@@ -230,11 +228,7 @@ def pool(stage: Stage, num_tasks: int, resources: dict[str, float], kept_free: f
     # ray#44687: a dataset hangs when the actors of others hold every CPU.
     cpus_free = resources.get("CPU", 1.0) - kept_free
     gpus_there = resources.get("GPU", 0.0)
-    gpus = float(stage.gpus)
-    # Negative means `gpus: auto`.
-    if gpus < 0:
-        gpus = 1.0 if gpus_there >= 1 else 0.0
-    wanted = stage.workers
+    gpus, _, wanted = needed(stage, resources)
     if gpus * (wanted or 1) > gpus_there:
         raise UsageError(
             f"resources.{stage.name}: {wanted or 1} worker(s) with {gpus:g} GPU(s) each, but this cluster has "
@@ -255,6 +249,15 @@ def pool(stage: Stage, num_tasks: int, resources: dict[str, float], kept_free: f
     return Pool(workers, cpus, gpus, threads=max(1, int(cpus_free // workers)), memory_bytes=need)
 
 
+def needed(stage: Stage, resources: dict[str, float]) -> tuple[float, float, int | None]:
+    """Return the GPUs and CPUs of one worker, and how many workers are asked for: tables that need alike share them."""
+    gpus = float(stage.gpus)
+    # Negative means `gpus: auto`.
+    if gpus < 0:
+        gpus = 1.0 if resources.get("GPU", 0.0) >= 1 else 0.0
+    return gpus, stage.cpus, stage.workers
+
+
 def visitors_cpus(stages: Iterable[Stage], resources: dict[str, float]) -> float:
     """Return the CPUs that the network lanes of these stages take, while the computing lane works."""
     workers = {stage.lane: stage.workers or VISITORS for stage in stages if stage.lane != COMPUTE}
@@ -263,18 +266,23 @@ def visitors_cpus(stages: Iterable[Stage], resources: dict[str, float]) -> float
 
 
 class Execution:
-    """One wave of a stage on Ray Data, in a thread of its own once it is started.
+    """A lane's workers on Ray Data, in a thread of its own: they live until it is closed, and are given waves.
 
     Puts `(self, outcomes)` into `inbox` for each block that is committed, at last `(self, None)`, or `(self, error)`:
     a StorageError, UsageError or ClusterError as a worker raised it.
     """
 
-    def __init__(self, job: Job, tasks: Sequence[Task], size: Pool, inbox: SimpleQueue[Any]) -> None:
-        self.job, self.tasks, self.inbox = job, tasks, inbox
-        self.data = dataset(job, tasks, size)
-        self.is_stopping = False
+    def __init__(self, jobs: Mapping[str, Job], size: Pool, inbox: SimpleQueue[Any]) -> None:
+        from vsumdata.pipeline.engine.ray_data import endless
+
+        self.jobs, self.size, self.inbox = jobs, size, inbox
+        self.data, self.feed = endless(jobs, size)
+        # Blocks wait here and not in Ray, so that what is more urgent can go first.
+        self.waiting: deque[tuple[str, Sequence[Task]]] = deque()
+        self.given = self.away = 0  # blocks
+        self.is_closing = self.is_stopping = False
         # A thread, for the outcomes of all executions meet in the driver.
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix=job.stage.name)
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="+".join(jobs))
         # So that it is there before `start`: Ctrl-C in the middle of a first `submit` may leave a pool with two.
         self.thread.submit(lambda: None)
 
@@ -283,17 +291,46 @@ class Execution:
         # Whatever the error is, the driver must hear of it, or it would wait for ever.
         self.thread.submit(self.run).add_done_callback(self.ended)
 
+    def give(self, table: str, tasks: Sequence[Task]) -> None:
+        """Let the workers do these tasks after what they were given before."""
+        # Few tasks are spread over all workers rather than packed into one full block.
+        rows = max(1, min(self.jobs[table].stage.batch, -(-len(tasks) // self.size.workers)))
+        self.waiting.extend((table, tasks[at : at + rows]) for at in range(0, len(tasks), rows))
+        self.pump()
+
+    def came_back(self) -> None:
+        """A block's outcomes were taken from the inbox: the next one goes out."""
+        self.away -= 1
+        self.pump()
+
+    def pump(self) -> None:
+        while self.waiting and self.away < BLOCKS_PER_WORKER * self.size.workers:
+            self.feed.put(pack(*self.waiting.popleft()))
+            self.given += 1
+            self.away += 1
+        if self.is_closing and not self.waiting:
+            self.feed.close()
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether its workers will soon have nothing to do."""
+        return len(self.waiting) < self.size.workers and not self.is_closing
+
+    def close(self) -> None:
+        """Let it end once it has done what it was given."""
+        self.is_closing = True
+        self.pump()
+
     def run(self) -> None:
         returned = 0
         if self.is_stopping:
             return
         for outcomes in self.data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            returned += len(outcomes)
+            returned += 1
             self.inbox.put((self, outcomes))
         # Ray has ended normally with blocks missing (see `max_errored_blocks`). A lost video must not go unseen.
-        if returned != len(self.tasks) and not self.is_stopping:
-            name, going, coming = self.job.stage.name, len(self.tasks), returned
-            raise ClusterError(f"{name}: {going} videos went in, {coming} outcomes came out")
+        if returned != self.given and not self.is_stopping:
+            raise ClusterError(f"{', '.join(self.jobs)}: {self.given} blocks went in, {returned} came out")
 
     def ended(self, future: Future[None]) -> None:
         error = future.exception()
@@ -304,6 +341,7 @@ class Execution:
 
         Returns whether its thread has ended: Ray must not be shut down under it.
         """
+        self.feed.close()
         # Comes after `run` in this thread, also where Ctrl-C came in the middle of `start`.
         end = self.thread.submit(lambda: None)
         wait([end], timeout=patience_s)
@@ -315,97 +353,6 @@ class Execution:
             wait([end], timeout=0.2)
         self.thread.shutdown(wait=False)
         return end.done()
-
-
-def dataset(job: Job, tasks: Sequence[Task], size: Pool) -> Any:
-    """Make the Ray Dataset that does the tasks; nothing runs yet."""
-    import ray
-
-    job = replace(job, gpus=size.gpus, context=replace(job.context, threads=size.threads))
-    # Few tasks are spread over all workers rather than packed into one full block.
-    rows_per_block = max(1, min(job.stage.batch, -(-len(tasks) // size.workers)))
-    # The driver cuts the blocks itself: `repartition` needs a whole CPU of its own, and the run hangs when actors hold
-    # 1.5 of 2 CPUs (seen with ray 2.60).
-    blocks = [pack(list(tasks[at : at + rows_per_block])) for at in range(0, len(tasks), rows_per_block)]
-    set_up_ray_data(is_local=len(ray.nodes()) == 1)
-    # Not `from_arrow`: it starts a worker process that looks at the blocks, which took 2.3 s of each stage.
-    return ray.data.from_blocks(blocks).map_batches(
-        VisitWorker if job.stage.is_visit else StageWorker,
-        # Ray demands a number when a stage has GPUs; this one keeps the blocks as they are.
-        batch_size=rows_per_block if size.gpus else None,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(size.workers, len(blocks))),
-        num_cpus=size.cpus,
-        num_gpus=size.gpus or None,
-        **({"memory": size.memory_bytes} if size.memory_bytes else {}),
-        fn_constructor_args=(job,),
-    )
-
-
-def set_up_ray_data(is_local: bool) -> None:
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.enable_operator_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.verbose_progress = False
-    # Ray's guard ends a run after 30 minutes without progress. A crawl may rightly wait for hours until a host
-    # answers again.
-    context.execution_no_progress_timeout_s = -1
-    # One raising row drops its whole block, and with -1 the run ends normally without these rows. ray#62746: with -1 a
-    # fixed pool also hangs for ever once its actor has died.
-    context.max_errored_blocks = 0
-    for name in LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    # Ids of datasets then come from this process, not from an actor that counts them.
-    context.use_legacy_dataset_ids = False
-    without_helpers(is_local)
-
-
-def without_helpers(is_local: bool) -> None:
-    """Keep Ray Data from starting actors that a run has no use for: each takes 1 to 2 s of CPU and 130 to 200 MB."""
-    from ray.data._internal import stats
-    from ray.data._internal.cluster_autoscaler import rate_based_cluster_autoscaler as autoscaler
-    from ray.data._internal.execution.operators import actor_pool_map_operator as pools
-
-    # The dashboard's figures; we start none.
-    for name in ("register_dataset_to_stats_actor", "update_execution_metrics", "update_iteration_metrics"):
-        setattr(stats._StatsManager, name, staticmethod(lambda *_, **__: None))
-    # The one that asks a cluster for more nodes, and the one that knows on which node a worker is. A Ray on this
-    # machine alone has this node only.
-    if is_local:
-        autoscaler.DefaultAutoscalingCoordinator = AllThereIs  # type: ignore[misc, assignment]
-        pools.get_or_create_actor_location_tracker = OneNode
-        pools.get_actor_locations = lambda logical_actor_ids: {}
-
-
-class AllThereIs:
-    """What Ray Data asks for nodes: it may use what is there."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def request_resources(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def cancel_request(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def get_reserved_resources(self) -> dict[str, dict[str, float]]:
-        import ray
-
-        return {node["NodeID"]: node["Resources"] for node in ray.nodes()}
-
-
-class OneNode:
-    """What Ray Data's workers tell where they are."""
-
-    def __init__(self) -> None:
-        self.update_actor_location = self
-
-    def remote(self, *_: Any) -> None:
-        pass
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The waves of a run: visits, pages and computing go on at the same time until nothing can become ready.
 
-Each lane (`Stage.lane`) works on one bounded wave at a time: one table, one Ray Data execution. Between waves the
-tables are planned anew, so what one lane has committed is ready for the others. One thread, the driver's own, decides;
-the executions only send it their outcomes.
+Each lane (`Stage.lane`) has workers of its own, a Ray Data execution that goes on until the run ends, and is given
+bounded waves: some videos of one table. Before each wave the tables are planned anew, so what one lane has committed
+is ready for the others. One thread, the driver's own, decides; the executions only send it their outcomes.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
-from vsumdata.pipeline.engine.cluster import Execution, check_root, cluster, pool, visitors_cpus
+from vsumdata.pipeline.engine.cluster import Execution, check_root, cluster, needed, pool, visitors_cpus
 from vsumdata.pipeline.engine.plan import Known, Plan, Stages, Task, fingerprint, plan
 from vsumdata.pipeline.engine.watches import Watches
 from vsumdata.pipeline.engine.worker import STOP, Job
 from vsumdata.pipeline.recipe import media_stage
 from vsumdata.stages.stage import COMPUTE, Context, Stage
 
-# One computing worker for so much media: before the first row it loads modules and models for 6 to 9 s of CPU.
+# One computing worker for so much media: before its first rows it loads modules and models for some 15 s of CPU.
 WORKER_MEDIA_S = 300.0
-# A wave lasts about this long, as far as the rows before it tell: long against the start of its workers (2 to 20 s),
-# short against a crawl.
-WAVE_S = 600.0
+# A wave lasts about this long, as far as the rows before it tell: then the other tables of its lane have their turn.
+WAVE_S = 120.0
 FEWEST, FIRST, MOST = 16, 64, 512
 # Rows of a network lane cost no memory and little time each, so that the start of workers would count.
 MOST_VISITS = 4096
-# While more videos may become ready, those that are wait so long for company.
+# While more videos may become ready, those that are wait so long for company: a part file for each would be many.
 PATIENCE_S = 30.0
+# A lane's workers end after so many blocks and others start: whatever a library leaks in weeks goes with them.
+BLOCKS_OF_A_LIFE = 10_000
 # Visits whose media waits for the computing lane: more would only fill the disk.
 AHEAD = 200
 # A run waits for retries that fall due this soon. For later ones it ends and says when to run again.
@@ -60,9 +61,10 @@ MEDIA = "media"
 
 @dataclass
 class Wave:
-    """A running execution, its lease, and the videos that have not come back."""
+    """Some videos of a table that a lane was given: their lease, and those that have not come back."""
 
-    execution: Execution
+    table: str
+    lane: str
     lease: str
     left: set[str]
     media_lease: str = ""
@@ -107,7 +109,8 @@ class Flow:
     address: str | None = None
 
     inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
-    waves: dict[str, Wave] = field(default_factory=dict)  # by lane
+    executions: dict[str, Execution] = field(default_factory=dict)  # by lane
+    waves: list[Wave] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     # (table, video) -> when a video that was sent back may be tried again; how often it was.
@@ -122,7 +125,6 @@ class Flow:
     is_stale: bool = True
     was_waiting: bool = False
     is_root_seen: bool = False
-    workers: dict[str, int] = field(default_factory=dict)  # of each table's last wave
     media_leases: dict[str, set[str]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     visits: Counter[str] = field(default_factory=Counter)
@@ -148,10 +150,13 @@ class Flow:
             while True:
                 self.look()
                 for lane in self.lanes:
-                    if lane not in self.waves:
-                        self.start(lane)
+                    self.start(lane)
                 if not self.waves and not self.is_worth_waiting():
-                    return
+                    break
+                self.hear()
+            for execution in self.executions.values():
+                execution.close()
+            while self.executions:
                 self.hear()
         finally:
             self.stop()
@@ -191,8 +196,8 @@ class Flow:
     def busy(self, table: str) -> set[str]:
         found = self.leases.others(self.lease_key(table))
         found.update(video_id for of, video_id in self.held if of == table)
-        for wave in self.waves.values():
-            if wave.execution.job.stage.name == table:
+        for wave in self.waves:
+            if wave.table == table:
                 found |= wave.left
         return found
 
@@ -200,7 +205,7 @@ class Flow:
         """Give back the leases of videos whose files nobody needs any more."""
         waiting = self.later_needs("")
         for lease, ids in list(self.media_leases.items()):
-            under_way = any(wave.media_lease == lease for wave in self.waves.values())
+            under_way = any(wave.media_lease == lease for wave in self.waves)
             if not under_way and waiting.isdisjoint(ids):
                 self.leases.release(lease)
                 del self.media_leases[lease]
@@ -234,31 +239,42 @@ class Flow:
     # Waves
 
     def start(self, lane: str) -> None:
-        """Start the lane's next wave if one is worth it."""
+        """Start the lane's next wave if it has work for few moments only, and a wave is worth it."""
+        execution = self.executions.get(lane)
+        if execution is not None and not execution.is_hungry:
+            return
         order = self.lanes[lane]
         # In turn, beginning after the table of the last wave: what it made is most likely ready now.
         at = order.index(self.turn[lane]) + 1 if lane in self.turn and lane == COMPUTE else 0
         for table in order[at:] + order[:at]:
             tasks = self.chosen(table)
-            if tasks and self.start_wave(table, tasks):
+            if not tasks:
+                continue
+            if execution is not None and (table not in execution.jobs or execution.given > BLOCKS_OF_A_LIFE):
+                # Other workers are needed, and these hold the CPUs and GPUs until they have ended.
+                execution.close()
+                return
+            if self.start_wave(table, tasks):
                 self.turn[lane] = table
                 return
 
     def chosen(self, table: str) -> list[Task]:
         """Return the tasks of the table's next wave: none if it is better to wait."""
-        found = self.plans[table]
+        found, lane = self.plans[table], self.doing[table].lane
         size = self.wave_size(table)
         if not found.tasks or not size:
             return []
-        # Alone they would start workers for a few rows; others will be ready soon.
         is_early = time.monotonic() - self.ready_since.get(table, 0.0) < PATIENCE_S
-        if found.ready < size and is_early and self.is_more_coming(table):
+        # Where workers of another kind must end first, a few rows are not worth the start of these.
+        is_at_work = lane not in self.executions or table in self.executions[lane].jobs
+        enough = min(size, self.doing[table].batch) if is_at_work else size
+        if found.ready < enough and is_early and self.is_more_coming(table):
             return []
         tasks = found.tasks[:size]
         later = self.later_needs(table)
         tasks = [replace(task, frees_media=task.video_id not in later) for task in tasks]
         # A long video that comes last would keep all other workers waiting.
-        return sorted(tasks, key=lambda task: -(task.duration_s or 0.0)) if self.doing[table].lane == COMPUTE else tasks
+        return sorted(tasks, key=lambda task: -(task.duration_s or 0.0)) if lane == COMPUTE else tasks
 
     def is_more_coming(self, table: str) -> bool:
         """Whether more videos may become ready for this table soon: its upstream is worked on, or can be."""
@@ -270,21 +286,22 @@ class Flow:
     def wave_size(self, table: str) -> int:
         """Return how many rows the next wave of a table may have."""
         stage = self.doing[table]
-        workers = self.workers.get(table, 1)
+        workers = self.num_workers(stage.lane)
         most = MOST * workers if stage.lane == COMPUTE else MOST_VISITS
         size = FIRST if table not in self.mean_s else int(WAVE_S * workers / max(self.mean_s[table], 1e-3))
         size = min(max(size, FEWEST), most, self.budget.get(table, most))
         # Their media waits for the computing lane.
         if table in ("videos", MEDIA) and self.context.media:
-            ahead = AHEAD * max([1, *(n for name, n in self.workers.items() if self.doing[name].needs)])
-            size = min(size, FIRST, max(0, ahead - self.num_ahead()))
+            size = min(size, FIRST, max(0, AHEAD * self.num_workers(COMPUTE) - self.num_ahead()))
         return size
+
+    def num_workers(self, lane: str) -> int:
+        return self.executions[lane].size.workers if lane in self.executions else 1
 
     def num_ahead(self) -> int:
         """Count the videos whose media waits, or is being fetched right now."""
         waiting = max((self.plans[t].ready for t in self.wanted if self.doing[t].needs), default=0)
-        computing = self.waves.get(COMPUTE)
-        return waiting + (len(computing.left) if computing else 0)
+        return waiting + sum(len(wave.left) for wave in self.waves if self.doing[wave.table].needs)
 
     def later_needs(self, table: str) -> set[str]:
         """Videos whose files other tables of this run still need after this one."""
@@ -295,43 +312,68 @@ class Flow:
         return {video_id for ids in unsettled if ids is not None for video_id in ids.to_pylist()}
 
     def start_wave(self, table: str, tasks: Sequence[Task]) -> bool:
-        """Start an execution of these tasks, without those that another run has taken meanwhile."""
-        import ray
-
+        """Give these tasks to the lane's workers, without those that another run has taken meanwhile."""
+        chosen = {task.video_id for task in tasks}
         lease, taken = self.leases.take(self.lease_key(table), [task.video_id for task in tasks])
         tasks = [task for task in tasks if task.video_id in taken]
+        # The next plan may be some moments away.
+        found = self.plans[table]
+        rest = [task for task in found.tasks if task.video_id not in chosen]
+        self.plans[table] = replace(found, tasks=rest, ready=found.ready - len(chosen), busy=found.busy + len(chosen))
         if not tasks:
             return False
-        self.ray_session.enter_context(cluster(self.address))
-        if not self.is_root_seen:
-            check_root(self.store)
-            self.is_root_seen = True
         stage = self.doing[table]
-        resources = ray.cluster_resources()
-        size = pool(stage, worth(stage, tasks), resources, visitors_cpus(self.doing.values(), resources))
-        job = Job(
-            stage=stage,
-            context=self.context,
-            fingerprint="" if stage.is_visit else fingerprint(self.stages, table),
-            inputs={name: fingerprint(self.stages, name) for name in stage.inputs()},
-            gpus=0.0,
-            max_attempts=self.loaded.manifest.limits.max_attempts,
-        )
         if table in self.budget:
             self.budget[table] -= len(tasks)
-        self.display.begun(table, len(tasks))
-        self.workers[table] = size.workers
         media_lease = ""
         if table in ("videos", MEDIA) and self.context.media:
             # From the visit to the last stage that needs the files, which lie on this run's disk.
             media_lease, visiting = (lease, taken) if table == MEDIA else self.leases.take(MEDIA, taken)
             self.media_leases[media_lease] = visiting
-        execution = Execution(job, tasks, size, self.inbox)
-        # Noted before it begins: Ctrl-C may come between the two, and `stop` must know of it.
-        self.waves[stage.lane] = Wave(execution, lease, set(taken), media_lease)
-        execution.start()
+        if stage.lane not in self.executions:
+            self.start_workers(table, tasks)
+        self.display.begun(table, len(tasks))
+        self.waves.append(Wave(table, stage.lane, lease, set(taken), media_lease))
+        self.executions[stage.lane].give(table, tasks)
         self.is_stale = True
         return True
+
+    def start_workers(self, table: str, tasks: Sequence[Task]) -> None:
+        """Start workers for a table's tasks, and for all tables of its lane that ask for workers of the same kind."""
+        import ray
+
+        self.ray_session.enter_context(cluster(self.address))
+        if not self.is_root_seen:
+            check_root(self.store)
+            self.is_root_seen = True
+        stage, resources = self.doing[table], ray.cluster_resources()
+        alike = [self.doing[other] for other in self.lanes[stage.lane]]
+        alike = [other for other in alike if needed(other, resources) == needed(stage, resources)]
+        jobs = {
+            other.name: Job(
+                stage=other,
+                context=self.context,
+                fingerprint="" if other.is_visit else fingerprint(self.stages, other.name),
+                inputs={name: fingerprint(self.stages, name) for name in other.inputs()},
+                gpus=0.0,
+                max_attempts=self.loaded.manifest.limits.max_attempts,
+            )
+            for other in alike
+        }
+        # A worker keeps the models of all its tables.
+        kind = replace(stage, memory_gb=sum(other.memory_gb for other in alike))
+        size = pool(kind, self.num_worth(alike, tasks), resources, visitors_cpus(self.doing.values(), resources))
+        execution = Execution(jobs, size, self.inbox)
+        # Noted before it begins: Ctrl-C may come between the two, and `stop` must know of it.
+        self.executions[stage.lane] = execution
+        execution.start()
+
+    def num_worth(self, stages: Sequence[Stage], tasks: Sequence[Task]) -> int:
+        """How many workers the videos that are left are worth at most, if they are as long as these."""
+        # Any of those that were not visited yet may come to these stages.
+        coming = self.plans["videos"].pending if "videos" in self.plans else 0
+        videos = coming + max(self.plans[stage.name].pending for stage in stages)
+        return worth(stages[0], videos, [task.duration_s for task in tasks if task.duration_s is not None])
 
     # Outcomes
 
@@ -348,10 +390,12 @@ class Flow:
 
     def take(self, execution: Execution, outcomes: pa.Table) -> None:
         """Count the outcomes of one block. Raises CollapseError."""
-        table, lane = execution.job.stage.name, execution.job.stage.lane
+        execution.came_back()
+        if not outcomes.num_rows:
+            return
         self.is_stale = True
+        table = outcomes["table"][0].as_py()
         ids, found, free = (outcomes[name].to_pylist() for name in ("video_id", "outcome", "free_until"))
-        self.waves[lane].left.difference_update(ids)
         for video_id, outcome, free_until in zip(ids, found, free, strict=True):
             if free_until is not None:
                 self.returns[table, video_id] += 1
@@ -372,26 +416,34 @@ class Flow:
             self.visits.update(json.loads(visits))
         seconds = sum(outcomes["seconds"].to_pylist()) / max(1, len(ids))
         self.mean_s[table] = seconds if table not in self.mean_s else 0.8 * self.mean_s[table] + 0.2 * seconds
-        if table == MEDIA:
-            return
-        self.display.add(table, outcomes)
-        self.outcomes.update(found)
-        # What was not visited says nothing of the site.
-        signals = (json.loads(signal) if visits != "{}" else {} for signal, visits in said)
-        self.watches.add(zip(ids, signals, strict=True))
+        if table != MEDIA:
+            self.display.add(table, outcomes)
+            self.outcomes.update(found)
+        for wave in [wave for wave in self.waves if wave.table == table]:
+            wave.left.difference_update(ids)
+            if not wave.left:
+                self.end_wave(wave)
+        if table != MEDIA:
+            # What was not visited says nothing of the site.
+            signals = (json.loads(signal) if visits != "{}" else {} for signal, visits in said)
+            self.watches.add(zip(ids, signals, strict=True))
 
-    def end(self, execution: Execution, error: BaseException | None) -> None:
-        """A wave has ended: free its lane, compact its table. Raises the error that ended it."""
-        wave, table = self.waves.pop(execution.job.stage.lane), execution.job.stage.name
+    def end_wave(self, wave: Wave) -> None:
+        """All videos of a wave have come back: release them, compact their table."""
+        self.waves.remove(wave)
         if wave.lease not in self.media_leases:
             self.leases.release(wave.lease)
-        self.ready_since.pop(table, None)
+        self.ready_since.pop(wave.table, None)
         self.is_stale, self.looked_at = True, 0.0
+        if wave.table != MEDIA:
+            self.display.ended(wave.table)
+            upkeep.compact_if_many(self.store, wave.table, fingerprint(self.stages, wave.table), MANY_PARTS)
+
+    def end(self, execution: Execution, error: BaseException | None) -> None:
+        """A lane's workers have ended. Raises the error that ended them."""
+        self.executions = {lane: other for lane, other in self.executions.items() if other is not execution}
         if error is not None:
             raise error
-        if table != MEDIA:
-            self.display.ended(table)
-            upkeep.compact_if_many(self.store, table, execution.job.fingerprint, MANY_PARTS)
 
     def is_worth_waiting(self) -> bool:
         """Whether a retry falls due soon, a host will answer again, or another run works on our videos."""
@@ -413,23 +465,26 @@ class Flow:
 
     def stop(self) -> None:
         """End what still runs: finished rows are committed, rows in progress are given up."""
-        if not self.waves:
+        if not self.executions:
             return
         (Path(self.context.scratch) / STOP).touch()
         until = time.monotonic() + STOP_WITHIN_S
-        for wave in self.waves.values():
-            wave.execution.is_stopping = True
-        for wave in self.waves.values():
-            wave.execution.stop(max(0.1, until - time.monotonic()))
-        self.waves.clear()
+        for execution in self.executions.values():
+            execution.is_stopping = True
+        for execution in self.executions.values():
+            execution.stop(max(0.1, until - time.monotonic()))
+        self.executions.clear()
 
 
-def worth(stage: Stage, tasks: Sequence[Task]) -> int:
-    """Return how many workers these tasks are worth at most; a number that the manifest gives stands."""
+def worth(stage: Stage, videos: int, lengths_s: Sequence[float]) -> int:
+    """Return how many workers so many videos are worth, if they are as long as those of known length.
+
+    A number that the manifest gives stands.
+    """
     if stage.lane != COMPUTE or stage.workers:
-        return len(tasks)
-    media_s = sum(WORKER_MEDIA_S if task.duration_s is None else task.duration_s for task in tasks)
-    return min(len(tasks), math.ceil(media_s / WORKER_MEDIA_S))
+        return videos
+    mean_s = sum(lengths_s) / len(lengths_s) if lengths_s else WORKER_MEDIA_S
+    return min(videos, math.ceil(videos * mean_s / WORKER_MEDIA_S))
 
 
 def retries_due(plan: Plan) -> str:

@@ -19,7 +19,7 @@ import shutil
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -34,7 +34,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.commits import Commits
 from vsumdata.pipeline.engine.guard import Guard
 from vsumdata.pipeline.engine.pace import Pace, site
-from vsumdata.pipeline.engine.plan import payload_schema, table_schema
+from vsumdata.pipeline.engine.plan import Task, payload_schema, table_schema
 from vsumdata.pipeline.engine.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
@@ -66,13 +66,35 @@ class Job:
     max_attempts: int
 
 
-def pack(tasks: list[Any]) -> pa.Table:
-    """Pack tasks into one block, which travels from the driver to a worker."""
-    return pa.table({"task": pa.array([pickle.dumps(task) for task in tasks], pa.binary())})
+def pack(table: str, tasks: Sequence[Task]) -> pa.Table:
+    """Pack tasks of a table into one block of one row, which travels from the driver to a worker."""
+    return pa.table({"tasks": pa.array([pickle.dumps((table, list(tasks)))], pa.binary())})
 
 
 class Stopping(BaseException):
     """Raised in the middle of a row that a run's end leaves undone. No outcome: no `except Exception` sees it."""
+
+
+class LaneWorker:
+    """What runs in a process of Ray's: a worker of each of the lane's tables, made when the first row needs it.
+
+    So a process imports torch once and loads each model once, however the tables take turns.
+    """
+
+    def __init__(self, jobs: Mapping[str, Job]) -> None:
+        self.jobs = jobs
+        self.workers: dict[str, StageWorker | VisitWorker] = {}
+        first = next(iter(jobs.values()))
+        name = f"{Path(first.context.scratch).name}-{first.stage.lane}-{os.getpid()}"
+        log_to(first.context.root, name, secrets_of(first.context.crawl.get("yt_dlp") or {}))
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        [packed] = block["tasks"].to_pylist()
+        table, tasks = pickle.loads(packed)
+        if table not in self.workers:
+            job = self.jobs[table]
+            self.workers[table] = VisitWorker(job) if job.stage.is_visit else StageWorker(job)
+        return self.workers[table](tasks)
 
 
 class Worker:
@@ -90,7 +112,6 @@ class Worker:
         pace = self.paced if job.context.pace else None
         self.context = replace(job.context, device=device, pace=pace, progress=self.guard.arm)
         self.secrets = secrets_of(job.context.crawl.get("yt_dlp") or {})
-        log_to(job.context.root, f"{Path(job.context.scratch).name}-{job.stage.name}-{os.getpid()}", self.secrets)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -118,10 +139,9 @@ class Worker:
         if self.is_stopping():
             raise Stopping
 
-    def read_rows(self, block: pa.Table) -> list[Row]:
-        """Read the rows of a block with their upstream columns: `{"video_id", "source", TABLE: {...} | None}`."""
-        tasks = [pickle.loads(task) for task in block["task"].to_pylist()]
-        found = [{"video_id": t.video_id, "source": t.record.as_dict(), "task": t} for t in tasks]
+    def read_rows(self, tasks: Sequence[Task]) -> list[Row]:
+        """Read the tasks' rows with their upstream columns: `{"video_id", "source", TABLE: {...} | None}`."""
+        found: list[Row] = [{"video_id": t.video_id, "source": t.record.as_dict(), "task": t} for t in tasks]
         for table, columns in self.job.stage.inputs().items():
             parts = {task.video_id: task.parts[table] for task in tasks if table in task.parts}
             content = self.store.read(table, self.job.inputs[table], parts, columns) if parts else {}
@@ -211,6 +231,7 @@ class Worker:
         due = [clock.now() + answer["after_s"] if answer.get("is_free") else None for answer in answers]
         return pa.table(
             outcomes
+            | {"table": pa.array([self.job.stage.name] * len(answers), pa.string())}
             | {"free_until": pa.array(due, pa.float64())}
             | {"visits": pa.array([json.dumps(answer.get("visits", {})) for answer in answers], pa.string())}
             | {"signal": pa.array([json.dumps(answer.get("signal", {})) for answer in answers], pa.string())}
@@ -224,10 +245,10 @@ class VisitWorker(Worker):
         super().__init__(job)
         self.function = job.stage.load(job.stage.options, self.context)
 
-    def __call__(self, block: pa.Table) -> pa.Table:
+    def __call__(self, tasks: Sequence[Task]) -> pa.Table:
         answers: list[Row] = []
         with self.at_work():
-            for row in self.read_rows(block):
+            for row in self.read_rows(tasks):
                 try:
                     self.check_stopping()
                     begun = time.monotonic()
@@ -251,9 +272,9 @@ class StageWorker(Worker):
         self.schema = table_schema(job.stage).with_metadata({MADE_BY: json.dumps(made_by(job, self.context.device))})
         self.empty = dict.fromkeys(payload_schema(job.stage).names)
 
-    def __call__(self, block: pa.Table) -> pa.Table:
+    def __call__(self, tasks: Sequence[Task]) -> pa.Table:
         with self.at_work():
-            return self.told(self.do(self.read_rows(block)))
+            return self.told(self.do(self.read_rows(tasks)))
 
     def do(self, todo: list[Row]) -> list[Row]:
         """Do and commit the rows; return what the run hears of each."""

@@ -56,7 +56,8 @@ class RunProgress:
         self.counts: dict[str, Counter[str]] = {table: Counter() for table in tables}
         self.to_do = dict.fromkeys(tables, 0)
         self.worked_s = dict.fromkeys(tables, 0.0)
-        self.since: dict[str, float] = {}  # when the wave of a table began
+        self.since: dict[str, float] = {}  # when a table's work began
+        self.waves: Counter[str] = Counter()
         self.bars: Bars | None = None
         self.ended_all = threading.Event()
         # A thread, because no outcome arrives during a pause, which is when a line is needed.
@@ -78,7 +79,8 @@ class RunProgress:
     def begun(self, table: str, number: int) -> None:
         if table not in self.counts:
             return
-        self.since[table] = time.monotonic()
+        self.waves[table] += 1
+        self.since.setdefault(table, time.monotonic())
         if self.bars is None:
             self.console.print(f"{table}: {number} to do", highlight=False)
         self.draw(table)
@@ -89,7 +91,9 @@ class RunProgress:
         self.draw(table)
 
     def ended(self, table: str) -> None:
-        self.worked_s[table] += time.monotonic() - self.since.pop(table)
+        self.waves[table] -= 1
+        if not self.waves[table]:
+            self.worked_s[table] += time.monotonic() - self.since.pop(table)
         if self.bars is None:
             self.console.print(f"{table}: {self.text(table)}", highlight=False)
         self.draw(table)

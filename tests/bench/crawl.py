@@ -199,7 +199,7 @@ def do(run: Run, folder: Path, tasks: list[Task]) -> None:
     )
     done = worker.StageWorker(job)
     for at in range(0, len(tasks), stage.batch):
-        done(worker.pack(tasks[at : at + stage.batch]))
+        done(tasks[at : at + stage.batch])
 
 
 def measure(folder: Path, address: str) -> dict[str, Any]:

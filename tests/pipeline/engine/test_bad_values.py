@@ -20,7 +20,7 @@ from vsumdata.manifests.errors import FailVideo, RetryVideo, StorageError
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.plan import Task
-from vsumdata.pipeline.engine.worker import Job, StageWorker, pack
+from vsumdata.pipeline.engine.worker import Job, StageWorker
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 SPAN = pa.struct([("start_s", pa.float64()), ("text", pa.string())])
@@ -67,7 +67,7 @@ def work(root: Path, answers: Mapping[str, Any]) -> dict[str, Row]:
     ours = logging.getLogger("vsumdata")
     before = list(ours.handlers)
     try:
-        outcomes = StageWorker(job)(pack(tasks)).to_pylist()
+        outcomes = StageWorker(job)(tasks).to_pylist()
     finally:
         for handler in [handler for handler in ours.handlers if handler not in before]:
             ours.removeHandler(handler)

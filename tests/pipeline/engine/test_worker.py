@@ -14,7 +14,7 @@ from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.plan import fingerprint, payload_schema, plan
-from vsumdata.pipeline.engine.worker import Job, StageWorker, pack
+from vsumdata.pipeline.engine.worker import Job, StageWorker
 from vsumdata.pipeline.recipe import videos_stage
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
@@ -65,7 +65,7 @@ def do(tmp_path: Path) -> Callable[..., list[tuple[str, int, int]]]:
         worker = StageWorker(job)
         for _ in outcomes:
             (task,) = plan(store, stages, "videos", LISTED, MANIFEST, again).tasks
-            worker(pack([task]))
+            worker([task])
             (row,) = store.latest("videos", at).to_pylist()
             found.append((row["outcome"], row["version"], row["tries"]))
         assert len(store.parts("videos", at)) == found[-1][1]
@@ -127,4 +127,4 @@ def do_first(store: Store, stages: Mapping[str, Stage], context: Context, listed
     at = fingerprint(stages, "videos")
     job = Job(stage=stages["videos"], context=context, fingerprint=at, inputs={}, gpus=0, max_attempts=3)
     task, *_ = plan(store, stages, "videos", listed, MANIFEST).tasks
-    StageWorker(job)(pack([task]))
+    StageWorker(job)([task])

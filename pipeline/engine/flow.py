@@ -27,7 +27,8 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
-from vsumdata.pipeline.engine.cluster import Execution, check_root, cluster, needed, pool, visitors_cpus
+from vsumdata.pipeline.engine.cluster import check_root, cluster, needed, pool, visitors_cpus
+from vsumdata.pipeline.engine.execution import Execution
 from vsumdata.pipeline.engine.plan import Known, Plan, Stages, Task, fingerprint, plan
 from vsumdata.pipeline.engine.watches import Watches
 from vsumdata.pipeline.engine.worker import STOP, Job

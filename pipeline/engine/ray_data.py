@@ -1,10 +1,9 @@
 """What is ours inside Ray Data: a source that the driver feeds while the execution runs, and what Ray starts without.
 
-Imported only where Ray is there, for it imports Ray at once. Private parts of Ray are used here and in `cluster.py`
-and nowhere else, so `pyproject.toml` pins its range. Here: `InputDataBuffer`, `FromBlocks`, `Planner`,
-`stats._StatsManager`, two functions of `actor_pool_map_operator`,
-`rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`. There: `worker.print_to_stdstream`, `node.Node`,
-`Dataset._current_executor`.
+Imported late, for it imports Ray at once. All that is used of Ray's private parts, whose range `pyproject.toml` pins for
+it: here `InputDataBuffer`, `FromBlocks`, `Planner`, `stats._StatsManager`, two functions of `actor_pool_map_operator`,
+`rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`; in `cluster.py` `worker.print_to_stdstream` and
+`node.Node`; in `execution.py` `Dataset._current_executor`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tests.pipeline.sample_kit import assert_same, contents, here, sample_run, s
 
 from vsumdata.manifests.clock import SPEED_VARIABLE
 from vsumdata.pipeline import recipe
-from vsumdata.pipeline.engine import cluster
+from vsumdata.pipeline.engine import execution, flow
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -36,8 +36,11 @@ def visits(site: MadeUpSite) -> Counter[str]:
 
 
 def test_a_video_costs_one_visit_its_download_included(ray_session: None, tmp_path: Path) -> None:
+    command = [*sample_run(tmp_path / "root"), "--stage", "crawl,transcripts,frames"]
+    # Then the two tables cannot share their workers, and these take turns.
+    command += ["--set", "resources.frames.workers=1"]
     with MadeUpSite(num_videos=0) as site:
-        answer = here(*sample_run(tmp_path / "root"), "--stage", "crawl,transcripts,frames", site=site.address)
+        answer = here(*command, site=site.address)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         asked = visits(site)
         media = Counter(target for target in site.asked if target.startswith("/media/"))
@@ -79,9 +82,12 @@ def test_newer_code_reads_the_kept_answers_and_visits_nobody(
                 recipe, name, lambda *args, made=made: replace(made(*args), version=made(*args).version + 1)
             )
         site.asked = []
+        # Waves of four, and new workers for each.
+        for name, value in (("FIRST", 4), ("FEWEST", 1), ("MOST_VISITS", 4), ("BLOCKS_OF_A_LIFE", 0)):
+            monkeypatch.setattr(flow, name, value)
         answer = here(*command, site=site.address)
         assert answer.returncode == 0, answer.stdout + answer.stderr
-        assert "12 to do" in answer.stdout
+        assert answer.stdout.count("videos: 4 to do") == 3
         assert set(visits(site)) == set(), "all that could be read were read from the kept answers"
         assert site.asked == []
     assert_same(before, contents(tmp_path / "root"))
@@ -129,9 +135,9 @@ def test_ctrl_c_in_the_moment_that_a_wave_begins(
     ray_session: None, site: MadeUpSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It came before the run had noted the wave, whose thread then outlived Ray, started another one and went on."""
-    execution, begun = cluster.ThreadPoolExecutor, list[Thread]()
+    pool, begun = execution.ThreadPoolExecutor, list[Thread]()
 
-    class Interrupted(execution):  # type: ignore[valid-type, misc]
+    class Interrupted(pool):  # type: ignore[valid-type, misc]
         def submit(self, work: Callable[..., None], /, *arguments: object) -> object:
             submitted = super().submit(work, *arguments)
             if work.__name__ == "run":
@@ -139,7 +145,7 @@ def test_ctrl_c_in_the_moment_that_a_wave_begins(
                 raise KeyboardInterrupt
             return submitted
 
-    monkeypatch.setattr(cluster, "ThreadPoolExecutor", Interrupted)
+    monkeypatch.setattr(execution, "ThreadPoolExecutor", Interrupted)
     code, shown = crawl(site, write_manifest(tmp_path), tmp_path / "root")
     assert code == 130, shown
     assert [thread.name for thread in begun] == ["videos_0"]

@@ -24,7 +24,8 @@ from tests.pipeline.engine import stage_zoo
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError, UsageError
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.cluster import Execution, Pool, check_gpus, is_seen, pool
+from vsumdata.pipeline.engine.cluster import Pool, check_gpus, is_seen, pool
+from vsumdata.pipeline.engine.execution import Execution
 from vsumdata.pipeline.engine.flow import worth
 from vsumdata.pipeline.engine.plan import Task
 from vsumdata.pipeline.engine.worker import STOP, Job

@@ -1,0 +1,108 @@
+"""The workers of a lane: started once, given blocks while they run, ended or stopped."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
+from typing import Any
+
+from vsumdata.manifests.errors import ClusterError
+from vsumdata.pipeline.engine.cluster import BLOCKS_PER_WORKER, Pool, cause
+from vsumdata.pipeline.engine.plan import Task
+from vsumdata.pipeline.engine.worker import Job, pack
+
+# An execution that was shut down is at its end in a fraction of it.
+ENDS_WITHIN_S = 10.0
+
+
+class Execution:
+    """A lane's workers on Ray Data, in a thread of its own: they live until it is closed, and are given waves.
+
+    Puts `(self, outcomes)` into `inbox` for each block that is committed, at last `(self, None)`, or `(self, error)`:
+    a StorageError, UsageError or ClusterError as a worker raised it.
+    """
+
+    def __init__(self, jobs: Mapping[str, Job], size: Pool, inbox: SimpleQueue[Any]) -> None:
+        from vsumdata.pipeline.engine.ray_data import endless
+
+        self.jobs, self.size, self.inbox = jobs, size, inbox
+        self.data, self.feed = endless(jobs, size)
+        # Blocks wait here and not in Ray, so that what is more urgent can go first.
+        self.waiting: deque[tuple[str, Sequence[Task]]] = deque()
+        self.given = self.away = 0  # blocks
+        self.is_closing = self.is_stopping = False
+        # A thread, for the outcomes of all executions meet in the driver.
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="+".join(jobs))
+        # So that it is there before `start`: Ctrl-C in the middle of a first `submit` may leave a pool with two.
+        self.thread.submit(lambda: None)
+
+    def start(self) -> None:
+        """Begin; only what the caller has noted before can be stopped if Ctrl-C comes in here."""
+        # Whatever the error is, the driver must hear of it, or it would wait for ever.
+        self.thread.submit(self.run).add_done_callback(self.ended)
+
+    def give(self, table: str, tasks: Sequence[Task]) -> None:
+        """Let the workers do these tasks after what they were given before."""
+        # Few tasks are spread over all workers rather than packed into one full block.
+        rows = max(1, min(self.jobs[table].stage.batch, -(-len(tasks) // self.size.workers)))
+        self.waiting.extend((table, tasks[at : at + rows]) for at in range(0, len(tasks), rows))
+        self.pump()
+
+    def came_back(self) -> None:
+        """A block's outcomes were taken from the inbox: the next one goes out."""
+        self.away -= 1
+        self.pump()
+
+    def pump(self) -> None:
+        while self.waiting and self.away < BLOCKS_PER_WORKER * self.size.workers:
+            self.feed.put(pack(*self.waiting.popleft()))
+            self.given += 1
+            self.away += 1
+        if self.is_closing and not self.waiting:
+            self.feed.close()
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether its workers will soon have nothing to do."""
+        return len(self.waiting) < self.size.workers and not self.is_closing
+
+    def close(self) -> None:
+        """Let it end once it has done what it was given."""
+        self.is_closing = True
+        self.pump()
+
+    def run(self) -> None:
+        returned = 0
+        if self.is_stopping:
+            return
+        for outcomes in self.data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            returned += 1
+            self.inbox.put((self, outcomes))
+        # Ray has ended normally with blocks missing (see `max_errored_blocks`). A lost video must not go unseen.
+        if returned != self.given and not self.is_stopping:
+            raise ClusterError(f"{', '.join(self.jobs)}: {self.given} blocks went in, {returned} came out")
+
+    def ended(self, future: Future[None]) -> None:
+        error = future.exception()
+        self.inbox.put((self, cause(error) if error is not None else None))
+
+    def stop(self, patience_s: float) -> bool:
+        """Wait for a stopping execution, then end it. Workers end by the run's stop mark, see `Worker.is_stopping`.
+
+        Returns whether its thread has ended: Ray must not be shut down under it.
+        """
+        self.feed.close()
+        # Comes after `run` in this thread, also where Ctrl-C came in the middle of `start`.
+        end = self.thread.submit(lambda: None)
+        wait([end], timeout=patience_s)
+        until = time.monotonic() + ENDS_WITHIN_S
+        while not end.done() and time.monotonic() < until:
+            # While Ray still plans, there is no executor; one that has not started its own thread ignores the call.
+            if (executor := self.data._current_executor) is not None:
+                executor.shutdown(force=True)
+            wait([end], timeout=0.2)
+        self.thread.shutdown(wait=False)
+        return end.done()

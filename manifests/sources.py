@@ -12,7 +12,7 @@ import json
 import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +43,8 @@ SAMPLE_BYTES = 64 << 10
 LARGEST_COUNT = 2**63 - 1
 
 
-@dataclass(frozen=True, kw_only=True)
+# Slots: a run keeps a hundred thousand of them.
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """One listed video. The `listed_*` fields come from a channel's listing, which may lack any of them."""
 
@@ -67,7 +68,7 @@ class Record:
     remarks: tuple[str, ...] | None = None  # what is wrong with its line in the list
 
     def as_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def whole_text(text: str) -> str:

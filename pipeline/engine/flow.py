@@ -191,6 +191,8 @@ class Flow:
         if MEDIA in self.doing:
             self.plans[MEDIA] = self.plan_visits()
             self.release_media()
+        # Of what a plan takes, Arrow would keep three quarters for later.
+        pa.default_memory_pool().release_unused()
         self.look_took_s = time.monotonic() - begun
         self.looked_at, self.is_stale = time.monotonic(), False
 

@@ -209,7 +209,7 @@ def source_hashes(records: Sequence[Record], fields: tuple[str, ...]) -> pa.Arra
     # Most records of a long listing give none of the fields: their hash is computed once.
     nothing, of_nothing = [None] * len(fields), fields_hash(Record(video_id="", source=""), fields)
     hashes = [
-        of_nothing if [vars(record)[name] for name in fields] == nothing else fields_hash(record, fields)
+        of_nothing if [getattr(record, name) for name in fields] == nothing else fields_hash(record, fields)
         for record in records
     ]
     return pa.array(hashes, pa.string())
@@ -325,8 +325,9 @@ def decisions(store: Store, stages: Stages, select: Select) -> Verdicts:
     if rules not in derived:
         rows = own_rows(store, stages, "videos")
         rows = rows.filter(pc.equal(rows["outcome"], tables.DONE))
-        facts = zip(*(rows[column].to_pylist() for column in (*DECIDED_BY, HEATMAP)), strict=True)
-        known = (dict(zip((*DECIDED_BY, "heatmap"), values, strict=True)) for values in facts)
+        facts = rows.select([*DECIDED_BY, HEATMAP]).rename_columns([*DECIDED_BY, "heatmap"])
+        # Not all at once: the values of a row take 800 bytes as Python's.
+        known = (row for batch in facts.to_batches(max_chunksize=10_000) for row in batch.to_pylist())
         verdicts = (decide(row, select) if row["fetched"] else "not_fetched" for row in known)
         derived[rules] = dict(zip(rows["video_id"].to_pylist(), verdicts, strict=True))
     return derived[rules]

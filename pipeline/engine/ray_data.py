@@ -1,9 +1,9 @@
 """What is ours inside Ray Data: a source that the driver feeds while the execution runs, and what Ray starts without.
 
-Imported late, for it imports Ray at once. All that is used of Ray's private parts, whose range `pyproject.toml` pins for
-it: here `InputDataBuffer`, `FromBlocks`, `Planner`, `stats._StatsManager`, two functions of `actor_pool_map_operator`,
-`rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`; in `cluster.py` `worker.print_to_stdstream` and
-`node.Node`; in `execution.py` `Dataset._current_executor`.
+Imported late, for it imports Ray at once. All that is used of Ray's private parts, for which `pyproject.toml` pins its
+range: here `InputDataBuffer`, `FromBlocks`, `Planner`, `stats._StatsManager`, two functions of
+`actor_pool_map_operator`, `rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`; in `cluster.py`
+`worker.print_to_stdstream` and `node.Node`; in `execution.py` `Dataset._current_executor`.
 """
 
 from __future__ import annotations

@@ -164,9 +164,14 @@ class Run:
             self.write_dataset({"tables": tables})
             try:
                 self.do_stages(leases)
+                self.put_back_streaks()
             except CollapseError as error:
                 # The last videos are stored as having no heatmap, or as removed, and would be lost for good.
                 self.watches.put_back(self.store, self.stages, error.kind)
+                self.put_back_streaks()
+                raise
+            except KeyboardInterrupt:
+                self.put_back_streaks()
                 raise
             finally:
                 # Also after an error or Ctrl-C: dataset.json then describes what was committed.
@@ -174,6 +179,11 @@ class Run:
                 if self.records:
                     self.write_dataset(summary)
         return summary
+
+    def put_back_streaks(self) -> None:
+        """Have the next run visit again what was visited in a short moment of bad answers."""
+        if number := self.watches.put_back_streaks(self.store, self.stages):
+            self.say(f"{number} videos were visited while the site's answers may have been wrong: run again to be sure")
 
     def write_dataset(self, summary: Mapping[str, Any]) -> None:
         """Write dataset.json."""

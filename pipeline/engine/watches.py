@@ -27,6 +27,8 @@ WINDOW = 50
 COLLAPSED = 1 / 3
 # The share of fewer earlier videos says nothing.
 ENOUGH = 20
+# Bad answers in a row are doubtful if by the earlier share so many come together less often than this.
+DOUBTFUL = 1e-4
 HAS_HEATMAP, READABLE = "heatmap", "readable"
 WORDS = {
     HAS_HEATMAP: (
@@ -49,7 +51,8 @@ class Watch:
     """Compare the share of good answers among the last visited videos with the share of all before them.
 
     `kind` is what is good: `heatmap` or `readable`. `good` of `total` videos were before the window. `cleared` are the
-    videos of this run that have left the window without a collapse.
+    videos of this run that have left the window without a collapse. `doubtful` are those that were bad in a row of bad
+    ones that the share before them hardly explains, too short for a collapse: an outage of minutes.
     """
 
     kind: str
@@ -57,10 +60,18 @@ class Watch:
     total: int = 0
     window: deque[tuple[str, bool]] = field(default_factory=deque)
     cleared: set[str] = field(default_factory=set)
+    streak: list[str] = field(default_factory=list)
+    doubtful: set[str] = field(default_factory=set)
 
     def add(self, signals: Iterable[tuple[str, bool]]) -> None:
         """Add videos and whether their answers were good. Raises CollapseError."""
         for video_id, is_good in signals:
+            if is_good:
+                self.streak = []
+            else:
+                self.streak.append(video_id)
+                if self.total >= ENOUGH and (1 - self.good / self.total) ** len(self.streak) < DOUBTFUL:
+                    self.doubtful.update(self.streak)
             self.window.append((video_id, is_good))
             if len(self.window) > WINDOW:
                 before, was_good = self.window.popleft()
@@ -103,7 +114,6 @@ class Watches:
         These are all that have not left the window and, since its first bad answer, those that are too young or too
         little seen to be watched: whoever lowers `select.min_views` later must not find them without a heatmap.
         """
-        at = fingerprint(stages, "videos")
         found = earlier(store, stages)
         if not len(found):
             return 0
@@ -118,21 +128,23 @@ class Watches:
                 is_watched, pc.and_(says_something(found), pc.greater_equal(found["committed_at"], first))
             )
         found = found.filter(pc.fill_null(pc.and_(pc.and_(is_watched, is_bad), is_late), False))
-        parts = dict(zip(found["video_id"].to_pylist(), found["part"].to_pylist(), strict=True))
-        stored = store.read("videos", at, parts, ["upstream"])
-        reason = "heatmap_not_fetched" if kind == HAS_HEATMAP else "unknown"
-        again: list[dict[str, Any]] = [
-            dict.fromkeys(payload_schema(stages["videos"]).names)
-            | {"video_id": video_id, "outcome": tables.RETRY, "reason": reason, "seconds": 0.0}
-            # No try of the video's: the client is to blame, and however often that happens, no video may fail of it.
-            | {"detail": "visited when the site's answers changed", "version": row["version"] + 1, "tries": 0}
-            | {"committed_at": clock.utc_now(), "retry_after": clock.utc_now(), "upstream": row["upstream"]}
-            | {"digest": {}}
-            for video_id, row in stored.items()
-        ]
-        if again:
-            store.write("videos", at, rows.to_table(table_schema(stages["videos"]), again))
-        return len(again)
+        return put_back(store, stages, found, kind)
+
+    def put_back_streaks(self, store: Store, stages: Stages) -> int:
+        """Turn the doubtful videos of a run that did not collapse into retries; return their number.
+
+        Only videos that were visited for the first time: a channel may well have a row of videos without heatmaps, and
+        is asked once more, not for ever.
+        """
+        number = 0
+        for kind, watch in self.watched.items():
+            found = earlier(store, stages) if watch.doubtful else pa.table({})
+            if len(found):
+                is_new = pc.and_(pc.greater_equal(found["committed_at"], self.since), pc.equal(found["version"], 1))
+                is_doubtful = pc.is_in(found["video_id"], pa.array(sorted(watch.doubtful), pa.string()))
+                is_meant = pc.and_(pc.and_(is_doubtful, is_new), pc.invert(good(found, kind)))
+                number += put_back(store, stages, found.filter(pc.fill_null(is_meant, False)), kind)
+        return number
 
 
 def watches(store: Store, stages: Stages, crawl: Crawl) -> Watches:
@@ -145,6 +157,26 @@ def watches(store: Store, stages: Stages, crawl: Crawl) -> Watches:
         num_good = pc.sum(pc.fill_null(good(rows_of_it, kind), False)).as_py() or 0
         made[kind] = Watch(kind, good=num_good, total=len(rows_of_it))
     return Watches(made)
+
+
+def put_back(store: Store, stages: Stages, found: pa.Table, kind: str) -> int:
+    """Turn these rows of `videos` into retries; return their number."""
+    at = fingerprint(stages, "videos")
+    parts = dict(zip(found["video_id"].to_pylist(), found["part"].to_pylist(), strict=True))
+    stored = store.read("videos", at, parts, ["upstream"]) if parts else {}
+    reason = "heatmap_not_fetched" if kind == HAS_HEATMAP else "unknown"
+    again: list[dict[str, Any]] = [
+        dict.fromkeys(payload_schema(stages["videos"]).names)
+        | {"video_id": video_id, "outcome": tables.RETRY, "reason": reason, "seconds": 0.0}
+        # No try of the video's: the client is to blame, and however often that happens, no video may fail of it.
+        | {"detail": "visited when the site's answers changed", "version": row["version"] + 1, "tries": 0}
+        | {"committed_at": clock.utc_now(), "retry_after": clock.utc_now(), "upstream": row["upstream"]}
+        | {"digest": {}}
+        for video_id, row in stored.items()
+    ]
+    if again:
+        store.write("videos", at, rows.to_table(table_schema(stages["videos"]), again))
+    return len(again)
 
 
 def earlier(store: Store, stages: Stages) -> pa.Table:

@@ -101,3 +101,34 @@ def test_videos_that_were_not_watched_are_put_back_from_the_first_doubtful_one_o
     latest = root.store.latest("videos", fingerprint(root.stages, "videos"))
     outcomes = dict(zip(latest["video_id"].to_pylist(), latest["outcome"].to_pylist(), strict=True))
     assert outcomes == {"seldom-1": "done", "often": "retry", "seldom-2": "retry"}
+
+
+def test_a_short_row_of_bad_answers_is_doubtful_where_the_share_hardly_explains_it() -> None:
+    watch = Watch("heatmap", good=90, total=100)
+    watch.add([("a", False), ("b", False), ("c", False), ("d", True)])
+    assert watch.doubtful == set(), "three in a row come once in a thousand"
+    watch.add([(name, False) for name in "efghi"])
+    watch.add([("j", True), ("k", False)])
+    assert watch.doubtful == set("efghi")
+    assert visited_until_it_stops(seldom := Watch("heatmap", good=30, total=100), [False] * 20 + [True]) is None
+    assert not seldom.doubtful, "where seven in ten have none, twenty in a row are nothing rare"
+    assert not Watch("heatmap", good=ENOUGH - 1, total=ENOUGH - 1).doubtful
+
+
+def test_an_outage_of_minutes_has_its_videos_visited_once_more(tmp_path: Path) -> None:
+    root = kit.Root(tmp_path / "root")
+    listed = kit.records(*(f"good-{n}" for n in range(40)), *(f"bad-{n}" for n in range(5)))
+    for task in root.plan("videos", listed).tasks:
+        root.commit(task, "videos", **kit.GOOD | ({"heatmap": None} if "bad" in task.video_id else {}))
+
+    def again() -> set[str]:
+        made = watches(root.store, root.stages, kit.manifest().crawl)
+        made.since = clock.utc_now() - timedelta(hours=1)
+        made.add((f"bad-{n}", {"heatmap": False}) for n in range(5))
+        made.put_back_streaks(root.store, root.stages)
+        return {task.video_id for task in root.plan("videos", listed).tasks}
+
+    assert again() == {f"bad-{n}" for n in range(5)}
+    for task in root.plan("videos", listed).tasks:
+        root.commit(task, "videos", **kit.GOOD | {"heatmap": None})
+    assert again() == set(), "they have none: they are not visited for ever"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import logging
 import os
@@ -252,6 +254,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.signum = 0  # 0: none has come
+        self.exit_code = FAILED
         self.terminals: list[int] = []
 
     def listen(self) -> None:
@@ -276,6 +279,15 @@ class Ending:
         """The exit code by which shells tell that a signal ended a program."""
         return 128 + (self.signum or signal.SIGINT)
 
+    def leave(self) -> None:
+        """Leave an interrupted program with its exit code, once all else is over."""
+        # Ray's C++ threads, met by a signal while they start, crashed one process in thirty as it was taken apart.
+        if self.signum:
+            with contextlib.suppress(OSError, ValueError):  # a pipe whose reader is gone
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(self.exit_code)
+
     def line(self) -> str:
         """What the user reads."""
         by = f" by {signal.Signals(self.signum).name}" if self.signum not in {0, signal.SIGINT} else ""
@@ -289,7 +301,10 @@ def main() -> None:
     """Run the program; exit with its code."""
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     ending.listen()
-    sys.exit(guarded(app))
+    # Registered first, so it is called last.
+    atexit.register(ending.leave)
+    ending.exit_code = guarded(app)
+    sys.exit(ending.exit_code)
 
 
 def guarded(program: Callable[..., Any]) -> int:

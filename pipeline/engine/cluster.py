@@ -31,8 +31,6 @@ from vsumdata.stages.stage import COMPUTE, Stage
 # Workers of a network lane: one visits while another downloads. They mostly wait, so each takes a fraction of a CPU.
 VISITORS = 2
 VISITOR_CPUS = 0.125
-# One block is worked on, the next one is there when it ends. More would wait at one worker while another is idle.
-BLOCKS_PER_WORKER = 2
 NODE_ANSWERS_S = 60.0
 
 

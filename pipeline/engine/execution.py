@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,17 @@ from queue import SimpleQueue
 from typing import Any
 
 from vsumdata.manifests.errors import ClusterError
-from vsumdata.pipeline.engine.cluster import BLOCKS_PER_WORKER, Pool, cause
+from vsumdata.pipeline.engine.cluster import Pool, cause
 from vsumdata.pipeline.engine.plan import Task
 from vsumdata.pipeline.engine.worker import Job, pack
+from vsumdata.stages.stage import COMPUTE
 
+# One computing worker for so much media: before its first rows it loads modules and models for some 15 s of CPU.
+WORKER_MEDIA_S = 300.0
+# So many computing workers stay while nothing waits; the others come and go with what does.
+FEWEST_WORKERS = 4
+# One block is worked on, the next one is there when it ends. More would wait at one worker while another is idle.
+BLOCKS_PER_WORKER = 2
 # An execution that was shut down is at its end in a fraction of it.
 ENDS_WITHIN_S = 10.0
 
@@ -29,9 +37,13 @@ class Execution:
         from vsumdata.pipeline.engine.ray_data import endless
 
         self.jobs, self.size, self.inbox = jobs, size, inbox
-        self.data, self.feed = endless(jobs, size)
-        # Blocks wait here and not in Ray, so that what is more urgent can go first.
+        stage = next(iter(jobs.values())).stage
+        is_fixed = stage.lane != COMPUTE or stage.workers is not None
+        self.fewest = size.workers if is_fixed else min(size.workers, FEWEST_WORKERS)
+        self.data, self.feed = endless(jobs, size, self.fewest)
+        # Blocks wait here, and Ray sees two for each worker that they are worth: it starts workers for what it sees.
         self.waiting: deque[tuple[str, Sequence[Task]]] = deque()
+        self.waiting_s = 0.0
         self.given = self.away = 0  # blocks
         self.is_closing = self.is_stopping = False
         # A thread, for the outcomes of all executions meet in the driver.
@@ -49,6 +61,7 @@ class Execution:
         # Few tasks are spread over all workers rather than packed into one full block.
         rows = max(1, min(self.jobs[table].stage.batch, -(-len(tasks) // self.size.workers)))
         self.waiting.extend((table, tasks[at : at + rows]) for at in range(0, len(tasks), rows))
+        self.waiting_s += media_s(tasks)
         self.pump()
 
     def came_back(self) -> None:
@@ -57,8 +70,11 @@ class Execution:
         self.pump()
 
     def pump(self) -> None:
-        while self.waiting and self.away < BLOCKS_PER_WORKER * self.size.workers:
-            self.feed.put(pack(*self.waiting.popleft()))
+        workers = min(self.size.workers, max(self.fewest, math.ceil(self.waiting_s / WORKER_MEDIA_S)))
+        while self.waiting and self.away < BLOCKS_PER_WORKER * workers:
+            table, tasks = self.waiting.popleft()
+            self.waiting_s -= media_s(tasks)
+            self.feed.put(pack(table, tasks))
             self.given += 1
             self.away += 1
         if self.is_closing and not self.waiting:
@@ -101,8 +117,13 @@ class Execution:
         until = time.monotonic() + ENDS_WITHIN_S
         while not end.done() and time.monotonic() < until:
             # While Ray still plans, there is no executor; one that has not started its own thread ignores the call.
-            if (executor := self.data._current_executor) is not None:
-                executor.shutdown(force=True)
+            if self.feed.executor is not None:
+                self.feed.executor.shutdown(force=True)
             wait([end], timeout=0.2)
         self.thread.shutdown(wait=False)
         return end.done()
+
+
+def media_s(tasks: Sequence[Task]) -> float:
+    """How long these videos are; one of unknown length counts as much as a worker is worth."""
+    return sum(WORKER_MEDIA_S if task.duration_s is None else task.duration_s for task in tasks)

@@ -28,15 +28,13 @@ from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
 from vsumdata.pipeline.engine.cluster import check_root, cluster, needed, pool, visitors_cpus
-from vsumdata.pipeline.engine.execution import Execution
+from vsumdata.pipeline.engine.execution import WORKER_MEDIA_S, Execution
 from vsumdata.pipeline.engine.plan import Known, Plan, Stages, Task, fingerprint, plan
 from vsumdata.pipeline.engine.watches import Watches
 from vsumdata.pipeline.engine.worker import STOP, Job
 from vsumdata.pipeline.recipe import media_stage
 from vsumdata.stages.stage import COMPUTE, Context, Stage
 
-# One computing worker for so much media: before its first rows it loads modules and models for some 15 s of CPU.
-WORKER_MEDIA_S = 300.0
 # A wave lasts about this long, as far as the rows before it tell: then the other tables of its lane have their turn.
 WAVE_S = 120.0
 FEWEST, FIRST, MOST = 16, 64, 512

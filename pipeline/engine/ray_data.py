@@ -1,9 +1,9 @@
 """What is ours inside Ray Data: a source that the driver feeds while the execution runs, and what Ray starts without.
 
 Imported late, for it imports Ray at once. All that is used of Ray's private parts, for which `pyproject.toml` pins its
-range: here `InputDataBuffer`, `FromBlocks`, `Planner`, `stats._StatsManager`, two functions of
-`actor_pool_map_operator`, `rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`; in `cluster.py`
-`worker.print_to_stdstream` and `node.Node`; in `execution.py` `Dataset._current_executor`.
+range: here `InputDataBuffer`, `FromBlocks`, `Planner`, `ExecutionCallback`, `StreamingExecutor`, `stats._StatsManager`,
+two functions of `actor_pool_map_operator`, `rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`; in
+`cluster.py` `worker.print_to_stdstream` and `node.Node`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import ray
 import ray.data
 from ray.data._internal import stats
 from ray.data._internal.cluster_autoscaler import rate_based_cluster_autoscaler as autoscaler
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.interfaces import BlockEntry, RefBundle
 from ray.data._internal.execution.operators import actor_pool_map_operator as pools
 from ray.data._internal.execution.operators.input_data_buffer import InputDataBuffer
@@ -31,12 +32,15 @@ from ray.data._internal.stats import DatasetStats
 from ray.data.block import BlockMetadataWithSchema
 from ray.data.context import DataContext
 
-from vsumdata.pipeline.engine.cluster import BLOCKS_PER_WORKER, Pool
+from vsumdata.pipeline.engine.cluster import Pool
 from vsumdata.pipeline.engine.worker import Job, LaneWorker
 
 LOGGERS = ("ray", "ray.data")
 # Ray's loop asks without a pause when no task runs, and would take a whole core of a run that waits for a host.
 IDLE_S = 0.05
+# Blocks that Ray sends to a worker, and from how many in the mean it starts another one. An execution puts two for each
+# worker that it wants.
+MOST_IN_FLIGHT, IS_FULL = 3, 2.5
 
 
 class Feed(InputDataBuffer):
@@ -52,6 +56,7 @@ class Feed(InputDataBuffer):
         self.blocks: deque[RefBundle] = deque()
         self.is_closed = False
         self.news = threading.Event()
+        self.executor: Any = None
 
     def put(self, block: pa.Table) -> None:
         described = BlockMetadataWithSchema.from_block(block)
@@ -82,14 +87,29 @@ class Feed(InputDataBuffer):
             self.news.clear()
 
 
+class Introduced(ExecutionCallback):
+    """Tells a feed by whom it is executed, for whoever must stop that.
+
+    A dataset itself knows it only once its first block has come back (`Dataset._current_executor`).
+    """
+
+    def before_execution_starts(self, executor: Any) -> None:
+        for operator in executor._topology:
+            if isinstance(operator, Feed):
+                operator.executor = executor
+
+
 class FromFeed(FromBlocks):
     """Ray's plan of a dataset whose blocks come from `feed`."""
 
     feed: Feed
 
 
-def endless(jobs: Mapping[str, Job], size: Pool) -> tuple[Any, Feed]:
-    """Make a Ray Dataset that does what its feed brings: blocks as `worker.pack` makes them. Nothing runs yet."""
+def endless(jobs: Mapping[str, Job], size: Pool, fewest: int) -> tuple[Any, Feed]:
+    """Make a Ray Dataset that does what its feed brings: blocks as `worker.pack` makes them. Nothing runs yet.
+
+    Its workers are `fewest` to `size.workers`, as many as Ray has blocks for.
+    """
     set_up(is_local=len(ray.nodes()) == 1)
     jobs = {
         table: replace(job, gpus=size.gpus, context=replace(job.context, threads=size.threads))
@@ -97,6 +117,8 @@ def endless(jobs: Mapping[str, Job], size: Pool) -> tuple[Any, Feed]:
     }
     context = DataContext.get_current().copy()
     source = FromFeed([], [])
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = IS_FULL
+    context.custom_execution_callback_classes = [Introduced]
     feed = Feed(context)
     # Ray's plans are frozen.
     object.__setattr__(source, "feed", feed)
@@ -107,7 +129,9 @@ def endless(jobs: Mapping[str, Job], size: Pool) -> tuple[Any, Feed]:
         # hangs when actors hold 1.5 of 2 CPUs (seen with ray 2.60).
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=size.workers, max_tasks_in_flight_per_actor=BLOCKS_PER_WORKER),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=fewest, max_size=size.workers, initial_size=fewest, max_tasks_in_flight_per_actor=MOST_IN_FLIGHT
+        ),
         num_cpus=size.cpus,
         num_gpus=size.gpus or None,
         fn_constructor_args=(jobs,),

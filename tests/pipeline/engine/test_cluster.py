@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_each_gpu_worker_gets_a_gpu_and_brings_its_files(ray_with_gpus: None, tm
     assert len({row["pid"] for row in done}) == 2
 
 
-@pytest.mark.parametrize("moment", ["begins", "works"])
+@pytest.mark.parametrize("moment", ["begins", "works on its first row", "works"])
 def test_a_stopped_execution_is_over_when_stop_returns(ray_with_gpus: None, tmp_path: Path, moment: str) -> None:
     store, stage, inbox = Store(tmp_path), stage_zoo.stage(), SimpleQueue[Any]()
     with upkeep.scratch_folder(store) as scratch:
@@ -142,11 +143,14 @@ def test_a_stopped_execution_is_over_when_stop_returns(ray_with_gpus: None, tmp_
         job = Job(stage=stage, context=context, fingerprint="f", inputs={}, gpus=0, max_attempts=5)
         execution = Execution({"zoo": job}, pool(stage, 5, ray.cluster_resources()), inbox)
         execution.start()
-        execution.give("zoo", stage_zoo.tasks("good-0"))
         if moment == "works":
+            execution.give("zoo", stage_zoo.tasks("good-0"))
             assert isinstance(inbox.get(timeout=60)[1], pa.Table)
         # Only now: a worker does what it was sent in any order, and might begin with one that hangs.
         execution.give("zoo", stage_zoo.tasks(*(f"hang-{n}" for n in range(4))))
+        until = time.monotonic() + 60
+        while moment != "begins" and not list(scratch.glob("rows/zoo/*.trace")) and time.monotonic() < until:
+            time.sleep(0.05)
         execution.is_stopping = True
         (scratch / STOP).touch()
         assert execution.stop(0.1)

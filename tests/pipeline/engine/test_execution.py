@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -18,7 +19,8 @@ from tests.pipeline.engine import stage_zoo
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.cluster import pool
+from vsumdata.pipeline.engine import execution
+from vsumdata.pipeline.engine.cluster import Pool, pool
 from vsumdata.pipeline.engine.execution import Execution
 from vsumdata.pipeline.engine.worker import STOP, Job
 from vsumdata.stages.stage import Context
@@ -33,8 +35,9 @@ class Lane:
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
 
-    def give(self, table: str, *video_ids: str) -> None:
-        self.execution.give(table, stage_zoo.tasks(*video_ids))
+    def give(self, table: str, *video_ids: str, duration_s: float = 10.0) -> None:
+        tasks = [replace(task, duration_s=duration_s) for task in stage_zoo.tasks(*video_ids)]
+        self.execution.give(table, tasks)
 
     def block(self) -> list[str] | None:
         """The videos of the next block that comes back; None at the end."""
@@ -52,7 +55,7 @@ class Lane:
 
 
 @contextlib.contextmanager
-def lane(root: Path, *tables: str, workers: int = 1) -> Iterator[Lane]:
+def lane(root: Path, *tables: str, workers: int | None = 1, size: Pool | None = None) -> Iterator[Lane]:
     store = Store(root)
     with upkeep.scratch_folder(store) as scratch:
         context = Context(root=store.root, scratch=str(scratch), row_timeout_s=60)
@@ -61,15 +64,15 @@ def lane(root: Path, *tables: str, workers: int = 1) -> Iterator[Lane]:
             table: Job(stage=stage, context=context, fingerprint="f", inputs={}, gpus=0, max_attempts=5)
             for table, stage in stages.items()
         }
-        size = pool(stages[tables[0]], 100, ray.cluster_resources())
-        execution = Execution(jobs, size, SimpleQueue[Any]())
-        execution.start()
+        size = size or pool(stages[tables[0]], 100, ray.cluster_resources())
+        made = Execution(jobs, size, SimpleQueue[Any]())
+        made.start()
         try:
-            yield Lane(execution)
+            yield Lane(made)
         finally:
-            execution.is_stopping = True
+            made.is_stopping = True
             (scratch / STOP).touch()
-            assert execution.stop(1.0)
+            assert made.stop(1.0)
 
 
 def processes(root: Path, table: str) -> Mapping[str, int]:
@@ -122,3 +125,16 @@ def test_an_error_ends_it_while_it_waits_for_more(tmp_path: Path) -> None:
         given.give("zoo", "diskfull-0")
         with pytest.raises(StorageError, match="no room"):
             given.rest()
+
+
+@pytest.mark.parametrize(("duration_s", "grows"), [(10.0, False), (600.0, True)])
+def test_workers_come_with_the_media_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duration_s: float, grows: bool
+) -> None:
+    monkeypatch.setattr(execution, "FEWEST_WORKERS", 1)
+    names = [f"slow-{number}" for number in range(20)]
+    with lane(tmp_path, "zoo", workers=None, size=Pool(workers=3, cpus=0.5, gpus=0.0, threads=1)) as given:
+        given.give("zoo", *names, duration_s=duration_s)
+        given.execution.close()
+        assert sorted(given.rest()) == sorted(names)
+    assert (len(set(processes(tmp_path, "zoo").values())) > 1) == grows

@@ -65,7 +65,7 @@ def fetch_ahead(options: Mapping[str, Any], context: Context) -> Function:
 
 
 def obtain(row: Row, what: str, session: Session) -> Row:
-    """Return `media`, the path of a file with `what` (`picture` or `sound`), and `cleanup` if it is not to be kept.
+    """Return `media`, the path of a file with `what` (`picture` or `sound`).
 
     Raises FailVideo `file_missing` for a user's file, and what `bring` raises, now or earlier in `bring_ahead`.
     """
@@ -77,10 +77,8 @@ def obtain(row: Row, what: str, session: Session) -> Row:
     context = session.context
     raise_noted(row["video_id"], what, context)
     folder = context.media_dir(row["video_id"])
-    path = bring(row["videos"]["url"], folder, frozenset({what}), session, resumable=is_kept(context))[what]
-    # A stage that comes later in this run may need the files, too. The last one removes them.
-    is_last = "task" not in row or row["task"].frees_media
-    return {"media": str(path)} | ({"cleanup": [str(folder)]} if is_last and not is_kept(context) else {})
+    path = bring(row["videos"]["url"], folder, frozenset({what}), session, resumable=context.keeps_media)[what]
+    return {"media": str(path)}
 
 
 def bring_ahead(video_id: str, url: str, needed: frozenset[str], session: Session) -> None:
@@ -91,7 +89,7 @@ def bring_ahead(video_id: str, url: str, needed: frozenset[str], session: Sessio
         try:
             # With the first all that is needed, so that one file may serve for all.
             wanted = needed if what == min(needed) else frozenset({what})
-            bring(url, folder, wanted, session, resumable=is_kept(context))
+            bring(url, folder, wanted, session, resumable=context.keeps_media)
         except (RetryVideo, FailVideo) as error:
             # The network failed, or what came is no media. Another download right now would most likely fail, too.
             for missing in sorted(what for what in needed if finished(folder, what) is None):
@@ -99,11 +97,6 @@ def bring_ahead(video_id: str, url: str, needed: frozenset[str], session: Sessio
             return
         except VideoError as error:
             note(video_id, what, error, context)
-
-
-def is_kept(context: Context) -> bool:
-    """Whether downloads stay under the root, as `Context.media_dir` decides."""
-    return bool(context.crawl.get("keep_media", False)) and "://" not in context.root
 
 
 def note(video_id: str, what: str, error: VideoError, context: Context) -> None:

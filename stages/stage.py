@@ -55,11 +55,19 @@ class Context:
         if self.progress is not None:
             self.progress()
 
-    def media_dir(self, video_id: str) -> Path:
-        """Make a folder for this video's downloads: under the root with `crawl.keep_media`, else in scratch."""
+    @property
+    def keeps_media(self) -> bool:
+        """Whether downloads stay, under the root."""
         # yt-dlp and ffmpeg write local files only, so nothing is kept on an object store.
-        keep = self.crawl.get("keep_media") and "://" not in self.root
-        folder = Path(self.root if keep else self.scratch) / "media" / safe_name(video_id)
+        return bool(self.crawl.get("keep_media", False)) and "://" not in self.root
+
+    def media_path(self, video_id: str) -> Path:
+        """The folder of this video's downloads: under the root with `crawl.keep_media`, else in scratch."""
+        return Path(self.root if self.keeps_media else self.scratch) / "media" / safe_name(video_id)
+
+    def media_dir(self, video_id: str) -> Path:
+        """Make the folder of this video's downloads."""
+        folder = self.media_path(video_id)
         make_folder(folder)
         return folder
 
@@ -95,7 +103,7 @@ class Stage:
     `load(options, context)` runs once per worker, loads the model and returns the row function.
     `fetch(options, context)` is optional and returns a function that adds keys to the row, a local file for example.
     A stage that `needs` a video's `picture` or `sound` gets its rows once a visit has brought it, so that a GPU does
-    not wait for the network. Paths under the row's `cleanup` key are removed once the row's outcome is committed.
+    not wait for the network. The last such stage of a run has them removed once the row's outcome is committed.
     `payload` gives the columns of a table that `vsumdata.manifests.tables` does not know.
     """
 

@@ -14,7 +14,7 @@ from vsumdata.manifests.errors import ClusterError
 from vsumdata.pipeline.engine.cluster import Pool, cause
 from vsumdata.pipeline.engine.plan import Task
 from vsumdata.pipeline.engine.worker import Job, pack
-from vsumdata.stages.stage import COMPUTE
+from vsumdata.stages.stage import COMPUTE, Stage
 
 # One computing worker for so much media: before its first rows it loads modules and models for some 15 s of CPU.
 WORKER_MEDIA_S = 300.0
@@ -127,3 +127,14 @@ class Execution:
 def media_s(tasks: Sequence[Task]) -> float:
     """How long these videos are; one of unknown length counts as much as a worker is worth."""
     return sum(WORKER_MEDIA_S if task.duration_s is None else task.duration_s for task in tasks)
+
+
+def worth(stage: Stage, videos: int, lengths_s: Sequence[float]) -> int:
+    """Return how many workers so many videos are worth, if they are as long as those of known length.
+
+    A number that the manifest gives stands.
+    """
+    if stage.lane != COMPUTE or stage.workers:
+        return videos
+    mean_s = sum(lengths_s) / len(lengths_s) if lengths_s else WORKER_MEDIA_S
+    return min(videos, math.ceil(videos * mean_s / WORKER_MEDIA_S))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import queue
 import time
 from collections import Counter, defaultdict
@@ -28,8 +27,8 @@ from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
 from vsumdata.pipeline.engine.cluster import check_root, cluster, needed, pool, visitors_cpus
-from vsumdata.pipeline.engine.execution import WORKER_MEDIA_S, Execution
-from vsumdata.pipeline.engine.plan import Known, Plan, Stages, Task, fingerprint, plan
+from vsumdata.pipeline.engine.execution import Execution, worth
+from vsumdata.pipeline.engine.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
 from vsumdata.pipeline.engine.watches import Watches
 from vsumdata.pipeline.engine.worker import STOP, Job
 from vsumdata.pipeline.recipe import media_stage
@@ -204,7 +203,7 @@ class Flow:
 
     def release_media(self) -> None:
         """Give back the leases of videos whose files nobody needs any more."""
-        waiting = self.later_needs("")
+        waiting = set().union(*(unsettled(self.plans[table]) for table in self.needing()))
         for lease, ids in list(self.media_leases.items()):
             under_way = any(wave.media_lease == lease for wave in self.waves)
             if not under_way and waiting.isdisjoint(ids):
@@ -271,9 +270,16 @@ class Flow:
         enough = min(size, self.doing[table].batch) if is_at_work else size
         if found.ready < enough and is_early and self.is_more_coming(table):
             return []
-        tasks = found.tasks[:size]
-        later = self.later_needs(table)
-        tasks = [replace(task, frees_media=task.video_id not in later) for task in tasks]
+        tasks = found.tasks
+        if self.doing[table].needs:
+            # One table after the other: else neither would know that it is the last one to need a video's files.
+            elsewhere = set().union(*(wave.left for wave in self.waves if wave.table in self.needing()))
+            tasks = [task for task in tasks if task.video_id not in elsewhere]
+        tasks = tasks[:size]
+        for other in self.needing():
+            if other != table and self.doing[table].needs:
+                settled = self.settled(other)
+                tasks = [replace(t, frees_media=t.frees_media and t.video_id in settled) for t in tasks]
         # A long video that comes last would keep all other workers waiting.
         return sorted(tasks, key=lambda task: -(task.duration_s or 0.0)) if lane == COMPUTE else tasks
 
@@ -301,16 +307,18 @@ class Flow:
 
     def num_ahead(self) -> int:
         """Count the videos whose media waits, or is being fetched right now."""
-        waiting = max((self.plans[t].ready for t in self.wanted if self.doing[t].needs), default=0)
-        return waiting + sum(len(wave.left) for wave in self.waves if self.doing[wave.table].needs)
+        waiting = max((self.plans[table].ready for table in self.needing()), default=0)
+        return waiting + sum(len(wave.left) for wave in self.waves if wave.table in self.needing())
 
-    def later_needs(self, table: str) -> set[str]:
-        """Videos whose files other tables of this run still need after this one."""
-        if table and not self.doing[table].needs:
-            return set()
-        others = [other for other in self.wanted if other != table and self.doing[other].needs]
-        unsettled = [self.plans[other].unsettled for other in others]
-        return {video_id for ids in unsettled if ids is not None for video_id in ids.to_pylist()}
+    def needing(self) -> list[str]:
+        """The tables that need a video's files."""
+        return [table for table in self.wanted if self.doing[table].needs]
+
+    def settled(self, table: str) -> set[str]:
+        """The videos that a table has its row of. One that came after its last plan is none of them yet."""
+        plan = self.plans[table]
+        seen: list[str] = plan.seen.to_pylist() if plan.seen is not None else []
+        return (set(seen) - unsettled(plan)) | self.known.finished[table]
 
     def start_wave(self, table: str, tasks: Sequence[Task]) -> bool:
         """Give these tasks to the lane's workers, without those that another run has taken meanwhile."""
@@ -475,22 +483,3 @@ class Flow:
         for execution in self.executions.values():
             execution.stop(max(0.1, until - time.monotonic()))
         self.executions.clear()
-
-
-def worth(stage: Stage, videos: int, lengths_s: Sequence[float]) -> int:
-    """Return how many workers so many videos are worth, if they are as long as those of known length.
-
-    A number that the manifest gives stands.
-    """
-    if stage.lane != COMPUTE or stage.workers:
-        return videos
-    mean_s = sum(lengths_s) / len(lengths_s) if lengths_s else WORKER_MEDIA_S
-    return min(videos, math.ceil(videos * mean_s / WORKER_MEDIA_S))
-
-
-def retries_due(plan: Plan) -> str:
-    """Say how many retries wait and when the first falls due; "" if none does."""
-    if not plan.due:
-        return ""
-    seconds = (min(plan.due) - clock.utc_now()).total_seconds()
-    return f"{len(plan.due)} videos to retry, the first in {shown(seconds)}: run again then"

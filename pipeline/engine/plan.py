@@ -22,6 +22,7 @@ from vsumdata.manifests.rows import combined
 from vsumdata.manifests.select import decide, worth_fetching
 from vsumdata.manifests.sources import Record, fields_hash
 from vsumdata.manifests.store import Store
+from vsumdata.manifests.terminal import clock as shown
 from vsumdata.stages.stage import Stage
 
 Stages = Mapping[str, Stage]
@@ -98,7 +99,8 @@ class Plan:
     `tasks` are the first of `ready` videos, `unvisited` the first of `to_visit` videos, whose media is missing.
     `outcomes` and `reasons` ("skipped: low_views") count the rows that are not pending. `busy` counts pending videos
     that somebody works on, `waiting` kept videos whose upstream is not settled yet. `due` says when the retries fall
-    due; `due_now` counts those among the pending. `unsettled` are the videos that are pending or waiting.
+    due; `due_now` counts those among the pending. `seen` are the videos that were planned, `unsettled` those of
+    them that are pending or waiting.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -111,6 +113,7 @@ class Plan:
     waiting: int = 0
     due: list[datetime] = field(default_factory=list)
     due_now: int = 0
+    seen: pa.Array | None = None
     unsettled: pa.Array | None = None
 
     @property
@@ -131,6 +134,18 @@ class Plan:
                 self.reasons[f"{outcome}: {reason}"] += number
         retries = rows.filter(pc.equal(rows["outcome"], tables.RETRY))
         self.due += retries["retry_after"].drop_null().to_pylist()
+
+
+def unsettled(plan: Plan) -> set[str]:
+    return set(plan.unsettled.to_pylist()) if plan.unsettled is not None else set()
+
+
+def retries_due(plan: Plan) -> str:
+    """Say how many retries wait and when the first falls due; "" if none does."""
+    if not plan.due:
+        return ""
+    seconds = (min(plan.due) - clock.utc_now()).total_seconds()
+    return f"{len(plan.due)} videos to retry, the first in {shown(seconds)}: run again then"
 
 
 def plan(
@@ -160,7 +175,7 @@ def plan(
         ready &= flags(pc.is_in(rows["outcome"], pa.array(sorted(tables.SETTLED))))
         if table in known.unsettled:
             ready &= ~flags(pc.is_in(ids, known.unsettled[table]))
-    waiting = ids.filter(pa.array(~ready))
+    seen, waiting = ids, ids.filter(pa.array(~ready))
     records = [records[at] for at in np.flatnonzero(ready).tolist()]
     read = {table: rows.filter(pa.array(ready)) for table, rows in read.items()}
     ids = ids.filter(pa.array(ready))
@@ -182,7 +197,7 @@ def plan(
         pending |= is_worth_visiting(own, verdicts, manifest.refresh.ages_s(), again)
     pending &= ~are_among(ids, known.finished[name])
     free = pending & ~are_among(ids, known.busy[name])
-    result = Plan(waiting=len(waiting), busy=int(np.count_nonzero(pending & ~free)))
+    result = Plan(seen=seen, waiting=len(waiting), busy=int(np.count_nonzero(pending & ~free)))
     result.unsettled = pa.concat_arrays([waiting, ids.filter(pa.array(pending))])
     # Any other row starts again: its inputs are new, or `--retry` asks for it.
     is_retry = is_same & flags(pc.equal(own["outcome"], tables.RETRY))

@@ -20,10 +20,10 @@ from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine import dataset
 from vsumdata.pipeline.engine.cluster import check_gpus, cluster
-from vsumdata.pipeline.engine.flow import Display, Flow, retries_due
+from vsumdata.pipeline.engine.flow import Display, Flow
 from vsumdata.pipeline.engine.listing import list_records
 from vsumdata.pipeline.engine.pace import Pace, egress_of
-from vsumdata.pipeline.engine.plan import Plan, Stages, fingerprint, plan
+from vsumdata.pipeline.engine.plan import Plan, Stages, fingerprint, plan, retries_due
 from vsumdata.pipeline.engine.secrets import redact, secrets_of
 from vsumdata.pipeline.engine.watches import Watches, watches
 from vsumdata.pipeline.recipe import GROUPS, recipe

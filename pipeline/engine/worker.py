@@ -297,9 +297,11 @@ class StageWorker(Worker):
                 heard |= {name: made[name] for name in OUTCOME_COLUMNS}
                 answers.append(heard | {"signal": self.signal(answer)})
         # Only after the commit: a worker that dies before it needs the download again.
-        for row in todo:
-            for path in row.get("cleanup", ()):
-                remove(Path(path))
+        if self.job.stage.needs and not self.context.keeps_media:
+            # Also those of a row that did not open them, such as a transcript from captions.
+            for row, answer in zip(todo, answers, strict=False):
+                if row["task"].frees_media and not answer.get("is_free"):
+                    shutil.rmtree(self.context.media_path(row["video_id"]), ignore_errors=True)
         return answers
 
     def signal(self, answer: Row) -> Mapping[str, bool]:
@@ -391,14 +393,6 @@ def log_to(root: str, name: str, secrets: tuple[str, ...]) -> None:
     handler = logging.FileHandler(folder / f"{name}.log", delay=True, errors="backslashreplace")
     handler.setFormatter(RedactingFormatter(secrets))
     logging.getLogger("vsumdata").addHandler(handler)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder; a missing one is fine."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def made_by(job: Job, device: str) -> dict[str, Any]:

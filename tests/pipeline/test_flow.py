@@ -35,10 +35,19 @@ def visits(site: MadeUpSite) -> Counter[str]:
     return Counter(target.rpartition("/")[2] for target in site.asked if target.startswith("/api/videos/"))
 
 
-def test_a_video_costs_one_visit_its_download_included(ray_session: None, tmp_path: Path) -> None:
-    command = [*sample_run(tmp_path / "root"), "--stage", "crawl,transcripts,frames"]
-    # Then the two tables cannot share their workers, and these take turns.
-    command += ["--set", "resources.frames.workers=1"]
+# With the second the two tables cannot share their workers, and these take turns.
+@pytest.mark.parametrize("changes", [[], ["--set", "resources.frames.workers=1"]], ids=["alike", "in turn"])
+def test_a_video_costs_one_visit_its_download_included(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[str]
+) -> None:
+    left, stop = list[str](), flow.Flow.stop
+
+    def look_and_stop(self: flow.Flow) -> None:
+        left.extend(str(path) for path in Path(self.context.scratch, "media").rglob("*") if path.is_file())
+        stop(self)
+
+    monkeypatch.setattr(flow.Flow, "stop", look_and_stop)
+    command = [*sample_run(tmp_path / "root"), "--stage", "crawl,transcripts,frames", *changes]
     with MadeUpSite(num_videos=0) as site:
         answer = here(*command, site=site.address)
         assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -47,6 +56,7 @@ def test_a_video_costs_one_visit_its_download_included(ray_session: None, tmp_pa
     assert set(asked.values()) == {1}
     assert len(asked) == 10, "all but one that is listed with far too few views, and one listed as private"
     assert set(media.values()) == {1}, "one file serves for sound and picture"
+    assert left == [], "the last table that needs a file removes it"
     assert f"{state(tmp_path / 'root')['visits']} visits to sample.invalid" in answer.stdout
 
 

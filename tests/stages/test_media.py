@@ -85,10 +85,10 @@ def test_one_extraction_and_one_request_for_each_video(site: MediaSite, tmp_path
     assert (len(site.asked.pages), site.asked.ranges, asked) == (1, [None], ["sample.invalid"])
 
 
-def test_what_is_not_kept_is_named_for_removal(site: MediaSite, tmp_path: Path) -> None:
+def test_what_is_not_kept_lies_in_scratch(site: MediaSite, tmp_path: Path) -> None:
     context = site.context(tmp_path)
     found = obtain(row(), "picture", context)
-    assert found["cleanup"] == [str(Path(found["media"]).parent)]
+    assert Path(found["media"]).parent == context.media_path(row()["video_id"])
     assert files(Path(context.scratch)) == ["media", KEPT, f"{KEPT}/picture+sound.mp4"]
 
 
@@ -97,7 +97,6 @@ def test_kept_file_serves_both_tables_and_later_runs(site: MediaSite, tmp_path: 
     heard = fetch_sound({"languages": ["en"]}, context)(row())
     seen = fetch_picture({}, site.context(tmp_path, keep=True))(row())
     assert heard["media"] == seen["media"]
-    assert "cleanup" not in heard
     assert (len(site.asked.pages), len(site.asked.ranges)) == (1, 1)
     assert files(Path(context.root)) == ["media", KEPT, f"{KEPT}/picture+sound.mp4"]
 
@@ -136,7 +135,7 @@ def test_nothing_is_fetched_where_captions_serve(site: MediaSite, tmp_path: Path
 def test_an_object_store_keeps_no_media(site: MediaSite, tmp_path: Path) -> None:
     plain = site.context(tmp_path, keep=True)
     context = Context(root="s3://bucket/root", scratch=plain.scratch, crawl=plain.crawl, transport=plain.transport)
-    assert obtain(row(), "picture", context)["cleanup"]
+    assert Path(obtain(row(), "picture", context)["media"]).is_relative_to(plain.scratch)
 
 
 def test_own_files_are_used_where_they_lie(tmp_path: Path) -> None:

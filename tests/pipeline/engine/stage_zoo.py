@@ -41,7 +41,7 @@ def fetch(options: Mapping[str, Any], context: Context) -> Function:
             raise SkipVideo("too_big", "said by fetch")
         path = context.media_dir(row["video_id"]) / "file"
         path.write_text("media")
-        return row | {"fetched": f"by a worker with {len(ray.get_gpu_ids())} GPUs", "cleanup": [str(path)]}
+        return row | {"fetched": f"by a worker with {len(ray.get_gpu_ids())} GPUs"}
 
     return bring
 

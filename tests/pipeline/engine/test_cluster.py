@@ -26,8 +26,7 @@ from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError, UsageError
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.cluster import Pool, check_gpus, is_seen, pool
-from vsumdata.pipeline.engine.execution import Execution
-from vsumdata.pipeline.engine.flow import worth
+from vsumdata.pipeline.engine.execution import Execution, worth
 from vsumdata.pipeline.engine.plan import Task
 from vsumdata.pipeline.engine.worker import STOP, Job
 from vsumdata.stages.stage import Context, Stage
@@ -68,7 +67,7 @@ def do(root: Path, stage: Stage, *video_ids: str, limit_s: float = 60, tries: in
         outcomes = [
             row for block in run_blocks(job, stage_zoo.tasks(*video_ids, tries=tries)) for row in block.to_pylist()
         ]
-        assert not list(scratch.rglob("file")), "what `cleanup` names is removed after the commit"
+        assert not list(scratch.rglob("file")), "the files that a stage needs are removed after the commit"
     assert Counter(row["video_id"] for row in outcomes) == Counter(video_ids)
     parts = dict(zip(*(store.latest("zoo", "f")[c].to_pylist() for c in ("video_id", "part")), strict=True))
     rows = store.read("zoo", "f", parts, ["detail", "note", "gpu_ids", "pid", "seconds", "upstream"])
@@ -126,7 +125,7 @@ def test_a_full_disk_stops_the_run(ray_with_gpus: None, tmp_path: Path) -> None:
 
 
 def test_each_gpu_worker_gets_a_gpu_and_brings_its_files(ray_with_gpus: None, tmp_path: Path) -> None:
-    stage = stage_zoo.stage(fetch=stage_zoo.fetch, gpus=1.0, workers=2)
+    stage = stage_zoo.stage(fetch=stage_zoo.fetch, needs="picture", gpus=1.0, workers=2)
     rows = do(tmp_path, stage, *(f"meet-{n}" for n in range(6)), "nofetch-0")
     assert (rows["nofetch-0"]["outcome"], rows["nofetch-0"]["detail"]) == ("skipped", "said by fetch")
     done = [row for row in rows.values() if row["outcome"] == "done"]

@@ -36,6 +36,8 @@ from vsumdata.stages.stage import COMPUTE, Context, Stage
 
 # A wave lasts about this long, as far as the rows before it tell: then the other tables of its lane have their turn.
 WAVE_S = 120.0
+# The same where other workers must be started for that.
+LONG_WAVE_S = 600.0
 FEWEST, FIRST, MOST = 16, 64, 512
 # Rows of a network lane cost no memory and little time each, so that the start of workers would count.
 MOST_VISITS = 4096
@@ -250,7 +252,7 @@ class Flow:
             tasks = self.chosen(table)
             if not tasks:
                 continue
-            if execution is not None and (table not in execution.jobs or execution.given > BLOCKS_OF_A_LIFE):
+            if execution is not None and (not self.is_served(table) or execution.given > BLOCKS_OF_A_LIFE):
                 # Other workers are needed, and these hold the CPUs and GPUs until they have ended.
                 execution.close()
                 return
@@ -266,8 +268,7 @@ class Flow:
             return []
         is_early = time.monotonic() - self.ready_since.get(table, 0.0) < PATIENCE_S
         # Where workers of another kind must end first, a few rows are not worth the start of these.
-        is_at_work = lane not in self.executions or table in self.executions[lane].jobs
-        enough = min(size, self.doing[table].batch) if is_at_work else size
+        enough = min(size, self.doing[table].batch) if self.is_served(table) else size
         if found.ready < enough and is_early and self.is_more_coming(table):
             return []
         tasks = found.tasks
@@ -295,12 +296,18 @@ class Flow:
         stage = self.doing[table]
         workers = self.num_workers(stage.lane)
         most = MOST * workers if stage.lane == COMPUTE else MOST_VISITS
-        size = FIRST if table not in self.mean_s else int(WAVE_S * workers / max(self.mean_s[table], 1e-3))
+        wave_s = WAVE_S if all(self.is_served(other) for other in self.lanes[stage.lane]) else LONG_WAVE_S
+        size = FIRST if table not in self.mean_s else int(wave_s * workers / max(self.mean_s[table], 1e-3))
         size = min(max(size, FEWEST), most, self.budget.get(table, most))
         # Their media waits for the computing lane.
         if table in ("videos", MEDIA) and self.context.media:
             size = min(size, FIRST, max(0, AHEAD * self.num_workers(COMPUTE) - self.num_ahead()))
         return size
+
+    def is_served(self, table: str) -> bool:
+        """Whether its lane's workers can do this table; true of a lane that has none yet."""
+        lane = self.doing[table].lane
+        return lane not in self.executions or table in self.executions[lane].jobs
 
     def num_workers(self, lane: str) -> int:
         return self.executions[lane].size.workers if lane in self.executions else 1

@@ -228,7 +228,8 @@ class Flow:
                 media = found[task.video_id].media if task.video_id in found else frozenset()
                 parts = {"videos": task.parts["videos"]}
                 found[task.video_id] = replace(task, upstream={}, parts=parts, media=media | {stage.needs})
-        busy = self.busy(MEDIA)
+        # Rows are committed before their block comes back and tells that their media came with them.
+        busy = self.busy(MEDIA).union(*(wave.left for wave in self.waves if wave.table == "videos"))
         tasks = [task for video_id, task in found.items() if video_id not in busy]
         return Plan(tasks=tasks, ready=len(tasks))
 

@@ -20,6 +20,8 @@ from vsumdata.stages.stage import COMPUTE, Stage
 WORKER_MEDIA_S = 300.0
 # So many computing workers stay while nothing waits; the others come and go with what does.
 FEWEST_WORKERS = 4
+# What is made of a block's videos begins once all of them are back.
+BLOCK_S = 5.0
 # One block is worked on, the next one is there when it ends. More would wait at one worker while another is idle.
 BLOCKS_PER_WORKER = 2
 # An execution that was shut down is at its end in a fraction of it.
@@ -56,10 +58,11 @@ class Execution:
         # Whatever the error is, the driver must hear of it, or it would wait for ever.
         self.thread.submit(self.run).add_done_callback(self.ended)
 
-    def give(self, table: str, tasks: Sequence[Task]) -> None:
-        """Let the workers do these tasks after what they were given before."""
+    def give(self, table: str, tasks: Sequence[Task], row_s: float) -> None:
+        """Let the workers do these tasks, some `row_s` seconds each, after what they were given before."""
+        most = max(1, min(self.jobs[table].stage.batch, int(BLOCK_S / max(row_s, 1e-3))))
         # Few tasks are spread over all workers rather than packed into one full block.
-        rows = max(1, min(self.jobs[table].stage.batch, -(-len(tasks) // self.size.workers)))
+        rows = max(1, min(most, -(-len(tasks) // self.size.workers)))
         self.waiting.extend((table, tasks[at : at + rows]) for at in range(0, len(tasks), rows))
         self.waiting_s += media_s(tasks)
         self.pump()

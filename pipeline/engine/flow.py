@@ -131,6 +131,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         self.doing: dict[str, Stage] = {table: self.stages[table] for table in self.wanted}
+        self.interval_s = self.loaded.manifest.crawl.seconds_between_requests
         if self.limit is not None:
             self.budget = dict.fromkeys(self.doing, self.limit)
         if self.context.media:
@@ -305,6 +306,12 @@ class Flow:
             size = min(size, FIRST, max(0, AHEAD * self.num_workers(COMPUTE) - self.num_ahead()))
         return size
 
+    def row_s(self, table: str) -> float:
+        """How long a row will take: as long as the last ones, or what the pace says of the first."""
+        lane = self.doing[table].lane
+        paced_s = 0.0 if lane == COMPUTE else self.num_workers(lane) * self.interval_s
+        return self.mean_s.get(table, paced_s)
+
     def is_served(self, table: str) -> bool:
         """Whether its lane's workers can do this table; true of a lane that has none yet."""
         lane = self.doing[table].lane
@@ -351,7 +358,7 @@ class Flow:
             self.start_workers(table, tasks)
         self.display.begun(table, len(tasks))
         self.waves.append(Wave(table, stage.lane, lease, set(taken), media_lease))
-        self.executions[stage.lane].give(table, tasks)
+        self.executions[stage.lane].give(table, tasks, self.row_s(table))
         self.is_stale = True
         return True
 

@@ -40,7 +40,7 @@ def run_blocks(job: Job, tasks: list[Task]) -> Iterator[pa.Table]:
     inbox: SimpleQueue[Any] = SimpleQueue()
     execution = Execution({"zoo": job}, pool(job.stage, len(tasks), ray.cluster_resources()), inbox)
     execution.start()
-    execution.give("zoo", tasks)
+    execution.give("zoo", tasks, 0.0)
     execution.close()
     while True:
         _, said = inbox.get(timeout=120)
@@ -143,10 +143,10 @@ def test_a_stopped_execution_is_over_when_stop_returns(ray_with_gpus: None, tmp_
         execution = Execution({"zoo": job}, pool(stage, 5, ray.cluster_resources()), inbox)
         execution.start()
         if moment == "works":
-            execution.give("zoo", stage_zoo.tasks("good-0"))
+            execution.give("zoo", stage_zoo.tasks("good-0"), 0.0)
             assert isinstance(inbox.get(timeout=60)[1], pa.Table)
         # Only now: a worker does what it was sent in any order, and might begin with one that hangs.
-        execution.give("zoo", stage_zoo.tasks(*(f"hang-{n}" for n in range(4))))
+        execution.give("zoo", stage_zoo.tasks(*(f"hang-{n}" for n in range(4))), 0.0)
         until = time.monotonic() + 60
         while moment != "begins" and not list(scratch.glob("rows/zoo/*.trace")) and time.monotonic() < until:
             time.sleep(0.05)

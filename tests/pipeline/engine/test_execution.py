@@ -35,9 +35,9 @@ class Lane:
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
 
-    def give(self, table: str, *video_ids: str, duration_s: float = 10.0) -> None:
+    def give(self, table: str, *video_ids: str, duration_s: float = 10.0, row_s: float = 0.0) -> None:
         tasks = [replace(task, duration_s=duration_s) for task in stage_zoo.tasks(*video_ids)]
-        self.execution.give(table, tasks)
+        self.execution.give(table, tasks, row_s)
 
     def block(self) -> list[str] | None:
         """The videos of the next block that comes back; None at the end."""
@@ -55,11 +55,11 @@ class Lane:
 
 
 @contextlib.contextmanager
-def lane(root: Path, *tables: str, workers: int | None = 1, size: Pool | None = None) -> Iterator[Lane]:
+def lane(root: Path, *tables: str, workers: int | None = 1, size: Pool | None = None, batch: int = 1) -> Iterator[Lane]:
     store = Store(root)
     with upkeep.scratch_folder(store) as scratch:
         context = Context(root=store.root, scratch=str(scratch), row_timeout_s=60)
-        stages = {table: stage_zoo.stage(name=table, workers=workers) for table in tables}
+        stages = {table: stage_zoo.stage(name=table, workers=workers, batch=batch) for table in tables}
         jobs = {
             table: Job(stage=stage, context=context, fingerprint="f", inputs={}, gpus=0, max_attempts=5)
             for table, stage in stages.items()
@@ -138,3 +138,11 @@ def test_workers_come_with_the_media_that_wait(
         given.execution.close()
         assert sorted(given.rest()) == sorted(names)
     assert (len(set(processes(tmp_path, "zoo").values())) > 1) == grows
+
+
+def test_slow_rows_come_back_one_by_one(tmp_path: Path) -> None:
+    with lane(tmp_path, "zoo", batch=8) as given:
+        given.give("zoo", *(f"good-{number}" for number in range(8)))
+        assert len(given.block() or []) == 8
+        given.give("zoo", *(f"good-{number}" for number in range(8, 12)), row_s=2.0)
+        assert [len(given.block() or []) for _ in range(2)] == [2, 2], "five seconds of work"

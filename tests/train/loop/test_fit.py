@@ -53,6 +53,13 @@ def test_the_epoch_is_chosen_on_the_validation_videos(tmp_path: Path) -> None:
     assert trained.info.val == tuple(video.video_id for video in found[8:])
 
 
+def test_of_equal_epochs_the_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Validation, "__call__", lambda self, trained: {"tau": 0.5, "rho": 0.5, "f1": 0.5})
+    found = videos(6)
+    trained = fitted(tmp_path / "run", small("mlp", "epochs=3"), found[:4], found[4:])
+    assert (trained.position.best, trained.position.best_epoch) == (0.5, 1)
+
+
 def test_test_videos_are_never_trained_on(tmp_path: Path) -> None:
     found = videos(6)
     origin = runs.Origin(data_set="synthetic", test=(found[0].video_id,))

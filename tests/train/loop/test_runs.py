@@ -23,6 +23,7 @@ from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.loop.checkpoints import Position
 from vsumdata.train.loop.fit import Learner
 from vsumdata.train.objectives.supervised import HierSum, HierSumOptions
+from vsumdata.train.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,15 @@ def test_a_later_version_with_more_settings_reads_the_checkpoints(finished: Path
     info = Later.model_validate_json((finished / "run.json").read_bytes())
     assert info.digest == runs.read_info(finished).digest
     assert info.model_copy(update={"another": 4}).digest != info.digest
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_but_those_of_saving_makes_another_run(finished: Path, name: str) -> None:
+    info = runs.read_info(finished)
+    other = info.model_copy(update={"settings": info.settings.model_copy(update={name: "another"})})
+    is_same = name == "save_every_s"
+    assert (other.digest == info.digest, other.identity() == info.identity()) == (is_same, is_same)
 
 
 def test_a_run_that_is_no_folder(tmp_path: Path) -> None:

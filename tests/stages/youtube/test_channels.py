@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.pipeline.crawl_kit import MadeUpSite, refuse, video_id
@@ -14,7 +16,7 @@ from vsumdata.datasets.sample.site import Answer
 from vsumdata.manifests.errors import RetryVideo, SkipVideo, ThrottledError
 from vsumdata.stages.stage import Context
 from vsumdata.stages.youtube import kept_pages
-from vsumdata.stages.youtube.channels import channel_url, list_channel
+from vsumdata.stages.youtube.channels import channel_url, list_channel, unique
 
 CHANNEL = "https://sample.invalid/@big"
 NUM_VIDEOS = 22
@@ -56,6 +58,22 @@ def test_all_pages_of_a_channel_are_listed_in_order(context: Context) -> None:
     assert records[3].source == f"channel:{CHANNEL}"
     assert records[3].listed_title == "Video 3"
     assert records[3].listed_view_count is None
+
+
+def test_duplicates_are_not_looked_for_by_comparing_all_entries(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """yt-dlp's way takes the square of their number."""
+
+    def comparing(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    ytdlp = sys.modules["yt_dlp.YoutubeDL"]
+    monkeypatch.setattr(ytdlp, "orderedSet", comparing)
+    assert list(list_channel(CHANNEL, ["videos"], context))
+    assert ytdlp.orderedSet is comparing
+    twice: list[Any] = [(1, {}), (2, {}), (1, {}), "a", "a"]
+    assert unique(twice) == list(unique(iter(twice), lazy=True)) == [(1, {}), (2, {}), "a"]
 
 
 def test_a_tab_that_a_channel_lacks_is_said_and_the_others_are_listed(context: Context) -> None:

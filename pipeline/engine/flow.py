@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,19 +72,12 @@ class Wave:
 
 
 class Display(Protocol):
-    """Shows a person how far each table has come."""
+    """Shows a person how far each table has come: videos left, a wave that begins, outcomes that came back, its end."""
 
-    def left(self, table: str, number: int) -> None:
-        """So many videos are still to do."""
-
-    def begun(self, table: str, number: int) -> None:
-        """A wave of so many videos begins."""
-
-    def add(self, table: str, outcomes: pa.Table) -> None:
-        """These outcomes came back."""
-
-    def ended(self, table: str) -> None:
-        """A wave has ended."""
+    def left(self, table: str, number: int) -> None: ...
+    def begun(self, table: str, number: int) -> None: ...
+    def add(self, table: str, outcomes: pa.Table) -> None: ...
+    def ended(self, table: str) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -121,6 +115,7 @@ class Flow:
     ready_since: dict[str, float] = field(default_factory=dict)
     turn: dict[str, str] = field(default_factory=dict)  # lane -> the table of its last wave
     looked_at: float = 0.0
+    planned_at: datetime = field(default_factory=clock.utc_now)
     look_took_s: float = 0.0
     is_stale: bool = True
     was_waiting: bool = False
@@ -172,7 +167,7 @@ class Flow:
         if not self.is_stale and age_s < LOOK_EVERY_S:
             return
         begun = time.monotonic()
-        now = clock.now()
+        now, self.planned_at = clock.now(), clock.utc_now()
         self.held = {key: until for key, until in self.held.items() if until > now}
         self.known.unsettled = {}
         for table in self.wanted:
@@ -476,7 +471,8 @@ class Flow:
         if any(self.to_visit(table) for table in self.wanted):
             return True
         for table in self.wanted:
-            due = self.plans[table].due
+            # One that was due when the tables were planned, and is not ready, was given up for this run.
+            due = [at for at in self.plans[table].due if at > self.planned_at]
             due_s = min(((at - clock.utc_now()).total_seconds() for at in due), default=None)
             if due_s is None or self.budget.get(table) == 0:
                 continue

@@ -5,6 +5,7 @@ The frames carry their own number as eight bands, light or dark; the test knows 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -287,8 +288,11 @@ def test_a_tone_keeps_its_pitch(tmp_path):
 
 def children() -> set[str]:
     """The process ids of this thread's and its siblings' children."""
-    tasks = Path("/proc/self/task")
-    return {pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            found.update((task / "children").read_text().split())
+    return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for children in /proc")

@@ -7,9 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +20,11 @@ from tests.pipeline.media_kit import lavfi, read_tables
 from tests.pipeline.media_kit import write_manifest as write_own
 from tests.pipeline.sample_kit import assert_same, contents, here, sample_run, start, vsumdata
 
+from vsumdata.manifests import clock
 from vsumdata.manifests.clock import SPEED_VARIABLE
 from vsumdata.pipeline import recipe
 from vsumdata.pipeline.engine import execution, flow
+from vsumdata.pipeline.engine.plan import Plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -151,6 +155,22 @@ def test_an_outage_of_hours_condemns_nobody(site: MadeUpSite, tmp_path: Path, mo
             break
     assert code == 0, shown
     assert outcomes(root) == {video_id(number): ("done", "") for number in range(24)}
+
+
+@pytest.mark.parametrize(("due_s", "waits"), [(-5, False), (20, True), (600, False)])
+def test_a_retry_that_was_due_and_is_not_ready_is_not_waited_for(due_s: float, waits: bool) -> None:
+    """A host had refused its video three times: the run gave it up, and then waited for it for ever."""
+    now = clock.utc_now()
+    run = SimpleNamespace(
+        plans={"videos": Plan(due=[now + timedelta(seconds=due_s)])},
+        planned_at=now,
+        wanted=["videos"],
+        budget={},
+        was_waiting=False,
+        to_visit=lambda table: [],
+        say=lambda text: None,
+    )
+    assert flow.Flow.is_worth_waiting(run) == waits  # type: ignore[arg-type]
 
 
 def test_ctrl_c_in_the_moment_that_a_wave_begins(

@@ -1,6 +1,6 @@
 """Read a manifest's lists of videos (`ids`, `files`): one `Record` for each JSON line.
 
-`pipeline/engine/listing.py` makes the same records from a channel's listing.
+`pipeline/state/listing.py` makes the same records from a channel's listing.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ from vsumdata.manifests.manifest import Loaded, load
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE, FAILED, REASONS, RETRY, SKIPPED
 from vsumdata.manifests.terminal import clock
-from vsumdata.pipeline.engine.listing import list_records
 from vsumdata.pipeline.engine.run import Run
-from vsumdata.pipeline.engine.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.pipeline.recipe import parse_stages
 from vsumdata.pipeline.reports.dry_run import forecast_table
 from vsumdata.pipeline.reports.progress import RunProgress
 from vsumdata.pipeline.reports.status import tables_table
+from vsumdata.pipeline.state.listing import list_records
+from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.stages.youtube.options import browser_cookies
 
 SAMPLE_HOST = "sample.invalid"

@@ -78,7 +78,7 @@ class OneRay:
         self.num_gpus: int | None = None
 
     def need(self, num_gpus: int) -> None:
-        from vsumdata.pipeline.engine.cluster import cluster
+        from vsumdata.pipeline.workers.cluster import cluster
 
         if num_gpus != self.num_gpus:
             self.held.close()

@@ -96,8 +96,8 @@ def status(
 ) -> None:
     """Show the outcomes, reasons and size of each table."""
     from vsumdata.manifests.store import Store
-    from vsumdata.pipeline.engine import dataset
     from vsumdata.pipeline.reports import status
+    from vsumdata.pipeline.state import dataset
 
     store = Store(root)
     loaded, stages, records, remarks = dataset.open_root(store)
@@ -188,8 +188,8 @@ def models(
     """Show which models a root is made with (its lock file models.json), or move the lock."""
     from vsumdata.manifests import leases
     from vsumdata.manifests.store import Store
-    from vsumdata.pipeline.engine import lock
     from vsumdata.pipeline.reports import status
+    from vsumdata.pipeline.state import lock
 
     store = Store(root)
     if not update:

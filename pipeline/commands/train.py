@@ -66,7 +66,7 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
 ) -> None:
     """Train a summarizer. You can stop it at any moment; the same command resumes it."""
     from vsumdata.datasets.partition import pool_of
-    from vsumdata.pipeline.engine.cluster import training_session
+    from vsumdata.pipeline.workers.cluster import training_session
     from vsumdata.train import methods
     from vsumdata.train import search as trials
     from vsumdata.train.data.training import Wanted

@@ -27,12 +27,12 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
-from vsumdata.pipeline.engine.cluster import check_root, cluster, needed, pool, visitors_cpus
-from vsumdata.pipeline.engine.execution import Execution, worth
-from vsumdata.pipeline.engine.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
 from vsumdata.pipeline.engine.watches import Watches
-from vsumdata.pipeline.engine.worker import STOP, Job
 from vsumdata.pipeline.recipe import media_stage
+from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
+from vsumdata.pipeline.workers.cluster import check_root, cluster, needed, pool, visitors_cpus
+from vsumdata.pipeline.workers.execution import Execution, worth
+from vsumdata.pipeline.workers.worker import STOP, Job
 from vsumdata.stages.stage import COMPUTE, Context, Stage
 
 # A wave lasts about this long, as far as the rows before it tell: then the other tables of its lane have their turn.

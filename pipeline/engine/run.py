@@ -18,15 +18,15 @@ from vsumdata.manifests.leases import Leases, shared
 from vsumdata.manifests.manifest import Loaded
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine import dataset
-from vsumdata.pipeline.engine.cluster import check_gpus, cluster
 from vsumdata.pipeline.engine.flow import Display, Flow
-from vsumdata.pipeline.engine.listing import list_records
-from vsumdata.pipeline.engine.pace import Pace, egress_of
-from vsumdata.pipeline.engine.plan import Plan, Stages, fingerprint, plan, retries_due
-from vsumdata.pipeline.engine.secrets import redact, secrets_of
 from vsumdata.pipeline.engine.watches import Watches, watches
 from vsumdata.pipeline.recipe import GROUPS, recipe
+from vsumdata.pipeline.state import dataset
+from vsumdata.pipeline.state.listing import list_records
+from vsumdata.pipeline.state.pace import Pace, egress_of
+from vsumdata.pipeline.state.plan import Plan, Stages, fingerprint, plan, retries_due
+from vsumdata.pipeline.state.secrets import redact, secrets_of
+from vsumdata.pipeline.workers.cluster import check_gpus, cluster
 from vsumdata.stages.encoders.models import UNRESOLVED, Models, model_keys, resolve_models
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
 from vsumdata.stages.stage import Context

@@ -19,7 +19,7 @@ from vsumdata.manifests import clock, rows, tables
 from vsumdata.manifests.errors import CollapseError
 from vsumdata.manifests.manifest import Crawl
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.plan import HEATMAP, Stages, fingerprint, payload_schema, table_schema
+from vsumdata.pipeline.state.plan import HEATMAP, Stages, fingerprint, payload_schema, table_schema
 from vsumdata.stages.videos import HEATMAP_AGE, HEATMAP_VIEWS, REFUSALS
 
 # A collapse: of the last WINDOW videos the good share is below COLLAPSED of the share before them.

@@ -82,7 +82,7 @@ def ray() -> Check:
     import ray
 
     from vsumdata.manifests.errors import ClusterError
-    from vsumdata.pipeline.engine.cluster import cluster
+    from vsumdata.pipeline.workers.cluster import cluster
 
     try:
         with cluster(None):

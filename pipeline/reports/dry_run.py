@@ -13,9 +13,9 @@ from vsumdata.manifests import tables
 from vsumdata.manifests.select import is_own_file, worth_fetching
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.terminal import TerminalTable, clock
-from vsumdata.pipeline.engine.listing import is_fresh, kept_listing
-from vsumdata.pipeline.engine.plan import fingerprint
 from vsumdata.pipeline.engine.run import Run
+from vsumdata.pipeline.state.listing import is_fresh, kept_listing
+from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.stages.videos import UNLISTED
 from vsumdata.stages.youtube.channels import channel_url
 from vsumdata.stages.youtube.errors import host_of

@@ -25,10 +25,10 @@ from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.manifest import Loaded, load
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import TEMPORARY, Store
-from vsumdata.pipeline.engine.cluster import cluster, pool, visitors_cpus
 from vsumdata.pipeline.engine.run import USES_FFMPEG
 from vsumdata.pipeline.recipe import parse_stages, recipe
 from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
+from vsumdata.pipeline.workers.cluster import cluster, pool, visitors_cpus
 from vsumdata.stages.encoders.models import resolve_models
 from vsumdata.stages.youtube.channels import channel_url
 from vsumdata.stages.youtube.errors import host_of

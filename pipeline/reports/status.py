@@ -12,9 +12,9 @@ from vsumdata.manifests.select import worth_fetching
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE, OUTCOMES
 from vsumdata.manifests.terminal import TerminalTable
-from vsumdata.pipeline.engine.dataset import open_root
-from vsumdata.pipeline.engine.lock import Locked
-from vsumdata.pipeline.engine.plan import decisions, fingerprint, table_schema
+from vsumdata.pipeline.state.dataset import open_root
+from vsumdata.pipeline.state.lock import Locked
+from vsumdata.pipeline.state.plan import decisions, fingerprint, table_schema
 
 
 def link_rot_line(summary: Mapping[str, Any]) -> str:

@@ -34,10 +34,10 @@ from rich.table import Table
 from vsumdata.datasets.sample.site import CONTENT_TYPES, HOST, PAGE_SIZE, Answer, SampleSite, json_answer
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine import worker
-from vsumdata.pipeline.engine.listing import list_records
-from vsumdata.pipeline.engine.plan import Task, fingerprint
 from vsumdata.pipeline.engine.run import Run
+from vsumdata.pipeline.state.listing import list_records
+from vsumdata.pipeline.state.plan import Task, fingerprint
+from vsumdata.pipeline.workers import worker
 
 # Cues of a caption track, some 5 kB.
 CUES = 60

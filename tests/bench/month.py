@@ -40,7 +40,7 @@ from tests.pipeline.crawl_kit import API_VIDEO, MadeUpSite, refuse, video_id
 
 from vsumdata.datasets.sample.site import CONTENT_TYPES, HOST, PAGE_SIZE, Answer, json_answer
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.plan import HEATMAP
+from vsumdata.pipeline.state.plan import HEATMAP
 
 SPEED = "VSUMDATA_CLOCK_SPEED"
 CHANNELS = ("ann", "ben", "cem")

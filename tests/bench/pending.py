@@ -28,10 +28,10 @@ from rich.table import Table
 from vsumdata.manifests import tables
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.listing import list_records
-from vsumdata.pipeline.engine.plan import Task, fingerprint, payload_schema, table_schema
 from vsumdata.pipeline.engine.run import Run
 from vsumdata.pipeline.recipe import parse_stages
+from vsumdata.pipeline.state.listing import list_records
+from vsumdata.pipeline.state.plan import Task, fingerprint, payload_schema, table_schema
 from vsumdata.stages.stage import Stage
 
 # As many parts as a table may have before a run compacts it.

@@ -10,7 +10,7 @@ import pytest
 from vsumdata.manifests.errors import ManifestError, UsageError
 from vsumdata.manifests.manifest import Manifest, built_in, load
 from vsumdata.manifests.sources import read_lists
-from vsumdata.pipeline.engine.dataset import stored_manifest
+from vsumdata.pipeline.state.dataset import stored_manifest
 
 
 def manifest(folder: Path, text: str) -> str:

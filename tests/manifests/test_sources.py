@@ -21,10 +21,10 @@ from vsumdata.manifests.manifest import load
 from vsumdata.manifests.sources import SAMPLE_BYTES, Record, content_hash, fields_hash, read_list, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline import session
-from vsumdata.pipeline.engine import dataset
-from vsumdata.pipeline.engine.listing import list_records
 from vsumdata.pipeline.engine.run import Run
 from vsumdata.pipeline.reports import status
+from vsumdata.pipeline.state import dataset
+from vsumdata.pipeline.state.listing import list_records
 from vsumdata.stages import articles, videos
 from vsumdata.stages.stage import Context
 

@@ -18,7 +18,7 @@ from tests.pipeline.sample_kit import PROGRAM
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.worker import Job, Worker
+from vsumdata.pipeline.workers.worker import Job, Worker
 from vsumdata.stages.pictures.probe import probe
 from vsumdata.stages.stage import Context, Stage
 

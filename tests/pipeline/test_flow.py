@@ -23,8 +23,9 @@ from tests.pipeline.sample_kit import assert_same, contents, here, sample_run, s
 from vsumdata.manifests import clock
 from vsumdata.manifests.clock import SPEED_VARIABLE
 from vsumdata.pipeline import recipe
-from vsumdata.pipeline.engine import execution, flow
-from vsumdata.pipeline.engine.plan import Plan
+from vsumdata.pipeline.engine import flow
+from vsumdata.pipeline.state.plan import Plan
+from vsumdata.pipeline.workers import execution
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -22,8 +22,8 @@ import pytest
 from vsumdata.manifests import rows, upkeep
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.plan import payload_schema, table_schema
 from vsumdata.pipeline.recipe import recipe
+from vsumdata.pipeline.state.plan import payload_schema, table_schema
 from vsumdata.stages.encoders.models import Model, Models
 
 MODELS = Models(asr=Model("w", "", "w"), clip=Model("c", "", "c", dim=4), text=Model("s", "", "s", dim=3))

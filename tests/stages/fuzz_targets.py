@@ -21,7 +21,7 @@ from vsumdata.manifests import manifest, rows, tables
 from vsumdata.manifests.errors import FailVideo, ManifestError, RetryVideo, ThrottledError
 from vsumdata.manifests.select import decide
 from vsumdata.manifests.sources import FILE_FIELDS, fields_hash, read_list
-from vsumdata.pipeline.engine.dataset import stored_manifest
+from vsumdata.pipeline.state.dataset import stored_manifest
 from vsumdata.stages import articles, videos
 from vsumdata.stages.howto.links import find_article_url
 from vsumdata.stages.howto.parser import MAX_DEPTH, canonical_url, parse_article

@@ -16,7 +16,7 @@ from tests.stages.media_site import HOST, MEDIA, MP4, VIDEO_ID, MediaSite, files
 
 from vsumdata.datasets.sample.site import Answer, SampleSite
 from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, StorageError, ThrottledError
-from vsumdata.pipeline.engine.worker import Job, Worker
+from vsumdata.pipeline.workers.worker import Job, Worker
 from vsumdata.stages.stage import Context, Stage
 from vsumdata.stages.youtube import download
 

@@ -15,7 +15,7 @@ from tests.train.training_kit import same_weights
 
 from vsumdata.manifests.errors import Diverged
 from vsumdata.pipeline.commands import main as cli
-from vsumdata.pipeline.engine.cluster import cause
+from vsumdata.pipeline.workers.cluster import cause
 from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.objectives.visp import ViSP
 from vsumdata.train.search import Record, Trial, drawn

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from tests.train.training_kit import losses, videos, write_root
 
-from vsumdata.pipeline.engine.cluster import training_session
+from vsumdata.pipeline.workers.cluster import training_session
 from vsumdata.train.data.training import Wanted
 from vsumdata.train.loop import runs
 from vsumdata.train.train import TrainRequest, train

@@ -14,7 +14,7 @@ from vsumdata.manifests import tables
 from vsumdata.manifests.errors import StorageError
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.dataset import stored_manifest
+from vsumdata.pipeline.state.dataset import stored_manifest
 
 # The columns of 0.1.0 before 2026-11-29.
 TEXT, MARKS = pa.string(), pa.map_(pa.string(), pa.string())

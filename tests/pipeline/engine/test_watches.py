@@ -7,12 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.pipeline.engine import test_plan as kit
+from tests.pipeline.state import test_plan as kit
 
 from vsumdata.manifests import clock
 from vsumdata.manifests.errors import CollapseError
-from vsumdata.pipeline.engine.plan import fingerprint
 from vsumdata.pipeline.engine.watches import ENOUGH, WINDOW, Watch, Watches, watches
+from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.stages.videos import health
 
 

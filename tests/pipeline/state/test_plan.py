@@ -16,9 +16,9 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Manifest, Select
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.plan import Plan, Stages, Task, decisions, fingerprint, payload_schema, plan, table_schema
 from vsumdata.pipeline.engine.watches import watches
 from vsumdata.pipeline.recipe import parse_stages, recipe
+from vsumdata.pipeline.state.plan import Plan, Stages, Task, decisions, fingerprint, payload_schema, plan, table_schema
 from vsumdata.stages.encoders.models import Model, Models
 
 SOURCES = [{"channel": "@x"}]

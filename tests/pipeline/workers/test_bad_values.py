@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from vsumdata.manifests.errors import FailVideo, RetryVideo, StorageError
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.plan import Task
-from vsumdata.pipeline.engine.worker import Job, StageWorker
+from vsumdata.pipeline.state.plan import Task
+from vsumdata.pipeline.workers.worker import Job, StageWorker
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 SPAN = pa.struct([("start_s", pa.float64()), ("text", pa.string())])

@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.cloudpickle import register_pickle_by_value
-from tests.pipeline.engine import stage_zoo
+from tests.pipeline.workers import stage_zoo
 
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError, UsageError
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.cluster import Pool, check_gpus, is_seen, pool
-from vsumdata.pipeline.engine.execution import Execution, worth
-from vsumdata.pipeline.engine.plan import Task
-from vsumdata.pipeline.engine.worker import STOP, Job
+from vsumdata.pipeline.state.plan import Task
+from vsumdata.pipeline.workers.cluster import Pool, check_gpus, is_seen, pool
+from vsumdata.pipeline.workers.execution import Execution, worth
+from vsumdata.pipeline.workers.worker import STOP, Job
 from vsumdata.stages.stage import Context, Stage
 
 pytestmark = pytest.mark.ray
@@ -221,7 +221,7 @@ def test_ray_starts_where_tmpdir_is_longer_than_a_sockets_path_and_never_again(t
     folder = tmp_path / f"one {'long' * 10}" / f"two {'long' * 10}"
     folder.mkdir(parents=True)
     code = """if True:
-        from vsumdata.pipeline.engine.cluster import cluster
+        from vsumdata.pipeline.workers.cluster import cluster
         with cluster(None):
             import ray
             print(ray.nodes()[0]["ObjectStoreSocketName"])

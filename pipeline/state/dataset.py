@@ -11,11 +11,11 @@ from vsumdata.manifests.manifest import Loaded, from_stored
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.versions import versions
-from vsumdata.pipeline.engine.listing import list_records
-from vsumdata.pipeline.engine.pace import Turns
-from vsumdata.pipeline.engine.plan import Plan, Stages, fingerprint, plan, table_schema
-from vsumdata.pipeline.engine.secrets import masked
 from vsumdata.pipeline.recipe import recipe
+from vsumdata.pipeline.state.listing import list_records
+from vsumdata.pipeline.state.pace import Turns
+from vsumdata.pipeline.state.plan import Plan, Stages, fingerprint, plan, table_schema
+from vsumdata.pipeline.state.secrets import masked
 from vsumdata.stages.encoders.models import known_models
 
 GONE = {"videos": ("removed", "private"), "articles": ("article_gone",)}

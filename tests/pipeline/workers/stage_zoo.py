@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, StorageError
 from vsumdata.manifests.sources import Record
-from vsumdata.pipeline.engine.plan import Task
+from vsumdata.pipeline.state.plan import Task
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 PAYLOAD = pa.schema([("note", pa.string()), ("gpu_ids", pa.list_(pa.int64())), ("pid", pa.int64())])

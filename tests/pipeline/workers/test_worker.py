@@ -13,9 +13,9 @@ from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.plan import fingerprint, payload_schema, plan
-from vsumdata.pipeline.engine.worker import Job, StageWorker
 from vsumdata.pipeline.recipe import videos_stage
+from vsumdata.pipeline.state.plan import fingerprint, payload_schema, plan
+from vsumdata.pipeline.workers.worker import Job, StageWorker
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 MANIFEST = Manifest.model_validate({"sources": [{"channel": "@x"}]})

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pytest
 import ray
 from ray.cloudpickle import register_pickle_by_value
-from tests.pipeline.engine import stage_zoo
+from tests.pipeline.workers import stage_zoo
 
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine import execution
-from vsumdata.pipeline.engine.cluster import Pool, pool
-from vsumdata.pipeline.engine.execution import Execution
-from vsumdata.pipeline.engine.worker import STOP, Job
+from vsumdata.pipeline.workers import execution
+from vsumdata.pipeline.workers.cluster import Pool, pool
+from vsumdata.pipeline.workers.execution import Execution
+from vsumdata.pipeline.workers.worker import STOP, Job
 from vsumdata.stages.stage import Context
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_with_gpus")]

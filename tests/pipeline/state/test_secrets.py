@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from vsumdata.pipeline.engine.secrets import HIDDEN, RedactingFormatter, masked, redact, secrets_of
+from vsumdata.pipeline.state.secrets import HIDDEN, RedactingFormatter, masked, redact, secrets_of
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from vsumdata.manifests.errors import ManifestError
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.listing import list_records
+from vsumdata.pipeline.state.listing import list_records
 from vsumdata.stages.stage import Context
 from vsumdata.stages.youtube import channels
 

@@ -11,9 +11,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from vsumdata.manifests.errors import ClusterError
-from vsumdata.pipeline.engine.cluster import Pool, cause
-from vsumdata.pipeline.engine.plan import Task
-from vsumdata.pipeline.engine.worker import Job, pack
+from vsumdata.pipeline.state.plan import Task
+from vsumdata.pipeline.workers.cluster import Pool, cause
+from vsumdata.pipeline.workers.worker import Job, pack
 from vsumdata.stages.stage import COMPUTE, Stage
 
 # One computing worker for so much media: before its first rows it loads modules and models for some 15 s of CPU.
@@ -36,7 +36,7 @@ class Execution:
     """
 
     def __init__(self, jobs: Mapping[str, Job], size: Pool, inbox: SimpleQueue[Any]) -> None:
-        from vsumdata.pipeline.engine.ray_data import endless
+        from vsumdata.pipeline.workers.ray_data import endless
 
         self.jobs, self.size, self.inbox = jobs, size, inbox
         stage = next(iter(jobs.values())).stage

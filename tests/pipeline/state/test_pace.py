@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from vsumdata.pipeline.engine import pace as pacing
-from vsumdata.pipeline.engine.pace import Pace, Turns, egress_of
+from vsumdata.pipeline.state import pace as pacing
+from vsumdata.pipeline.state.pace import Pace, Turns, egress_of
 
 HOST = "youtube.com"
 

@@ -15,8 +15,8 @@ from vsumdata.manifests.errors import ClusterError, FailVideo, ManifestError, Re
 from vsumdata.manifests.manifest import Loaded, line_of
 from vsumdata.manifests.sources import Record, label, read_lists
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.pace import Pace
-from vsumdata.pipeline.engine.secrets import redact, secrets_of
+from vsumdata.pipeline.state.pace import Pace
+from vsumdata.pipeline.state.secrets import redact, secrets_of
 from vsumdata.stages.stage import Context
 from vsumdata.stages.youtube.channels import list_channel
 

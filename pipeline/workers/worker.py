@@ -31,11 +31,11 @@ import pyarrow as pa
 from vsumdata.manifests import clock, rows, tables, upkeep
 from vsumdata.manifests.errors import StorageError, ThrottledError, UsageError, VideoError
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.commits import Commits
-from vsumdata.pipeline.engine.guard import Guard
-from vsumdata.pipeline.engine.pace import Pace, site
-from vsumdata.pipeline.engine.plan import Task, payload_schema, table_schema
-from vsumdata.pipeline.engine.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.pipeline.state.pace import Pace, site
+from vsumdata.pipeline.state.plan import Task, payload_schema, table_schema
+from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.pipeline.workers.commits import Commits
+from vsumdata.pipeline.workers.guard import Guard
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 DETAIL_LENGTH = 2000

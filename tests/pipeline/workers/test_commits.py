@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from vsumdata.manifests.errors import StorageError
-from vsumdata.pipeline.engine import commits
-from vsumdata.pipeline.engine.commits import Commits
+from vsumdata.pipeline.workers import commits
+from vsumdata.pipeline.workers.commits import Commits
 
 
 def until(condition: Any) -> None:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded, from_stored
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.plan import fingerprint
 from vsumdata.pipeline.recipe import recipe
+from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.stages.encoders.models import known_models, model_keys, newest_models, resolve
 
 NAME = "models.json"

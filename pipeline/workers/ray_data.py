@@ -32,8 +32,8 @@ from ray.data._internal.stats import DatasetStats
 from ray.data.block import BlockMetadataWithSchema
 from ray.data.context import DataContext
 
-from vsumdata.pipeline.engine.cluster import Pool
-from vsumdata.pipeline.engine.worker import Job, LaneWorker
+from vsumdata.pipeline.workers.cluster import Pool
+from vsumdata.pipeline.workers.worker import Job, LaneWorker
 
 LOGGERS = ("ray", "ray.data")
 # Ray's loop asks without a pause when no task runs, and would take a whole core of a run that waits for a host.

@@ -97,15 +97,21 @@ def scratch_folder(store: Store) -> Iterator[Path]:
         try:
             yield scratch
         finally:
-            # Ray kills the workers without waiting for their end, and one may still commit what it has done.
-            wait_for_exclusive(alive)
-            # Errors are ignored: an orphaned worker may still write here. The next run removes what is left.
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_scratch(scratch, alive)
             # A second time: when this run started, workers of a killed run may still have held theirs.
             remove_leftovers(store, parent)
             # Not empty while another run works here.
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def remove_scratch(scratch: Path, alive: IO[str] | None = None) -> None:
+    """Delete a run's scratch folder once its workers on this machine have ended; `alive` is its locked file."""
+    with contextlib.suppress(FileNotFoundError), alive or (scratch / "alive").open("a") as held:
+        # Ray kills the workers without waiting for their end, and one may still commit what it has done.
+        wait_for_exclusive(held)
+        # Errors are ignored: an orphaned worker may still write here. The next run removes what is left.
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def enter_scratch(scratch: Path) -> IO[str]:
@@ -140,16 +146,21 @@ def remove_leftovers(store: Store, parent: Path) -> None:
     """Delete the scratch folders and temporary files that no living process holds."""
     # Before scratch had a place of its own, it lay in the root, and a killed run may have left cookies there.
     in_root = store.local.glob("tmp/run-*/alive") if store.local else ()
-    for folder in (*parent.glob("run-*"), *(alive.parent for alive in in_root)):
+    sweep(parent, *(alive.parent for alive in in_root))
+    for path in temporaries(store):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def sweep(parent: Path, *more: Path) -> None:
+    """Delete the scratch folders in `parent`, and `more`, that no living process of this machine holds."""
+    for folder in (*parent.glob("run-*"), *more):
         # The kernel drops the locks of a dead process, so a lock that we get means that nobody lives in there. The
         # errors: somebody holds it (BlockingIOError), or another cleaner was faster (FileNotFoundError).
         with contextlib.suppress(OSError), (folder / "alive").open("a") as alive:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)
-    for path in temporaries(store):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
 
 
 def temporaries(store: Store) -> list[Path]:

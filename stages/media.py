@@ -20,6 +20,8 @@ from vsumdata.stages.youtube.session import Session
 
 PICTURE, SOUND = "picture", "sound"
 BOTH = f"{PICTURE}+{SOUND}"
+# The folder of the errors of visits, in the run's temporary folder.
+REFUSED = "refused"
 # In pixels. CLIP's input; a smaller picture would be enlarged.
 SMALLEST_SIDE = 224
 
@@ -118,7 +120,7 @@ def raise_noted(video_id: str, what: str, context: Context) -> None:
 
 
 def noted(video_id: str, what: str, context: Context) -> Path:
-    return Path(context.scratch) / "refused" / f"{safe_name(video_id)}.{what}"
+    return Path(context.scratch) / REFUSED / f"{safe_name(video_id)}.{what}"
 
 
 def bring(url: str, folder: Path, needed: frozenset[str], session: Session, *, resumable: bool) -> dict[str, Path]:

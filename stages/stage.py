@@ -36,6 +36,8 @@ class Context:
     root: str  # local folder or pyarrow.fs URL
     scratch: str  # this run's own temporary folder, on a local disk; removed when the run ends
     crawl: Mapping[str, Any] = field(default_factory=dict)  # the manifest's `crawl` section
+    # The content of the files that `crawl.yt_dlp` names, by option. Secret: it travels in memory alone.
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     transport: Mapping[str, str] = field(default_factory=dict)  # host -> "127.0.0.1:port" (sample, tests)
     device: str = "cpu"  # "cuda" where the worker was given (a share of) a GPU
     threads: int = 1  # CPU threads this worker may use

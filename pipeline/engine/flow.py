@@ -12,11 +12,11 @@ import json
 import queue
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -27,57 +27,33 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
+from vsumdata.pipeline.engine.places import Places
 from vsumdata.pipeline.engine.watches import Watches
+from vsumdata.pipeline.engine.waves import (
+    AHEAD,
+    BLOCKS_OF_A_LIFE,
+    FIRST,
+    LOOK_EVERY_S,
+    MANY_PARTS,
+    MEDIA,
+    MOST,
+    MOST_RETURNS,
+    MOST_VISITS,
+    PATIENCE_S,
+    STOP_WITHIN_S,
+    WAIT_FOR_RETRIES_S,
+    Display,
+    Wave,
+    rows,
+)
 from vsumdata.pipeline.recipe import media_stage
 from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
-from vsumdata.pipeline.workers.cluster import check_root, cluster, needed, pool, visitors_cpus
+from vsumdata.pipeline.workers.cluster import Gpus, cluster, needed, pool, visitors_cpus
 from vsumdata.pipeline.workers.execution import Execution, worth
-from vsumdata.pipeline.workers.worker import STOP, Job
+from vsumdata.pipeline.workers.keeper import STOP
+from vsumdata.pipeline.workers.nodes import Nodes
+from vsumdata.pipeline.workers.worker import Job
 from vsumdata.stages.stage import COMPUTE, Context, Stage
-
-# A wave lasts about this long, as far as the rows before it tell: then the other tables of its lane have their turn.
-WAVE_S = 120.0
-# The same where other workers must be started for that.
-LONG_WAVE_S = 600.0
-FEWEST, FIRST, MOST = 16, 64, 512
-# Rows of a network lane cost no memory and little time each, so that the start of workers would count.
-MOST_VISITS = 4096
-# While more videos may become ready, those that are wait so long for company: a part file for each would be many.
-PATIENCE_S = 30.0
-# A lane's workers end after so many blocks and others start: whatever a library leaks in weeks goes with them.
-BLOCKS_OF_A_LIFE = 10_000
-# Visits whose media waits for the computing lane: more would only fill the disk.
-AHEAD = 200
-# A run waits for retries that fall due this soon. For later ones it ends and says when to run again.
-WAIT_FOR_RETRIES_S = 60.0
-# A video that a host's refusals sent back so often is left to the next run.
-MOST_RETURNS = 3
-LOOK_EVERY_S = 2.0
-# Workers commit what is finished within a second, see `Commits`; the row in progress is given up.
-STOP_WITHIN_S = 5.0
-# Above this many parts a scan is slow: 2,000 parts in each of five tables took 5.5 s, compacted 0.3 to 0.6 s.
-MANY_PARTS = 500
-MEDIA = "media"
-
-
-@dataclass
-class Wave:
-    """Some videos of a table that a lane was given: their lease, and those that have not come back."""
-
-    table: str
-    lane: str
-    lease: str
-    left: set[str]
-    media_lease: str = ""
-
-
-class Display(Protocol):
-    """Shows a person how far each table has come: videos left, a wave that begins, outcomes that came back, its end."""
-
-    def left(self, table: str, number: int) -> None: ...
-    def begun(self, table: str, number: int) -> None: ...
-    def add(self, table: str, outcomes: pa.Table) -> None: ...
-    def ended(self, table: str) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -97,6 +73,7 @@ class Flow:
     display: Display
     say: Callable[[str], None]
     ray_session: contextlib.ExitStack
+    nodes: Nodes
     watches: Watches
     limit: int | None = None
     again: frozenset[str] = frozenset()
@@ -119,13 +96,14 @@ class Flow:
     look_took_s: float = 0.0
     is_stale: bool = True
     was_waiting: bool = False
-    is_root_seen: bool = False
     media_leases: dict[str, set[str]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     visits: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.doing: dict[str, Stage] = {table: self.stages[table] for table in self.wanted}
+        limit_s = self.loaded.manifest.limits.wait_for_gpus_s
+        self.places = Places(self.nodes, Gpus(self.nodes.is_cluster, limit_s, self.say))
         self.interval_s = self.loaded.manifest.crawl.seconds_between_requests
         if self.limit is not None:
             self.budget = dict.fromkeys(self.doing, self.limit)
@@ -144,6 +122,7 @@ class Flow:
         """
         try:
             while True:
+                self.watch_nodes()
                 self.look()
                 for lane in self.lanes:
                     self.start(lane)
@@ -156,6 +135,20 @@ class Flow:
                 self.hear()
         finally:
             self.stop()
+
+    def watch_nodes(self) -> None:
+        """See which nodes have come or gone; give up workers whose rows do not come back since then."""
+        if self.places.have_changed():
+            for execution in self.executions.values():
+                execution.is_outdated = True
+        if self.waves and self.places.are_stalled():
+            for lane in {wave.lane for wave in self.waves} & set(self.executions):
+                self.say(f"{lane}: no row has come back since the nodes changed: its workers start anew")
+                execution = self.executions.pop(lane)
+                execution.is_stopping = True
+                execution.stop(0.0)
+                for wave in [wave for wave in self.waves if wave.lane == lane]:
+                    self.drop_wave(wave)
 
     # Planning
 
@@ -249,10 +242,13 @@ class Flow:
             tasks = self.chosen(table)
             if not tasks:
                 continue
-            if execution is not None and (not self.is_served(table) or execution.given > BLOCKS_OF_A_LIFE):
+            is_old = execution is not None and (execution.given > BLOCKS_OF_A_LIFE or execution.is_outdated)
+            if execution is not None and (is_old or not self.is_served(table)):
                 # Other workers are needed, and these hold the CPUs and GPUs until they have ended.
                 execution.close()
                 return
+            if execution is None and not self.places.can_start(self.doing[table]):
+                continue
             if self.start_wave(table, tasks):
                 self.turn[lane] = table
                 return
@@ -293,9 +289,8 @@ class Flow:
         stage = self.doing[table]
         workers = self.num_workers(stage.lane)
         most = MOST * workers if stage.lane == COMPUTE else MOST_VISITS
-        wave_s = WAVE_S if all(self.is_served(other) for other in self.lanes[stage.lane]) else LONG_WAVE_S
-        size = FIRST if table not in self.mean_s else int(wave_s * workers / max(self.mean_s[table], 1e-3))
-        size = min(max(size, FEWEST), most, self.budget.get(table, most))
+        takes_turns = not all(self.is_served(other) for other in self.lanes[stage.lane])
+        size = min(rows(self.mean_s.get(table), workers, takes_turns), most, self.budget.get(table, most))
         # Their media waits for the computing lane.
         if table in ("videos", MEDIA) and self.context.media:
             size = min(size, FIRST, max(0, AHEAD * self.num_workers(COMPUTE) - self.num_ahead()))
@@ -353,21 +348,17 @@ class Flow:
             self.start_workers(table, tasks)
         self.display.begun(table, len(tasks))
         self.waves.append(Wave(table, stage.lane, lease, set(taken), media_lease))
+        tasks = [self.places.mark(stage, task) for task in tasks]
         self.executions[stage.lane].give(table, tasks, self.row_s(table))
         self.is_stale = True
         return True
 
     def start_workers(self, table: str, tasks: Sequence[Task]) -> None:
         """Start workers for a table's tasks, and for all tables of its lane that ask for workers of the same kind."""
-        import ray
-
         self.ray_session.enter_context(cluster(self.address))
-        if not self.is_root_seen:
-            check_root(self.store)
-            self.is_root_seen = True
-        stage, resources = self.doing[table], ray.cluster_resources()
+        stage, there = self.doing[table], self.nodes.resources()
         alike = [self.doing[other] for other in self.lanes[stage.lane]]
-        alike = [other for other in alike if needed(other, resources) == needed(stage, resources)]
+        alike = [other for other in alike if needed(other, there) == needed(stage, there)]
         jobs = {
             other.name: Job(
                 stage=other,
@@ -376,13 +367,14 @@ class Flow:
                 inputs={name: fingerprint(self.stages, name) for name in other.inputs()},
                 gpus=0.0,
                 max_attempts=self.loaded.manifest.limits.max_attempts,
+                home=self.nodes.home,
             )
             for other in alike
         }
         # A worker keeps the models of all its tables.
         kind = replace(stage, memory_gb=sum(other.memory_gb for other in alike))
-        size = pool(kind, self.num_worth(alike, tasks), resources, visitors_cpus(self.doing.values(), resources))
-        execution = Execution(jobs, size, self.inbox)
+        size = pool(kind, self.num_worth(alike, tasks), there, visitors_cpus(self.doing.values(), there))
+        execution = Execution(jobs, size, self.inbox, self.nodes.chosen())
         # Noted before it begins: Ctrl-C may come between the two, and `stop` must know of it.
         self.executions[stage.lane] = execution
         execution.start()
@@ -414,16 +406,9 @@ class Flow:
             return
         self.is_stale = True
         table = outcomes["table"][0].as_py()
-        ids, found, free = (outcomes[name].to_pylist() for name in ("video_id", "outcome", "free_until"))
-        for video_id, outcome, free_until in zip(ids, found, free, strict=True):
-            if free_until is not None:
-                self.returns[table, video_id] += 1
-                self.held[table, video_id] = free_until
-                if self.returns[table, video_id] >= MOST_RETURNS:
-                    del self.held[table, video_id]
-                    self.known.finished[table].add(video_id)
-            elif outcome != RETRY:
-                self.known.finished[table].add(video_id)
+        for row in outcomes.drop_columns(["visits", "signal"]).to_pylist():
+            self.take_row(table, row)
+        ids, found = (outcomes[name].to_pylist() for name in ("video_id", "outcome"))
         said = list(zip(outcomes["signal"].to_pylist(), outcomes["visits"].to_pylist(), strict=True))
         if table in ("videos", MEDIA) and self.known.visited is not None:
             # A row that was read from a kept answer brought no media: a visit of its own does, not the computing lane.
@@ -447,19 +432,43 @@ class Flow:
             signals = (json.loads(signal) if visits != "{}" else {} for signal, visits in said)
             self.watches.add(zip(ids, signals, strict=True))
 
+    def take_row(self, table: str, row: Mapping[str, Any]) -> None:
+        """Note one outcome: done in this run, or sent back with nobody at fault."""
+        key = (table, row["video_id"])
+        is_visit = table in ("videos", MEDIA)
+        if row["free_until"] is None and row["outcome"] != RETRY:
+            self.known.finished[table].add(row["video_id"])
+        if self.places.take(table, row, is_visit=is_visit):
+            # The node's fault. If its files went with it, the video is visited again.
+            if row["is_lost"] and self.known.visited is not None:
+                self.known.visited.discard(row["video_id"])
+        elif row["free_until"] is not None:
+            self.returns[key] += 1
+            self.held[key] = row["free_until"]
+            if self.returns[key] >= MOST_RETURNS:
+                del self.held[key]
+                self.known.finished[table].add(row["video_id"])
+
     def end_wave(self, wave: Wave) -> None:
         """All videos of a wave have come back: release them, compact their table."""
+        self.drop_wave(wave)
+        if wave.table != MEDIA:
+            self.display.ended(wave.table)
+            upkeep.compact_if_many(self.store, wave.table, fingerprint(self.stages, wave.table), MANY_PARTS)
+
+    def drop_wave(self, wave: Wave) -> None:
+        """Release the videos of a wave."""
         self.waves.remove(wave)
         if wave.lease not in self.media_leases:
             self.leases.release(wave.lease)
         self.ready_since.pop(wave.table, None)
         self.is_stale, self.looked_at = True, 0.0
-        if wave.table != MEDIA:
-            self.display.ended(wave.table)
-            upkeep.compact_if_many(self.store, wave.table, fingerprint(self.stages, wave.table), MANY_PARTS)
 
     def end(self, execution: Execution, error: BaseException | None) -> None:
         """A lane's workers have ended. Raises the error that ended them."""
+        if execution not in self.executions.values():
+            # It was given up.
+            return
         self.executions = {lane: other for lane, other in self.executions.items() if other is not execution}
         if error is not None:
             raise error
@@ -488,6 +497,7 @@ class Flow:
         if not self.executions:
             return
         (Path(self.context.scratch) / STOP).touch()
+        self.nodes.stop()
         until = time.monotonic() + STOP_WITHIN_S
         for execution in self.executions.values():
             execution.is_stopping = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,12 +28,15 @@ from vsumdata.pipeline.state.pace import Pace, egress_of
 from vsumdata.pipeline.state.plan import Plan, Stages, fingerprint, plan, retries_due
 from vsumdata.pipeline.state.secrets import redact, secrets_of
 from vsumdata.pipeline.workers.cluster import check_gpus, cluster
+from vsumdata.pipeline.workers.nodes import Nodes
 from vsumdata.stages.encoders.models import UNRESOLVED, Models, model_keys, resolve_models
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
 from vsumdata.stages.stage import Context
-from vsumdata.stages.youtube.options import resolve_options
+from vsumdata.stages.youtube.options import portable, read_files, resolve_options
 
 USES_FFMPEG = frozenset({"videos", "transcripts", "frames"})
+# Folders of the user's own videos in which each node of a cluster must see a file.
+MOST_FOLDERS = 50
 
 
 class Unseen:
@@ -79,6 +83,7 @@ class Run:
     displayed: Displayed = unseen
     transport: Mapping[str, str] = field(default_factory=dict)
     yt_dlp: dict[str, Any] = field(default_factory=dict)
+    own_files: Sequence[str] = ()
     stages: Stages = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -96,7 +101,10 @@ class Run:
         """
         manifest = self.loaded.manifest
         # Read here only to check the lists: a wrong one must raise before the root is claimed.
-        read_lists(self.loaded)
+        records, _ = read_lists(self.loaded)
+        # One of each folder: enough to tell whether another machine has the same mounts.
+        folders = {os.path.dirname(record.video): record.video for record in records if record.video}
+        self.own_files = [path for path in list(folders.values())[:MOST_FOLDERS] if os.path.exists(path)]
         self.yt_dlp = resolve_options(self.loaded)
         self.store.claim()
         known = self.store.read_json("models.json") or {}
@@ -136,11 +144,13 @@ class Run:
     def context(self, scratch: Path) -> Context:
         """Make the context that the workers get."""
         manifest = self.loaded.manifest
-        crawl = manifest.crawl.model_dump() | {"yt_dlp": self.yt_dlp}
+        yt_dlp, files = portable(self.yt_dlp, scratch) if self.address else (self.yt_dlp, read_files(self.yt_dlp))
+        crawl = manifest.crawl.model_dump() | {"yt_dlp": yt_dlp}
         return Context(
             root=self.store.root,
             scratch=str(scratch),
             crawl=crawl,
+            files=files,
             transport=dict(self.transport),
             select=manifest.select,
             row_timeout_s=manifest.limits.row_timeout_s,
@@ -194,6 +204,7 @@ class Run:
         """List the videos and do the wanted tables."""
         with upkeep.scratch_folder(self.store) as scratch, contextlib.ExitStack() as ray_session:
             context = self.context(scratch)
+            nodes = self.nodes(scratch.name, ray_session)
             # A stage that asks for GPUs is checked before any work, and only Ray knows how many there are. Without such
             # a stage Ray starts with the first pending video: its start takes 3 to 4 s.
             if asking := [self.stages[table] for table in self.wanted if self.stages[table].gpus > 0]:
@@ -225,6 +236,7 @@ class Run:
                     display=display,
                     say=self.say,
                     ray_session=ray_session,
+                    nodes=nodes,
                     watches=self.watches,
                     limit=self.limit,
                     again=self.again,
@@ -236,6 +248,32 @@ class Run:
             for table in self.wanted:
                 if left := retries_due(flow.plans[table]):
                     self.say(f"{table}: {left}")
+
+    def nodes(self, run: str, ray_session: contextlib.ExitStack) -> Nodes:
+        """Connect to the cluster that was asked for, if any, and have its nodes show that they are fit.
+
+        Raises ClusterError.
+        """
+        models = {
+            str(value)
+            for table in self.wanted
+            for name, value in self.stages[table].options.items()
+            if name.endswith("location")
+        }
+        nodes = Nodes(
+            store=self.store,
+            run=run,
+            say=self.say,
+            is_cluster=self.address is not None,
+            files=self.own_files,
+            models=sorted(models),
+            needs_ffmpeg=not USES_FFMPEG.isdisjoint(self.wanted),
+        )
+        if self.address is not None:
+            ray_session.enter_context(cluster(self.address))
+            ray_session.callback(nodes.leave)
+            nodes.prove()
+        return nodes
 
     def check_upstream(self, table: str) -> None:
         """Raise VsumdataError if a table that this one reads is empty and will not be made by this run."""

@@ -1,18 +1,10 @@
-"""Check whether one job can run: its lists, cookies and models, its root, its Ray. Nothing is listed or fetched.
-
-What may hang on a network (a root on an object store, Ray) is asked by a process of its own, which can be ended:
-`python -m vsumdata.pipeline.reports.preflight WHAT ARGUMENT` prints one JSON line.
-"""
+"""Check whether one job can run: its lists, cookies and models, its root, its Ray. Nothing is listed or fetched."""
 
 from __future__ import annotations
 
 import http.cookiejar
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,20 +13,20 @@ from typing import Any
 from urllib.request import getproxies
 
 from vsumdata.manifests import upkeep
-from vsumdata.manifests.errors import UsageError, VsumdataError
+from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded, load
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import TEMPORARY, Store
 from vsumdata.pipeline.engine.run import USES_FFMPEG
 from vsumdata.pipeline.recipe import parse_stages, recipe
 from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
-from vsumdata.pipeline.workers.cluster import cluster, pool, visitors_cpus
+from vsumdata.pipeline.workers.asked import REACHED_S, asked
+from vsumdata.pipeline.workers.cluster import answer_ray, pool, visitors_cpus
 from vsumdata.stages.encoders.models import resolve_models
 from vsumdata.stages.youtube.channels import channel_url
 from vsumdata.stages.youtube.errors import host_of
 from vsumdata.stages.youtube.options import resolve_options
 
-REACHED_S = 10.0  # for a cluster or an object store to answer
 STARTED_S = 120.0  # for a Ray of this machine to start
 MIN_FREE_BYTES = 1_000_000_000
 YOUTUBE = {"youtube.com", "youtu.be"}
@@ -137,7 +129,7 @@ def models(loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) ->
 def root(where: str) -> list[Check]:
     """Check that a run may claim the root and write there, and that there is room for it and for temporary files."""
     if "://" in where and not where.startswith("file://"):
-        answer = asked("root", where, REACHED_S)
+        answer = asked(answer_root, where, REACHED_S)
         remedy = "" if "error" not in answer else "; check the address, the credentials and the network"
         return [Check("root", not remedy, f"{answer.get('error', 'can be written')}{remedy}")]
     try:
@@ -171,12 +163,13 @@ def room(name: str, folder: Path, remedy: str) -> Check:
 
 def ray(address: str | None, loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) -> list[Check]:
     """Check that Ray answers, and that it has what the manifest's `resources` ask for."""
-    answer = asked("ray", address or "", REACHED_S if address else STARTED_S)
+    answer = asked(answer_ray, address or "", REACHED_S if address else STARTED_S)
     if "error" in answer:
         remedy = f"is a Ray running at {address}, of the same version as here?" if address else "see `vsumdata doctor`"
         return [Check("Ray", False, f"{answer['error']}; {remedy}")]
-    there = answer["resources"]
-    found = f"{answer['version']}, {there.get('CPU', 0):g} CPUs, {there.get('GPU', 0):g} GPUs"
+    there = answer["nodes"]
+    has = {name: sum(node.get(name, 0.0) for node in there) for name in ("CPU", "GPU")}
+    found = f"{answer['version']}, {has['CPU']:g} CPUs, {has['GPU']:g} GPUs"
     stages = recipe(loaded.manifest, resolve_models(loaded, known, ()))
     sizes = []
     try:
@@ -189,37 +182,6 @@ def ray(address: str | None, loaded: Loaded, known: Mapping[str, Any], tables: C
     return [Check("Ray", True, found), Check("resources", True, ", ".join(sizes))]
 
 
-def asked(what: str, argument: str, limit_s: float) -> dict[str, Any]:
-    """Ask in a process of its own; its answer, or `error`. The limit counts from when its imports are done."""
-    # ray.init and pyarrow's file systems wait in C++ for minutes, where no signal and no thread can stop them.
-    command = [sys.executable, "-P", "-m", "vsumdata.pipeline.reports.preflight", what, argument]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        # Not `communicate`: it does not see what `readline` has taken in, and an answer that comes at once is lost.
-        limit = threading.Timer(limit_s, process.kill)
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            limit.start()
-            lines = process.stdout.read().splitlines()
-            code = process.wait()
-        finally:
-            limit.cancel()
-            # Also after Ctrl-C; one that has ended is left alone.
-            process.kill()
-    if lines:
-        return json.loads(lines[-1])  # type: ignore[no-any-return]
-    return {"error": f"no answer within {limit_s:g} s" if code == -9 else f"ended with code {code}"}
-
-
-def answer_ray(address: str) -> dict[str, Any]:
-    """What the Ray at an address has; a Ray of this machine for ""."""
-    import ray
-
-    print("asking", flush=True)
-    with cluster(address or None):
-        return {"version": ray.__version__, "resources": ray.cluster_resources()}
-
-
 def answer_root(where: str) -> dict[str, Any]:
     """Write and remove a file in a root on an object store."""
     print("asking", flush=True)
@@ -229,15 +191,3 @@ def answer_root(where: str) -> dict[str, Any]:
         stream.write(b"vsumdata doctor")
     store.fs.delete_file(path)
     return {}
-
-
-def main(what: str, argument: str) -> None:
-    try:
-        answer = {"ray": answer_ray, "root": answer_root}[what](argument)
-    except (VsumdataError, OSError) as error:
-        answer = {"error": one_line(error)}
-    print(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

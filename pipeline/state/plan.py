@@ -72,6 +72,11 @@ class Task:
     # False where a later stage of this run needs the same files.
     frees_media: bool = True
     duration_s: float | None = None
+    # The node where a visit left the video's files.
+    media_at: str = ""
+    # Nodes where it failed, uncommitted. Until another one confirms that, the node may be at fault.
+    failed_on: frozenset[str] = frozenset()
+    may_be_node: bool = False
 
     @property
     def video_id(self) -> str:

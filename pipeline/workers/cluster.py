@@ -16,22 +16,20 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import ClusterError, Diverged, StorageError, UsageError
-from vsumdata.manifests.store import TEMPORARY, Store
 from vsumdata.manifests.terminal import clock
+from vsumdata.pipeline.workers.asked import REACHED_S, asked
 from vsumdata.stages.stage import COMPUTE, Stage
 
+log = logging.getLogger("vsumdata.cluster")
 # Workers of a network lane: one visits while another downloads. They mostly wait, so each takes a fraction of a CPU.
 VISITORS = 2
 VISITOR_CPUS = 0.125
-NODE_ANSWERS_S = 60.0
 
 
 @contextlib.contextmanager
@@ -39,8 +37,42 @@ def cluster(address: str | None, **options: Any) -> Iterator[None]:
     """Start Ray, or connect to the one at `address`, and shut it down on exit.
 
     If this process already uses Ray, use that session and leave it running. `options` go to `ray.init` of a local Ray.
-    Raises ClusterError if Ray does not start.
+    Raises ClusterError if Ray does not start, or does not answer within `REACHED_S`.
     """
+    if address and not is_used():
+        reach(address)
+    with connected(address, **options):
+        yield
+
+
+def is_used() -> bool:
+    """Whether this process uses Ray already."""
+    # Importing Ray takes seconds; a process that has not imported it does not use it.
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def reach(address: str) -> None:
+    """Raise ClusterError with the remedy unless a Ray that we may use answers at this address."""
+    # `ray.init` alone waits for minutes where nobody answers.
+    answer = asked(answer_ray, address, REACHED_S)
+    if "error" in answer:
+        log.warning("Ray at %s: %s\n%s", address, answer["error"], answer["words"])
+        raise ClusterError(f"--address {address}: {answer['error']}")
+
+
+def answer_ray(address: str) -> dict[str, Any]:
+    """What the Ray at an address has; a Ray of this machine for ""."""
+    import ray
+
+    print("asking", flush=True)
+    with connected(address or None):
+        return {"version": ray.__version__, "nodes": there()}
+
+
+@contextlib.contextmanager
+def connected(address: str | None, **options: Any) -> Iterator[None]:
+    """Do what `cluster` does, and wait as long as Ray does. Raises ClusterError."""
     # Else any call of Ray after its shutdown, say of a thread that ends late, starts a new Ray and goes on with it. Ray
     # reads this when it is imported.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
@@ -66,7 +98,7 @@ def cluster(address: str | None, **options: Any) -> Iterator[None]:
     # MKL aborts a process whose working directory was deleted, so the folder must outlive Ray.
     with tempfile.TemporaryDirectory(prefix="vsumdata-", ignore_cleanup_errors=True) as empty:
         try:
-            with contextlib.chdir(empty), no_stderr():
+            with contextlib.chdir(empty), own_words() as words:
                 if not address:
                     without_monitors()
                 ray.init(
@@ -76,7 +108,8 @@ def cluster(address: str | None, **options: Any) -> Iterator[None]:
                     **({} if address else local),
                 )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise ClusterError(f"Ray did not start: {error}") from error
+            log.warning("Ray: %s\n%s", error, words)
+            raise ClusterError(why_not(address, str(error))) from error
         finally:
             # ray#17308: ray.init replaces our SIGTERM handler. Python sets handlers in the main thread only.
             for which, handler in handlers.items() if is_main else ():
@@ -114,19 +147,52 @@ def short_folder() -> dict[str, Any]:
     return {"_temp_dir": str(folder / "ray")}
 
 
+class Words:
+    """What Ray's core printed."""
+
+    text = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @contextlib.contextmanager
-def no_stderr() -> Iterator[None]:
-    """Send the process's stderr to nowhere; Ray's errors arrive as exceptions."""
+def own_words() -> Iterator[Words]:
+    """Keep what is printed to the process's stderr; Ray's errors arrive as exceptions, and say less."""
     # Ray's core announces RAY_BACKEND_LOG_LEVEL on file descriptor 2, so replacing `sys.stderr` is not enough.
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept, words = os.dup(2), Words()
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
+        with tempfile.TemporaryFile() as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield words
+            finally:
+                sys.stderr.flush()
+                file.seek(0)
+                words.text = file.read().decode(errors="backslashreplace")
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def why_not(address: str | None, said: str) -> str:
+    """Say in one line why Ray did not start or connect, and what to do."""
+    first = said.strip().splitlines()[0] if said.strip() else "without a word"
+    if not address:
+        return f"Ray did not start: {first}"
+    # Ray 2.60 lets nobody in without the cluster's token, and says "Failed to connect".
+    if "AuthToken" in said or "AuthenticationError" in said:
+        return (
+            "the cluster wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as there"
+        )
+    if "ersion mismatch" in said:
+        return f"{' '.join(said.split())}; install the same versions here and there"
+    return f"{first}; does a Ray of the same version run there, and may this machine reach it?"
+
+
+# What one node has, as Ray counts it: CPU, GPU, memory …
+Resources = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -140,73 +206,55 @@ class Pool:
     memory_bytes: float = 0.0
 
 
-def check_gpus(stages: Sequence[Stage], may_grow: bool, limit_s: float, say: Callable[[str], None]) -> None:
-    """Raise UsageError if a stage asks for more GPUs than the cluster has.
+@dataclass
+class Gpus:
+    """Whether the cluster has the GPUs that stages ask for; one that `may_grow` is asked for them, and gets `limit_s`.
 
-    A cluster that `may_grow` is asked for them first, and gets `limit_s` seconds.
+    `since` is when the waiting began.
     """
-    import ray
 
-    until = time.monotonic() + limit_s
-    asked = False
-    while True:
+    may_grow: bool
+    limit_s: float
+    say: Callable[[str], None]
+    since: float | None = None
+
+    def are_there(self, stages: Sequence[Stage], nodes: Sequence[Resources]) -> bool:
+        """False while it is worth waiting for them. Raises UsageError where they do not come."""
         try:
             for stage in stages:
-                pool(stage, 1, ray.cluster_resources())
-            return
+                pool(stage, 1, nodes)
         except UsageError:
-            if not may_grow or time.monotonic() > until:
+            if not self.may_grow or (self.since is not None and time.monotonic() - self.since > self.limit_s):
                 raise
-        if not asked:
+        else:
+            self.since = None
+            return True
+        if self.since is None:
             from ray.autoscaler.sdk import request_resources
 
             wanted = [{"GPU": stage.gpus} for stage in stages for _ in range(stage.workers or 1) if stage.gpus > 0]
             request_resources(bundles=wanted)
-            say(f"waiting up to {clock(limit_s)} for the cluster to start machines with GPUs")
-            asked = True
+            self.say(f"waiting up to {clock(self.limit_s)} for the cluster to start machines with GPUs")
+            self.since = time.monotonic()
+        return False
+
+
+def there() -> list[Resources]:
+    """What each of Ray's nodes has."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_gpus(stages: Sequence[Stage], may_grow: bool, limit_s: float, say: Callable[[str], None]) -> None:
+    """Wait for the GPUs that stages ask for, see `Gpus`. Raises UsageError where they do not come."""
+    gpus = Gpus(may_grow, limit_s, say)
+    while not gpus.are_there(stages, there()):
         time.sleep(min(5.0, limit_s))
 
 
-def check_root(store: Store) -> None:
-    """Prove that each node sees a local root. Raises ClusterError that names the node."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if store.local is None or len(nodes) < 2:
-        return
-    mark = store.local / f".seen-{uuid.uuid4().hex[:8]}{TEMPORARY}"
-    mark.touch()
-    try:
-        look = ray.remote(num_cpus=0)(is_seen)
-        for node in nodes:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            try:
-                sees = ray.get(look.options(scheduling_strategy=there).remote(str(mark)), timeout=NODE_ANSWERS_S)
-            except ray.exceptions.RayError as error:
-                raise ClusterError(f"node {node['NodeManagerHostname']} does not answer: {error}") from error
-            if not sees:
-                name = node["NodeManagerHostname"]
-                raise ClusterError(
-                    f"node {name} does not see the root {store.root}, or cannot write to it: its rows would be lost; "
-                    "give a folder that all nodes share, or a URL"
-                )
-    finally:
-        for path in store.local.glob(f"{mark.name}*"):
-            path.unlink(missing_ok=True)
-
-
-def is_seen(mark: str) -> bool:
-    """Whether this node sees the file, and can write beside it."""
-    try:
-        (Path(mark).with_name(Path(mark).name + f".{uuid.uuid4().hex}")).touch()
-    except OSError:
-        return False
-    return Path(mark).exists()
-
-
-def pool(stage: Stage, num_tasks: int, resources: dict[str, float], kept_free: float = 0.0) -> Pool:
-    """Size a stage's pool by the cluster's `resources`.
+def pool(stage: Stage, num_tasks: int, nodes: Sequence[Resources], kept_free: float = 0.0) -> Pool:
+    """Size a stage's pool by the resources of each of the cluster's `nodes`.
 
     `kept_free` CPUs stay for stages of other lanes; a pool never has more workers than `num_tasks`. Raises UsageError
     if the stage asks for more GPUs than the cluster has.
@@ -216,44 +264,51 @@ def pool(stage: Stage, num_tasks: int, resources: dict[str, float], kept_free: f
         # `kept_free` is for both network lanes.
         cpus = min(VISITOR_CPUS, kept_free / 2 / visitors) if kept_free else VISITOR_CPUS
         return Pool(max(1, min(visitors, num_tasks)), cpus, 0.0, threads=1)
-    # ray#44687: a dataset hangs when the actors of others hold every CPU.
-    cpus_free = resources.get("CPU", 1.0) - kept_free
-    gpus_there = resources.get("GPU", 0.0)
-    gpus, _, wanted = needed(stage, resources)
-    if gpus * (wanted or 1) > gpus_there:
+    gpus, _, wanted = needed(stage, nodes)
+    # A worker must fit into one node.
+    if gpus and sum(int(node.get("GPU", 0.0) // gpus) for node in nodes) < (wanted or 1):
         raise UsageError(
             f"resources.{stage.name}: {wanted or 1} worker(s) with {gpus:g} GPU(s) each, but this cluster has "
-            f"{gpus_there:g}; use `--set resources.{stage.name}.gpus=auto`"
+            f"{sum(node.get('GPU', 0.0) for node in nodes):g}; use `--set resources.{stage.name}.gpus=auto`"
             f"{' (and `asr.device=auto`)' if stage.name == 'transcripts' else ''} or another --address"
         )
-    cpus = min(stage.cpus, max(cpus_free, 0.1))
-    # Rounded up: what is kept for the network lanes is a part of a core, and they hardly compute.
-    by_cpu = max(1, math.ceil(cpus_free / cpus))
-    workers = wanted or (min(by_cpu, int(gpus_there // gpus)) if gpus else by_cpu)
-    # With more workers than CPUs each gets a fraction: actors that do not fit would wait for ever.
-    if workers * cpus > cpus_free:
-        cpus = cpus_free / workers
-    need, there = stage.memory_gb * 1e9, resources.get("memory", 0.0)
+    able = [node for node in nodes if node.get("GPU", 0.0) >= gpus]
+    # ray#44687: a dataset hangs when the actors of others hold every CPU. Those may all be on one node.
+    free = [max(node.get("CPU", 1.0) - kept_free, 0.1) for node in able]
+    cpus = min(stage.cpus, max(free))
+    need = stage.memory_gb * 1e9
     # A worker that asks for more than there is would wait for ever.
-    need = need if need <= there else 0.0
-    workers = max(1, min(workers, num_tasks, int(there // need) if need else workers))
-    return Pool(workers, cpus, gpus, threads=max(1, int(cpus_free // workers)), memory_bytes=need)
+    need = need if any(need <= node.get("memory", 0.0) for node in able) else 0.0
+    rooms = 0
+    for node, cpus_free in zip(able, free, strict=True):
+        # Rounded up: what is kept for the network lanes is a part of a core, and they hardly compute. But a node with
+        # less than half of a worker's CPUs gets none, or all workers would have to ask for so little.
+        room = math.ceil(cpus_free / cpus) if cpus_free >= cpus / 2 else 0
+        room = min(room, int(node.get("GPU", 0.0) // gpus)) if gpus else room
+        rooms += min(room, int(node.get("memory", 0.0) // need)) if need else room
+    workers = wanted or max(1, rooms)
+    # With more workers than CPUs each gets a fraction: actors that do not fit would wait for ever.
+    while sum(int(cpus_free / cpus + 1e-9) for cpus_free in free) < workers:
+        cpus = max(cpus_free / (int(cpus_free / cpus + 1e-9) + 1) for cpus_free in free)
+    workers = min(workers, num_tasks)
+    threads = max(1, int(min(sum(free) // workers, max(free))))
+    return Pool(workers, cpus, gpus, threads=threads, memory_bytes=need)
 
 
-def needed(stage: Stage, resources: dict[str, float]) -> tuple[float, float, int | None]:
+def needed(stage: Stage, nodes: Sequence[Resources]) -> tuple[float, float, int | None]:
     """Return the GPUs and CPUs of one worker, and how many workers are asked for: tables that need alike share them."""
     gpus = float(stage.gpus)
     # Negative means `gpus: auto`.
     if gpus < 0:
-        gpus = 1.0 if resources.get("GPU", 0.0) >= 1 else 0.0
+        gpus = 1.0 if any(node.get("GPU", 0.0) >= 1 for node in nodes) else 0.0
     return gpus, stage.cpus, stage.workers
 
 
-def visitors_cpus(stages: Iterable[Stage], resources: dict[str, float]) -> float:
+def visitors_cpus(stages: Iterable[Stage], nodes: Sequence[Resources]) -> float:
     """Return the CPUs that the network lanes of these stages take, while the computing lane works."""
     workers = {stage.lane: stage.workers or VISITORS for stage in stages if stage.lane != COMPUTE}
-    # However many there are, the computing lane keeps three quarters.
-    return min(VISITOR_CPUS * sum(workers.values()), resources.get("CPU", 1.0) / 4)
+    # However many there are, the computing lane keeps three quarters of the largest node.
+    return min(VISITOR_CPUS * sum(workers.values()), max(node.get("CPU", 1.0) for node in nodes) / 4)
 
 
 @contextlib.contextmanager

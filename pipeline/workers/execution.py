@@ -32,22 +32,27 @@ class Execution:
     """A lane's workers on Ray Data, in a thread of its own: they live until it is closed, and are given waves.
 
     Puts `(self, outcomes)` into `inbox` for each block that is committed, at last `(self, None)`, or `(self, error)`:
-    a StorageError, UsageError or ClusterError as a worker raised it.
+    a StorageError, UsageError or ClusterError as a worker raised it. `where` holds Ray's options that say on which
+    nodes workers may start.
     """
 
-    def __init__(self, jobs: Mapping[str, Job], size: Pool, inbox: SimpleQueue[Any]) -> None:
+    def __init__(
+        self, jobs: Mapping[str, Job], size: Pool, inbox: SimpleQueue[Any], where: Mapping[str, Any] | None = None
+    ) -> None:
         from vsumdata.pipeline.workers.ray_data import endless
 
         self.jobs, self.size, self.inbox = jobs, size, inbox
         stage = next(iter(jobs.values())).stage
         is_fixed = stage.lane != COMPUTE or stage.workers is not None
         self.fewest = size.workers if is_fixed else min(size.workers, FEWEST_WORKERS)
-        self.data, self.feed = endless(jobs, size, self.fewest)
+        self.data, self.feed = endless(jobs, size, self.fewest, where or {})
         # Blocks wait here, and Ray sees two for each worker that they are worth: it starts workers for what it sees.
         self.waiting: deque[tuple[str, Sequence[Task]]] = deque()
         self.waiting_s = 0.0
         self.given = self.away = 0  # blocks
         self.is_closing = self.is_stopping = False
+        # The cluster has other nodes now than when it was started: it is to end once it has done its blocks.
+        self.is_outdated = False
         # A thread, for the outcomes of all executions meet in the driver.
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="+".join(jobs))
         # So that it is there before `start`: Ctrl-C in the middle of a first `submit` may leave a pool with two.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import fcntl
 import json
-import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import ClusterError, VideoError
 from vsumdata.stages.stage import safe_name
 
@@ -58,16 +60,20 @@ class Guard:
     def loading(self) -> Iterator[None]:
         """Guard the loading of a model. Raises ClusterError once three workers have died while loading."""
         # ray#33906: Ray restarts an actor without limit, so a model that never fits would hang the run.
-        # A marker whose process is alive belongs to a worker that loads right now.
-        dead = [path for path in self.folder.glob("load-*") if not is_alive(int(path.name.partition("-")[2]))]
+        # A worker that loads right now holds the lock of its marker. Its process id would not tell: in containers that
+        # share this folder every worker may have the same one.
+        dead = [path for path in self.folder.glob("load-*") if upkeep.is_left(path)]
         if len(dead) >= MAX_LOAD_DEATHS:
             raise ClusterError(
                 f"{self.folder.name}: {len(dead)} workers died while they loaded their model (not enough memory?)"
             )
-        marker = self.folder / f"load-{os.getpid()}"
-        marker.touch()
-        yield
-        marker.unlink(missing_ok=True)
+        name = uuid.uuid4().hex
+        with (self.folder / f"new-{name}").open("x") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Named only now, or another worker would find it without its lock, and its writer dead.
+            marker = Path(file.name).rename(self.folder / f"load-{name}")
+            yield
+            marker.unlink(missing_ok=True)
 
     def arm(self) -> None:
         """Start the row's time limit, or start it anew."""
@@ -84,12 +90,3 @@ def died(trace_path: Path, limit_s: float) -> VideoError:
     if "Timeout" in trace:
         return VideoError("timeout", f"showed no progress for limits.row_timeout_s = {limit_s:g} s, twice\n{trace}")
     return VideoError("worker_died", "the worker process died on it, twice")
-
-
-def is_alive(pid: int) -> bool:
-    # Signal 0 only asks whether the process exists.
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

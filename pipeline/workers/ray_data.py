@@ -105,10 +105,10 @@ class FromFeed(FromBlocks):
     feed: Feed
 
 
-def endless(jobs: Mapping[str, Job], size: Pool, fewest: int) -> tuple[Any, Feed]:
+def endless(jobs: Mapping[str, Job], size: Pool, fewest: int, where: Mapping[str, Any]) -> tuple[Any, Feed]:
     """Make a Ray Dataset that does what its feed brings: blocks as `worker.pack` makes them. Nothing runs yet.
 
-    Its workers are `fewest` to `size.workers`, as many as Ray has blocks for.
+    Its workers are `fewest` to `size.workers`, as many as Ray has blocks for, on the nodes that `where` allows.
     """
     set_up(is_local=len(ray.nodes()) == 1)
     jobs = {
@@ -136,6 +136,7 @@ def endless(jobs: Mapping[str, Job], size: Pool, fewest: int) -> tuple[Any, Feed
         num_gpus=size.gpus or None,
         fn_constructor_args=(jobs,),
         **memory,
+        **where,
     )
     return data, feed
 

@@ -16,6 +16,8 @@ import os
 import pickle
 import random
 import shutil
+import socket
+import sys
 import time
 import traceback
 from collections import Counter
@@ -36,6 +38,7 @@ from vsumdata.pipeline.state.plan import Task, payload_schema, table_schema
 from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of
 from vsumdata.pipeline.workers.commits import Commits
 from vsumdata.pipeline.workers.guard import Guard
+from vsumdata.pipeline.workers.keeper import STOP, Lost, ask, bring_over
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 DETAIL_LENGTH = 2000
@@ -45,8 +48,6 @@ MAKERS = ("vsumdata", "torch", "open_clip_torch", "sentence-transformers", "fast
 # Errors of the disk, not of a video: no space, quota, file size limit, read-only.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 OUTCOME_COLUMNS = ("video_id", "outcome", "reason", "seconds")
-# A file of this name in the run's scratch folder tells its workers to end.
-STOP = "stop"
 LONGEST_BACKOFF_S = 24 * 3600.0
 # A row that meets a refusal this often goes back, so that others go on.
 MAX_TRIPS = 3
@@ -64,6 +65,8 @@ class Job:
     inputs: Mapping[str, str]
     gpus: float
     max_attempts: int
+    # The driver's node on a cluster; "" where Ray has this machine alone.
+    home: str = ""
 
 
 def pack(table: str, tasks: Sequence[Task]) -> pa.Table:
@@ -82,9 +85,13 @@ class LaneWorker:
     """
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
-        self.jobs = jobs
-        self.workers: dict[str, StageWorker | VisitWorker] = {}
         first = next(iter(jobs.values()))
+        # The same folder of the run as the driver's, but where this machine has its temporary files.
+        scratch = upkeep.scratch_parent(Store(first.context.root)) / Path(first.context.scratch).name
+        self.jobs = {
+            table: replace(job, context=replace(job.context, scratch=str(scratch))) for table, job in jobs.items()
+        }
+        self.workers: dict[str, StageWorker | VisitWorker] = {}
         name = f"{Path(first.context.scratch).name}-{first.stage.lane}-{os.getpid()}"
         log_to(first.context.root, name, secrets_of(first.context.crawl.get("yt_dlp") or {}))
 
@@ -105,6 +112,7 @@ class Worker:
         self.store = Store(job.context.root)
         self.guard = Guard(Path(job.context.scratch), job.stage.name, job.context.row_timeout_s)
         self.stop_mark = Path(job.context.scratch) / STOP
+        self.node = this_node()
         # Visits of the row in progress, by host, and the host that was visited last.
         self.visits: Counter[str] = Counter()
         self.host = ""
@@ -194,7 +202,11 @@ class Worker:
             except VideoError as error:
                 found = {"outcome": error.outcome, "reason": error.reason, "detail": error.detail}
                 after_s = getattr(error, "after_s", None)
+                if error.reason == "file_missing" and self.is_nodes_fault(row):
+                    return found | {"is_free": True, "unfit": f"does not see {error.detail}"}
                 return found | {"after_s": after_s, "is_free": self.answered(error)}
+            except Lost as error:
+                return {"outcome": tables.RETRY, "reason": "", "detail": str(error), "is_free": True, "is_lost": True}
             except (StorageError, UsageError):
                 # Not the video's fault: the disk is full, or a model or program is missing. The next video would fail
                 # the same way.
@@ -208,6 +220,11 @@ class Worker:
                 log.warning("%s: %s", row["video_id"], rows.clean_text(traceback.format_exc()))
                 detail = f"{type(error).__name__}: {error}"
                 return {"outcome": tables.FAILED, "reason": "error", "detail": detail}
+
+    def is_nodes_fault(self, row: Row) -> bool:
+        """Whether the driver's machine has the user's file that this one does not see."""
+        own = row["source"]["video"]
+        return bool(own and self.job.home and self.job.home != self.node and ask_home(self.job, own))
 
     def trip(self, error: ThrottledError) -> float:
         """Open the host's breaker for all workers; return how many seconds it stays open."""
@@ -228,9 +245,13 @@ class Worker:
     def told(self, answers: list[Row]) -> pa.Table:
         """Make the block that travels to the driver: outcomes only."""
         outcomes = {name: [answer[name] for answer in answers] for name in OUTCOME_COLUMNS}
-        due = [clock.now() + answer["after_s"] if answer.get("is_free") else None for answer in answers]
+        due = [clock.now() + (answer.get("after_s") or 0.0) if answer.get("is_free") else None for answer in answers]
         return pa.table(
             outcomes
+            | {"node": pa.array([self.node] * len(answers), pa.string())}
+            | {"unfit": pa.array([answer.get("unfit", "") for answer in answers], pa.string())}
+            | {"is_doubted": pa.array([bool(answer.get("is_doubted")) for answer in answers], pa.bool_())}
+            | {"is_lost": pa.array([bool(answer.get("is_lost")) for answer in answers], pa.bool_())}
             | {"table": pa.array([self.job.stage.name] * len(answers), pa.string())}
             | {"free_until": pa.array(due, pa.float64())}
             | {"visits": pa.array([json.dumps(answer.get("visits", {})) for answer in answers], pa.string())}
@@ -287,6 +308,8 @@ class StageWorker(Worker):
                     answer = self.attempt(self.work, row)
                 except Stopping:
                     break
+                if answer["outcome"] == tables.FAILED and self.is_doubted(row["task"]):
+                    answer |= {"is_free": True, "is_doubted": True}
                 seconds, visits = time.monotonic() - begun, dict(self.visits)
                 heard = {"video_id": row["video_id"], "seconds": seconds, "visits": visits}
                 if answer.get("is_free"):
@@ -301,8 +324,20 @@ class StageWorker(Worker):
             # Also those of a row that did not open them, such as a transcript from captions.
             for row, answer in zip(todo, answers, strict=False):
                 if row["task"].frees_media and not answer.get("is_free"):
-                    shutil.rmtree(self.context.media_path(row["video_id"]), ignore_errors=True)
+                    self.free(row)
         return answers
+
+    def is_doubted(self, task: Task) -> bool:
+        """Whether another node is to try before a failure counts: this one may be at fault."""
+        return task.may_be_node and task.failed_on <= {self.node}
+
+    def free(self, row: Row) -> None:
+        """Remove a video's files, which nobody needs any more, here and where its visit left them."""
+        shutil.rmtree(self.context.media_path(row["video_id"]), ignore_errors=True)
+        at = row["task"].media_at
+        if at and at != self.node:
+            with contextlib.suppress(Lost):
+                ask(Path(self.context.scratch).name, at, "remove", row["video_id"])
 
     def signal(self, answer: Row) -> Mapping[str, bool]:
         """Tell the run about the health of the source, for example whether a video has a heatmap."""
@@ -310,9 +345,25 @@ class StageWorker(Worker):
 
     def work(self, row: Row) -> Row:
         """Bring the row's file, call the stage's function."""
-        if self.fetch is not None:
-            row |= self.fetch(row)
-        return self.function(row)
+        if self.fetch is None:
+            return self.function(row)
+        with self.brought_over(row):
+            return self.function(row | self.fetch(row))
+
+    @contextlib.contextmanager
+    def brought_over(self, row: Row) -> Iterator[None]:
+        """Have here what a visit left on another node, meanwhile. Raises Lost."""
+        at, folder = row["task"].media_at, self.context.media_path(row["video_id"])
+        # It is here already where nodes share their temporary folder.
+        if not at or at == self.node or self.context.keeps_media or folder.exists():
+            yield
+            return
+        try:
+            bring_over(at, row["video_id"], Path(self.context.scratch), self.context.came_on)
+            yield
+        finally:
+            # The first copy stays, on the visitor's node: the next table may be made on a third one.
+            shutil.rmtree(folder, ignore_errors=True)
 
     def storable(self, row: Row, answer: Row, seconds: float) -> Row:
         """Make the table's row as `finished` does; a value that Arrow or the digest refuses is this video's failure."""
@@ -341,6 +392,8 @@ class StageWorker(Worker):
             outcome, detail = tables.FAILED, f"gave up after {tries} tries: {detail}"
         elif outcome == tables.RETRY:
             retry_after = clock.utc_now() + timedelta(seconds=backoff_s(answer["after_s"], tries))
+        if outcome == tables.FAILED and self.job.home:
+            detail = f"{detail} (on node {socket.gethostname()})"
         # A stage with a reason outside the closed vocabulary has a bug; the row says so and the run goes on.
         if answer["reason"] and answer["reason"] not in tables.REASONS:
             outcome, detail = tables.FAILED, f"unknown reason `{answer['reason']}`: {detail}"
@@ -404,6 +457,20 @@ def made_by(job: Job, device: str) -> dict[str, Any]:
         "device": device,
         "packages": {name: version(name) for name in MAKERS},
     }
+
+
+def this_node() -> str:
+    """Ray's id of this node; "" without Ray, as in tests."""
+    ray = sys.modules.get("ray")
+    return ray.get_runtime_context().get_node_id() if ray is not None and ray.is_initialized() else ""
+
+
+def ask_home(job: Job, path: str) -> bool:
+    """Whether the driver's machine sees a file."""
+    try:
+        return bool(ask(Path(job.context.scratch).name, job.home, "has", path))
+    except Lost:
+        return False
 
 
 def cuda_works() -> bool:

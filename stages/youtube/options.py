@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import logging
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from vsumdata.manifests.errors import ManifestError, UsageError
+from vsumdata.manifests.errors import ManifestError, StorageError, UsageError
 from vsumdata.manifests.manifest import Loaded
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program
-from vsumdata.stages.stage import Context
+from vsumdata.stages.stage import Context, make_folder
 
 log = logging.getLogger("vsumdata.yt_dlp")
 SOCKET_TIMEOUT_S = 20
@@ -219,8 +221,9 @@ def settings(context: Context, **more: Any) -> dict[str, Any]:
         **more,
         "extractor_args": extractor_args(given.get("extractor_args"), lists="extract_flat" in more),
     }
-    if options.get("cookiefile"):
-        options["cookiefile"] = own_cookies(str(options["cookiefile"]), context)
+    for key in FILES:
+        if options.get(key):
+            options[key] = own_copy(key, str(options[key]), context)
     return options
 
 
@@ -243,17 +246,58 @@ def extractor_args(given: Any, *, lists: bool) -> dict[str, dict[str, list[str]]
     return found | {"youtube": youtube}
 
 
-def own_cookies(given: str, context: Context) -> str:
-    """Copy the cookies file for this process; returns the path of the copy."""
-    # yt-dlp writes its cookies back on closing. Several processes would overwrite each other's, and the user's.
-    path = Path(context.scratch) / f"cookies-{os.getpid()}.txt"
+def read_files(options: Mapping[str, Any]) -> dict[str, bytes]:
+    """Read the files that `options` name, for workers on machines that do not have them. Raises UsageError."""
+    found = {}
+    for key in FILES:
+        if given := options.get(key):
+            try:
+                found[key] = Path(given).expanduser().read_bytes()
+            except OSError as error:
+                remedy = "; export the cookies again" if key == "cookiefile" else ""
+                raise UsageError(f"crawl.yt_dlp.{key}: {given}: {error.strerror}{remedy}") from error
+    return found
+
+
+def portable(options: Mapping[str, Any], scratch: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return options and files that workers on other machines can use: a browser's cookies become a file of them.
+
+    Raises UsageError.
+    """
+    options = dict(options)
+    asked = options.pop("cookiesfrombrowser", None)
+    if asked is None:
+        return options, read_files(options)
+    from yt_dlp.cookies import load_cookies
+
+    path = scratch / f"browser-{uuid.uuid4().hex[:8]}"
+    path.touch(0o600)
     try:
-        # Once only: by the next call yt-dlp has written the session's newer cookies to the copy.
-        if not path.exists():
+        load_cookies(None, asked, None).save(str(path))
+        return options | {"cookiefile": "the browser's"}, {"cookiefile": path.read_bytes()}
+    finally:
+        path.unlink()
+
+
+def own_copy(key: str, given: str, context: Context) -> str:
+    """Write this process's own copy of a file that the options name; returns its path. Raises UsageError."""
+    content = (context.files or read_files({key: given}))[key]
+    # yt-dlp writes its cookies back on closing. Several processes would overwrite each other's, and the user's.
+    path = Path(context.scratch) / f"{key}-{this_process(os.getpid())}"
+    # Once only: by the next call yt-dlp has written the session's newer cookies to the copy.
+    if not path.exists():
+        make_folder(path.parent)
+        try:
             # 0600 from the start: whoever can read the cookies can log in as the user.
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(Path(given).expanduser().read_bytes())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise UsageError(f"crawl.yt_dlp.cookiefile: {given}: {error.strerror}; export the cookies again") from error
+                file.write(content)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise StorageError(f"cannot write to {path.parent}: {error.strerror}; make room and run again") from error
     return str(path)
+
+
+@functools.cache
+def this_process(pid: int) -> str:
+    """Name this process as no other is named: in containers that share a folder each may have the same `pid`."""
+    return f"{pid}-{uuid.uuid4().hex[:8]}"

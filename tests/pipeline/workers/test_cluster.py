@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 from ray.cloudpickle import register_pickle_by_value
 from tests.pipeline.workers import stage_zoo
 
@@ -26,8 +25,9 @@ from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError, UsageError
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.plan import Task
-from vsumdata.pipeline.workers.cluster import Pool, check_gpus, is_seen, pool
+from vsumdata.pipeline.workers.cluster import Pool, check_gpus, pool, there
 from vsumdata.pipeline.workers.execution import Execution, worth
+from vsumdata.pipeline.workers.keeper import is_seen
 from vsumdata.pipeline.workers.worker import STOP, Job
 from vsumdata.stages.stage import Context, Stage
 
@@ -38,7 +38,7 @@ register_pickle_by_value(stage_zoo)  # Ray's workers cannot import the tests
 def run_blocks(job: Job, tasks: list[Task]) -> Iterator[pa.Table]:
     """The outcomes of an execution, block by block."""
     inbox: SimpleQueue[Any] = SimpleQueue()
-    execution = Execution({"zoo": job}, pool(job.stage, len(tasks), ray.cluster_resources()), inbox)
+    execution = Execution({"zoo": job}, pool(job.stage, len(tasks), there()), inbox)
     execution.start()
     execution.give("zoo", tasks, 0.0)
     execution.close()
@@ -140,7 +140,7 @@ def test_a_stopped_execution_is_over_when_stop_returns(ray_with_gpus: None, tmp_
     with upkeep.scratch_folder(store) as scratch:
         context = Context(root=store.root, scratch=str(scratch), row_timeout_s=60)
         job = Job(stage=stage, context=context, fingerprint="f", inputs={}, gpus=0, max_attempts=5)
-        execution = Execution({"zoo": job}, pool(stage, 5, ray.cluster_resources()), inbox)
+        execution = Execution({"zoo": job}, pool(stage, 5, there()), inbox)
         execution.start()
         if moment == "works":
             execution.give("zoo", stage_zoo.tasks("good-0"), 0.0)
@@ -184,7 +184,7 @@ def test_more_gpus_than_there_are_is_an_error_before_any_work(ray_with_gpus: Non
 def test_pools_leave_a_place_for_every_lane(
     changes: dict, resources: dict[str, float], kept_free: float, expected: Pool
 ) -> None:
-    assert pool(stage_zoo.stage(**changes), 100, resources, kept_free) == expected
+    assert pool(stage_zoo.stage(**changes), 100, [resources], kept_free) == expected
 
 
 def test_short_work_starts_few_workers_unless_the_manifest_gives_their_number() -> None:
@@ -205,8 +205,8 @@ def test_a_cluster_that_may_grow_is_asked_and_gets_its_time(ray_with_gpus: None)
 
 def test_no_worker_asks_for_more_memory_than_there_is() -> None:
     stage = stage_zoo.stage(memory_gb=4.0)
-    assert pool(stage, 100, {"CPU": 8.0, "memory": 9e9}) == Pool(2, 1, 0, 4, memory_bytes=4e9)
-    assert pool(stage, 100, {"CPU": 8.0, "memory": 3e9}) == Pool(8, 1, 0, 1), "it is not asked for, or it would wait"
+    assert pool(stage, 100, [{"CPU": 8.0, "memory": 9e9}]) == Pool(2, 1, 0, 4, memory_bytes=4e9)
+    assert pool(stage, 100, [{"CPU": 8.0, "memory": 3e9}]) == Pool(8, 1, 0, 1), "it is not asked for, or it would wait"
 
 
 def test_a_node_without_the_root_is_seen(tmp_path: Path) -> None:

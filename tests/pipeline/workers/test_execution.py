@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import ray
 from ray.cloudpickle import register_pickle_by_value
 from tests.pipeline.workers import stage_zoo
 
@@ -20,7 +19,7 @@ from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.workers import execution
-from vsumdata.pipeline.workers.cluster import Pool, pool
+from vsumdata.pipeline.workers.cluster import Pool, pool, there
 from vsumdata.pipeline.workers.execution import Execution
 from vsumdata.pipeline.workers.worker import STOP, Job
 from vsumdata.stages.stage import Context
@@ -64,7 +63,7 @@ def lane(root: Path, *tables: str, workers: int | None = 1, size: Pool | None = 
             table: Job(stage=stage, context=context, fingerprint="f", inputs={}, gpus=0, max_attempts=5)
             for table, stage in stages.items()
         }
-        size = size or pool(stages[tables[0]], 100, ray.cluster_resources())
+        size = size or pool(stages[tables[0]], 100, there())
         made = Execution(jobs, size, SimpleQueue[Any]())
         made.start()
         try:

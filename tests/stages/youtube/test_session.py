@@ -127,7 +127,7 @@ def test_session_that_goes_is_closed_and_the_users_cookies_stay(site: YouTube, t
     cookies.write_text(mine)
     session = Session(site.context(tmp_path, yt_dlp=NO_SCRIPTS | {"cookiefile": str(cookies)}))
     session.extract(watch(kit.KEPT))
-    [copy] = tmp_path.glob("cookies-*.txt")
+    [copy] = tmp_path.glob("cookiefile-*")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert "SOCS" not in copy.read_text()
     del session

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from rich.markup import escape
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.pipeline.commands import train
+from vsumdata.pipeline.commands.parent import in_child
 from vsumdata.pipeline.commands.train import Root, err, out
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# Seconds within which a second signal of the same kind is the same one.
+TWICE_WITHIN_S = 1.0
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_MANIFEST, DEFAULT_ROOT = "wikihow_ehow", "./data"
 
@@ -254,6 +258,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.signum = 0  # 0: none has come
+        self.came_at = 0.0
         self.exit_code = FAILED
         self.terminals: list[int] = []
 
@@ -267,8 +272,11 @@ class Ending:
 
     def __call__(self, signum: int, frame: Any) -> None:
         if self.signum:
+            # A batch system sends its signal to all processes of a job, and the parent forwards it once more.
+            if signum == self.signum and time.monotonic() - self.came_at < TWICE_WITHIN_S:
+                return
             os._exit(128 + signum)
-        self.signum = signum
+        self.signum, self.came_at = signum, time.monotonic()
         # Writing to a terminal that is gone raises OSError, which would take the place of KeyboardInterrupt.
         for gone in (number for number in self.terminals if not os.isatty(number)):
             with open(os.devnull, "wb") as nowhere:
@@ -300,11 +308,20 @@ ending = Ending()
 def main() -> None:
     """Run the program; exit with its code."""
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if command in {"run", "train"}:
+        # They use Ray, which may end their process without a word.
+        sys.exit(in_child(program, lambda line: err.print(line, markup=False, highlight=False, soft_wrap=True)))
+    sys.exit(program())
+
+
+def program() -> int:
+    """Run what the command line asks for in this process; return its exit code."""
     ending.listen()
     # Registered first, so it is called last.
     atexit.register(ending.leave)
     ending.exit_code = guarded(app)
-    sys.exit(ending.exit_code)
+    return ending.exit_code
 
 
 def guarded(program: Callable[..., Any]) -> int:

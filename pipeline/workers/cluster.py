@@ -30,6 +30,7 @@ log = logging.getLogger("vsumdata.cluster")
 # Workers of a network lane: one visits while another downloads. They mostly wait, so each takes a fraction of a CPU.
 VISITORS = 2
 VISITOR_CPUS = 0.125
+NO_TOKEN = "the cluster wants its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as there"
 
 
 @contextlib.contextmanager
@@ -57,22 +58,29 @@ def reach(address: str) -> None:
     # `ray.init` alone waits for minutes where nobody answers.
     answer = asked(answer_ray, address, REACHED_S)
     if "error" in answer:
-        log.warning("Ray at %s: %s\n%s", address, answer["error"], answer["words"])
-        raise ClusterError(f"--address {address}: {answer['error']}")
+        log.error("Ray at %s: %s\n%s", address, answer["error"], answer["words"])
+        said = answer["error"]
+        # Ray goes on for long without its token.
+        raise ClusterError(f"--address {address}: {NO_TOKEN if is_refused(answer['words']) else said}")
 
 
 def answer_ray(address: str) -> dict[str, Any]:
     """What the Ray at an address has; a Ray of this machine for ""."""
     import ray
 
+    # Its words are the driver's to keep, see `asked`.
+    os.environ["RAY_BACKEND_LOG_LEVEL"] = "warning"
     print("asking", flush=True)
-    with connected(address or None):
+    with connected(address or None, is_child=True):
         return {"version": ray.__version__, "nodes": there()}
 
 
 @contextlib.contextmanager
-def connected(address: str | None, **options: Any) -> Iterator[None]:
-    """Do what `cluster` does, and wait as long as Ray does. Raises ClusterError."""
+def connected(address: str | None, *, is_child: bool = False, **options: Any) -> Iterator[None]:
+    """Do what `cluster` does, and wait as long as Ray does. Raises ClusterError.
+
+    `is_child` lets Ray print its words: this process was started to hear them.
+    """
     # Else any call of Ray after its shutdown, say of a thread that ends late, starts a new Ray and goes on with it. Ray
     # reads this when it is imported.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
@@ -98,7 +106,7 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     # MKL aborts a process whose working directory was deleted, so the folder must outlive Ray.
     with tempfile.TemporaryDirectory(prefix="vsumdata-", ignore_cleanup_errors=True) as empty:
         try:
-            with contextlib.chdir(empty), own_words() as words:
+            with contextlib.chdir(empty), contextlib.nullcontext(Words()) if is_child else own_words() as words:
                 if not address:
                     without_monitors()
                 ray.init(
@@ -108,7 +116,7 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
                     **({} if address else local),
                 )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            log.warning("Ray: %s\n%s", error, words)
+            log.error("Ray: %s\n%s", error, words)
             raise ClusterError(why_not(address, str(error))) from error
         finally:
             # ray#17308: ray.init replaces our SIGTERM handler. Python sets handlers in the main thread only.
@@ -189,6 +197,11 @@ def why_not(address: str | None, said: str) -> str:
     if "ersion mismatch" in said:
         return f"{' '.join(said.split())}; install the same versions here and there"
     return f"{first}; does a Ray of the same version run there, and may this machine reach it?"
+
+
+def is_refused(said: str) -> bool:
+    """Whether a cluster wants another token. Ray 2.60 lets nobody in without, and says "Failed to connect"."""
+    return "AuthToken" in said or "AuthenticationError" in said
 
 
 # What one node has, as Ray counts it: CPU, GPU, memory …

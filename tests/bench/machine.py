@@ -101,10 +101,14 @@ class ProcessTree:
 
     def watch(self) -> None:
         while not self.over.wait(LOOK_EVERY_S):
+            drivers = {os.getpid()}
             for pid, parent in descendants(os.getpid()):
                 # A process may end between being listed and being read.
                 with contextlib.suppress(OSError, IndexError):
-                    self.seen[pid] = look(pid, is_child=parent == os.getpid())
+                    # A run is the child of a small parent of the same command line.
+                    if parent == os.getpid() or (parent in drivers and command(pid) == command(parent)):
+                        drivers.add(pid)
+                    self.seen[pid] = look(pid, is_driver=pid in drivers)
 
     def peak_mb(self) -> dict[str, float]:
         """Return the peak memory of the largest process of each kind."""
@@ -137,13 +141,17 @@ def descendants(pid: int) -> Iterator[tuple[int, int]]:
             yield child, parent
 
 
-def look(pid: int, *, is_child: bool) -> Seen:
+def command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def look(pid: int, *, is_driver: bool) -> Seen:
     folder = Path(f"/proc/{pid}")
-    title = (folder / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    title = command(pid).split(b"\0")[0].decode(errors="replace")
     status = (folder / "status").read_text()
     fields = (folder / "stat").read_text().rpartition(")")[2].split()
     return Seen(
-        who="driver" if is_child else "worker" if title.startswith("ray::") and "Worker(" in title else "ray",
+        who="driver" if is_driver else "worker" if title.startswith("ray::") and "Worker(" in title else "ray",
         peak_mb=int(status.partition("VmHWM:")[2].split()[0]) / 1024,
         cpu_s=(int(fields[11]) + int(fields[12])) / TICKS_PER_S,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,8 +62,13 @@ class Nodes:
         """What a driver needs in its environment."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
-    def start(self, name: str, *, gpus: int = 0, cpus: int = 1, variables: Mapping[str, str] = {}) -> Node:
-        """Start a node, the first one as the head; returns once it has joined."""
+    def start(
+        self, name: str, *, gpus: int = 0, cpus: int = 1, hides: Sequence[Path] = (), variables: Mapping[str, str] = {}
+    ) -> Node:
+        """Start a node, the first one as the head; returns once it has joined.
+
+        It sees nothing in the folders `hides` and an empty file in the place of a file.
+        """
         own = self.folder / name
         own.mkdir()
         head = ["--head", f"--port={self.port}", f"--temp-dir={self.folder}/ray", "--include-dashboard=false"]
@@ -74,6 +80,7 @@ class Nodes:
         with (own / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
+                    *apart(hides),
                     sys.executable,
                     "-c",
                     code,
@@ -101,6 +108,20 @@ class Nodes:
     def stop(self) -> None:
         for node in reversed(self.nodes.values()):
             node.kill()
+
+
+def apart(hides: Sequence[Path]) -> list[str]:
+    """The words before a command that give it a view of the files of its own."""
+    if not hides:
+        return []
+    how = {path: f"mount -t tmpfs none {shlex.quote(str(path))}" for path in hides if path.is_dir()}
+    how |= {path: f"mount --bind /dev/null {shlex.quote(str(path))}" for path in hides if path.is_file()}
+    return ["unshare", "-m", "sh", "-c", " && ".join([*how.values(), 'exec "$@"']), "sh"]
+
+
+def can_hide() -> bool:
+    """Whether this user may give processes a view of the files of their own."""
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
 
 
 @contextlib.contextmanager

@@ -1,0 +1,85 @@
+"""A small parent process of a run, which says how the run ended where the run itself no longer can.
+
+Ray's core ends the driver's process from C++, without a word, when the cluster's head or this machine's part of Ray
+dies; the system may kill it for its memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+KEPT = "finished work is kept; run the same command again to continue"
+# From Linux's <sys/prctl.h>.
+PR_SET_PDEATHSIG = 1
+
+
+def in_child(program: Callable[[], int], say: Callable[[str], None]) -> int:
+    """Call `program` in a child process and return its exit code; `say` a line if it ended without its own.
+
+    Signals go on to the child. A killed parent takes the child with it, as a killed driver would end by itself.
+    """
+    # Before the first import of what starts threads: a fork copies the thread that calls it only.
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        end_with(parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        try:
+            return program()
+        finally:
+            # Whatever it was, it has been said or is about to be.
+            os.write(writing, b"ended")
+    os.close(writing)
+    received = list[int]()
+
+    def forward(signum: int, frame: Any) -> None:
+        received.append(signum)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signum)
+
+    for signum in FORWARDED:
+        # Whoever ignores one (`nohup`, a script's background job) wants the run to go on.
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, forward)
+    signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with os.fdopen(reading, "rb") as pipe:
+        has_said = pipe.read() == b"ended"
+    if not has_said:
+        code = closing_words(code, received, say)
+    # Not `sys.exit`: what is registered for the end of the program is the child's.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def end_with(parent: int) -> None:
+    """Have this process killed when its parent dies. Linux alone can do that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            # It died before the call.
+            os._exit(128 + signal.SIGKILL)
+
+
+def closing_words(code: int, received: list[int], say: Callable[[str], None]) -> int:
+    """Say how a run ended that could not say it itself; return the exit code for the shell."""
+    if received:
+        say(f"interrupted by {signal.Signals(received[0]).name}: {KEPT}")
+        return 128 + received[0]
+    if code < 0:
+        reason = " (out of memory?)" if code == -signal.SIGKILL else ""
+        say(f"error: the run was ended by {signal.Signals(-code).name}{reason}: {KEPT}")
+        return 128 - code
+    say(f"error: Ray has ended the run: the cluster's head or this machine's part of Ray is gone; {KEPT}")
+    return code or 1

@@ -95,10 +95,11 @@ class Keeper:
         """Whether this node sees a file."""
         return os.path.exists(path)
 
-    def files(self, video_id: str) -> list[tuple[str, int]]:
-        """The finished files of a video and the errors of its visit: path in the run's folder, size in bytes."""
+    def files(self, video_id: str, what: str) -> list[tuple[str, int]]:
+        """The finished files of a video and its visit's error about `what`: path in the run's folder, size in bytes."""
         found = [path for path in (self.scratch / "media" / safe_name(video_id)).glob("*") if path.is_file()]
-        found += (self.scratch / REFUSED).glob(f"{safe_name(video_id)}.*")
+        # The error about the rest is for another stage, which may be done on another node.
+        found += (self.scratch / REFUSED).glob(f"{safe_name(video_id)}.{what}")
         return [(str(path.relative_to(self.scratch)), path.stat().st_size) for path in sorted(found)]
 
     def piece(self, path: str, start: int) -> bytes:
@@ -200,13 +201,13 @@ def ask(run: str, node: str, method: str, *arguments: Any) -> Any:
         raise Lost(f"node {node} is gone") from error
 
 
-def bring_over(node: str, video_id: str, scratch: Path, came_on: Callable[[], None]) -> list[Path]:
-    """Copy what the visit of a video left on another node into this node's folder of the run; returns the files.
+def bring_over(node: str, video_id: str, what: str, scratch: Path, came_on: Callable[[], None]) -> None:
+    """Copy what the visit of a video left on another node, for who needs `what`, into this node's folder of the run.
 
     Calls `came_on` after each piece. Raises Lost.
     """
-    run, made = scratch.name, []
-    for path, size in ask(run, node, "files", video_id):
+    run = scratch.name
+    for path, size in ask(run, node, "files", video_id, what):
         target = scratch / path
         make_folder(target.parent)
         part = target.with_name(f".{target.name}.part")
@@ -215,8 +216,6 @@ def bring_over(node: str, video_id: str, scratch: Path, came_on: Callable[[], No
                 file.write(ask(run, node, "piece", path, start))
                 came_on()
         part.rename(target)
-        made.append(target)
         if path.startswith(REFUSED):
             # It is raised once, then the video is visited again.
             ask(run, node, "forget", path)
-    return made

@@ -359,7 +359,8 @@ class StageWorker(Worker):
             yield
             return
         try:
-            bring_over(at, row["video_id"], Path(self.context.scratch), self.context.came_on)
+            scratch = Path(self.context.scratch)
+            bring_over(at, row["video_id"], self.job.stage.needs, scratch, self.context.came_on)
             yield
         finally:
             # The first copy stays, on the visitor's node: the next table may be made on a third one.

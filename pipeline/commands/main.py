@@ -17,8 +17,8 @@ import typer.exceptions
 from rich.markup import escape
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
-from vsumdata.pipeline.commands import train
-from vsumdata.pipeline.commands.train import Root, err, out
+from vsumdata.pipeline.commands import cluster, train
+from vsumdata.pipeline.commands.train import Address, Root, err, out
 
 app = typer.Typer(
     name="vsumdata",
@@ -58,7 +58,7 @@ def run(  # noqa: PLR0913 - its parameters are the command's flags
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a manifest setting; may be repeated")
     ] = None,
     retry: Annotated[str, typer.Option(help="Do videos again by outcome or reason: failed,skipped,no_heatmap")] = "",
-    address: Annotated[str | None, typer.Option(help="Use a running Ray cluster: auto or HOST:PORT")] = None,
+    address: Address = None,
     cookies_from_browser: Annotated[
         str | None,
         typer.Option(metavar="BROWSER[:PROFILE]", help="Use your browser's cookies (a manifest cannot ask for them)"),
@@ -206,7 +206,7 @@ def models(
 def doctor(
     manifest: Annotated[str | None, typer.Option(help="Check the run of this manifest, and nothing else")] = None,
     root: Annotated[str | None, typer.Option(help="Its dataset's folder or URL")] = None,
-    address: Annotated[str | None, typer.Option(help="Its Ray cluster: auto or HOST:PORT")] = None,
+    address: Address = None,
     stage: Annotated[str, typer.Option(help="Its groups or single tables")] = "crawl,asr,features",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Its changed settings")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
@@ -238,6 +238,7 @@ def doctor(
 
 
 app.add_typer(train.app)
+app.add_typer(cluster.app, name="cluster")
 
 
 def print_json(value: Any) -> None:
@@ -338,3 +339,8 @@ def guarded(program: Callable[..., Any]) -> int:
         err.print(ending.line(), style="yellow", soft_wrap=True)
         return ending.code()
     return code
+
+
+# `python -m vsumdata.pipeline.commands.main`: a node that got the code from Ray has no program `vsumdata`.
+if __name__ == "__main__":
+    main()

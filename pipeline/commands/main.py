@@ -92,14 +92,25 @@ def run(  # noqa: PLR0913 - its parameters are the command's flags
 
 @app.command()
 def status(
-    root: Root = DEFAULT_ROOT, as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False
+    seconds: Annotated[float | None, typer.Argument(min=0.1, help="With --watch: how often to look (5)")] = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C")] = False,
 ) -> None:
     """Show the outcomes, reasons and size of each table."""
     from vsumdata.manifests.store import Store
     from vsumdata.pipeline.reports import status
+    from vsumdata.pipeline.reports import watch as watching
     from vsumdata.pipeline.state import dataset
 
+    if seconds and not watch:
+        raise UsageError(f"{seconds:g}: seconds go with --watch")
+    if watch and as_json:
+        raise UsageError("--watch shows no JSON; run `vsumdata status --json` as often as you like")
     store = Store(root)
+    if watch:
+        watching.watch(store, out, seconds or watching.DEFAULT_S)
+        return
     loaded, stages, records, remarks = dataset.open_root(store)
     found = dataset.summary(store, loaded, stages, records)
     if as_json:
@@ -107,10 +118,8 @@ def status(
         return
     for remark in remarks:
         err.print(escape(remark))
-    out.print(status.tables_table(found))
-    for line in (status.retries_line(found), status.visits_line(found), status.link_rot_line(found)):
-        if line:
-            out.print(line, highlight=False)
+    for part in status.page(found):
+        out.print(part, highlight=False)
 
 
 @app.command()

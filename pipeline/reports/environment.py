@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from vsumdata.manifests.errors import UsageError
 
 NAME = "vsumdata"
-# Nodes get pip's packages in an environment of the job's own; torch alone is gigabytes, and Ray would give up after 600.
+# pip makes an environment of the job's own on each node. torch alone is gigabytes, and Ray would give up after 600 s.
 SETUP_WITHIN_S = 3600
 # What workers read; where it is set here, they need it too. Nothing secret: a runtime_env is stored and shown by Ray.
 VARIABLES = (

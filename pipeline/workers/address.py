@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from vsumdata.manifests.errors import UsageError
 
-# Ray's own variable. Ray sets it in a submitted job, in a RayJob of Kubernetes and under `ray symmetric-run`.
+# Ray's own variable. Ray sets it in a submitted job, and KubeRay in its pods.
 VARIABLE = "RAY_ADDRESS"
 OWN = "local"
 
@@ -31,3 +32,13 @@ def ray_address(given: str | None) -> str | None:
             f"`ray job submit`, or give --address HOST:PORT (port 6379 unless told otherwise), auto or {OWN}"
         )
     return found
+
+
+def present_token() -> None:
+    """Have Ray send the user's token to the cluster that it connects to; call it before Ray is imported."""
+    # Since 2.60 `ray start` asks for a token where the user has one, and any Ray that a program starts for itself makes
+    # one. A program that connects sends it only if told to, and else fails with `Failed to connect`. A cluster that
+    # asks for none does not mind.
+    home = Path.home() / ".ray" / "auth_token"
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or home.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -26,6 +26,7 @@ from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import ClusterError, Diverged, StorageError, UsageError
 from vsumdata.manifests.store import TEMPORARY, Store
 from vsumdata.manifests.terminal import clock
+from vsumdata.pipeline.workers.address import present_token
 from vsumdata.stages.stage import COMPUTE, Stage
 
 # Workers of a network lane: one visits while another downloads. They mostly wait, so each takes a fraction of a CPU.
@@ -44,6 +45,8 @@ def cluster(address: str | None, **options: Any) -> Iterator[None]:
     # Else any call of Ray after its shutdown, say of a thread that ends late, starts a new Ray and goes on with it. Ray
     # reads this when it is imported.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    if address:
+        present_token()
     import ray
 
     if ray.is_initialized():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from unittest import mock
+
 import pytest
 
 from vsumdata.manifests.errors import UsageError
-from vsumdata.pipeline.workers.address import VARIABLE, ray_address
+from vsumdata.pipeline.workers.address import VARIABLE, present_token, ray_address
+
+DISABLED = {"RAY_AUTH_MODE": "disabled"}
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,13 @@ def test_addresses_of_another_kind_are_refused_in_one_line(monkeypatch, address,
             ray_address(given)
         assert str(raised.value).startswith(f"{where}: {address} is ")
         assert "\n" not in str(raised.value)
+
+
+def test_the_users_token_is_sent_unless_the_environment_decides(tmp_path) -> None:
+    (tmp_path / ".ray").mkdir()
+    for has_token, before, after in ((False, {}, None), (True, {}, "token"), (True, DISABLED, "disabled")):
+        with mock.patch.dict(os.environ, {"HOME": str(tmp_path)} | before, clear=True):
+            if has_token:
+                (tmp_path / ".ray/auth_token").write_text("secret")
+            present_token()
+            assert os.environ.get("RAY_AUTH_MODE") == after

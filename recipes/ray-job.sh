@@ -10,7 +10,7 @@
 #   CODE_ONLY=1             the nodes have the packages already, as in our image; else pip installs them on each node
 #   SUBMISSION_ID           the job's name (default: Ray makes one)
 #
-# The exit code is the run's. `ray job stop` ends a run; have the head's RAY_JOB_STOP_WAIT_TIME_S=60 leave it the time to
+# The exit code is the run's. `ray job stop` ends a run; with RAY_JOB_STOP_WAIT_TIME_S=60 the head leaves it the time to
 # commit what is finished. Then submit it again: it goes on.
 set -euo pipefail
 

@@ -3,8 +3,8 @@
 #
 #   sbatch --nodes=4 recipes/slurm.sh --manifest wikihow_ehow --root /shared/howto
 #
-# The arguments are those of `vsumdata run`. The root must be a folder that all nodes share, or a URL. `vsumdata` and `ray`
-# must be on the PATH of the nodes, at the same versions: activate the environment first, sbatch passes it on.
+# The arguments are those of `vsumdata run`. The root must be a folder that all nodes share, or a URL. `vsumdata` and
+# `ray` must be on the nodes' PATH, at the same versions: activate the environment first, sbatch passes it on.
 #
 #   HEAD_IP            the first node's address that the others reach (default: the first of `hostname -I`)
 #   RAY_START_OPTIONS  more options of `ray start`, such as --temp-dir=… or --metrics-export-port=…
@@ -43,7 +43,7 @@ stop() {
     kill -TERM "$(cat "$meeting/pid" 2>/dev/null || echo "$step")" 2>/dev/null || true
 }
 
-# The command is not the last of its shell's words: its exit code must be kept, because srun's is the highest of all nodes.
+# The exit code is written down: that of srun is the highest of all nodes, and those of the others mean nothing.
 # shellcheck disable=SC2016 # the inner shell expands it
 inner='vsumdata run "${@:2}" & echo $! >"$1/pid"; wait $!; code=$?; echo $code >"$1/code"; exit $code'
 # shellcheck disable=SC2086 # RAY_START_OPTIONS holds several words

@@ -1,4 +1,4 @@
-"""recipes/slurm.sh, with stand-ins for Slurm's programs: told to stop, it ends in time, and goes on when it is requeued.
+"""recipes/slurm.sh, with stand-ins for Slurm: told to stop, it ends in time, and goes on when it is requeued.
 
 The real `ray symmetric-run` ends with `ray stop`, which ends every Ray of the machine, and refuses to start beside
 another one. So the script runs in a process namespace of its own.

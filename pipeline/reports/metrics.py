@@ -34,7 +34,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     PENDING: ("Videos that a table is still to make", ("table",)),
     BREAKER_OPEN: ("1 while a host pauses the run, else 0", ("host",)),
 }
-# Ray's agent forgets a gauge once it was read, and hears of a process every 10 s: told less often, gauges have gaps.
+# Processes report to Ray's agent every 10 s, and it drops a gauge that was not set for two reports.
 TELL_EVERY_S = 5.0
 
 

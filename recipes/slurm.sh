@@ -26,6 +26,9 @@ nodes="${SLURM_JOB_NUM_NODES:-1}"
 head_ip="${HEAD_IP:-$(hostname -I | awk '{print $1}')}"
 # Two jobs may share a node.
 address="$head_ip:$((20000 + SLURM_JOB_ID % 10000))"
+# `ray symmetric-run` counts the nodes of the Ray that it finds. It does not find a head with a --temp-dir of its own: then
+# it starts another Ray, and waits in vain.
+export RAY_ADDRESS="$address"
 # Ray's 30 s are too few where each node first reads Python from a shared file system.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-300}"
 # Other users reach the nodes' ports too. `srun` passes the token on, and Ray talks to nobody without it.
@@ -45,7 +48,8 @@ stop() {
 
 # The exit code is written down: that of srun is the highest of all nodes, and those of the others mean nothing.
 # shellcheck disable=SC2016 # the inner shell expands it
-inner='vsumdata run "${@:2}" & echo $! >"$1/pid"; wait $!; code=$?; echo $code >"$1/code"; exit $code'
+inner='vsumdata run "${@:2}" & echo $! >"$1/pid"; echo $PPID >"$1/ray"
+    wait $!; code=$?; echo $code >"$1/code"; exit $code'
 # shellcheck disable=SC2086 # RAY_START_OPTIONS holds several words
 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 \
     ray symmetric-run --address "$address" --min-nodes "$nodes" \
@@ -62,6 +66,11 @@ until [ -s "$meeting/code" ] || ! kill -0 "$step" 2>/dev/null; do
 done
 code=$(cat "$meeting/code" 2>/dev/null || echo 1)
 trap '' TERM
+# The head's Ray stops by itself now, and leaves nothing behind if nobody ends it first.
+for _ in $(seq 30); do
+    kill -0 "$(cat "$meeting/ray" 2>/dev/null || echo none)" 2>/dev/null || break
+    sleep 0.5
+done
 kill -TERM "$step" 2>/dev/null || true
 echo "slurm.sh: the run ended with $code"
 if [ -n "$is_told" ]; then

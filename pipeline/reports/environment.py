@@ -82,6 +82,9 @@ def newest_wheel() -> str:
 def unpack(wheel: Path) -> tuple[Path, Path]:
     """Unpack a wheel beside itself; return the folders of its code and of its metadata. Raises UsageError."""
     folder = wheel.resolve().with_suffix("")
+    # The folder is made anew: it must not be one of the user's own.
+    if wheel.suffix != ".whl":
+        raise UsageError(f"--wheel {wheel}: not a wheel (….whl)")
     try:
         with zipfile.ZipFile(wheel) as archive:
             if not any(name.startswith(f"{NAME}/pipeline/") for name in archive.namelist()):

@@ -94,6 +94,7 @@ def test_without_a_wheel_it_says_how_to_build_one(tmp_path: Path) -> None:
         (["--wheel", "z.whl"], "no such file; `make build` makes"),
         (["--wheel", "x.whl"], "--wheel x.whl: not a wheel"),
         (["--wheel", "y.whl"], "not a wheel of vsumdata"),
+        (["--wheel", "dist.zip"], "not a wheel (….whl)"),
     ):
         answer = here("cluster", "env", *words)
         assert answer.returncode == 2

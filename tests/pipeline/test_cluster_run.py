@@ -47,7 +47,7 @@ def programs(folder: Path) -> Path:
 def submitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitted]:
     """The sample, by recipes/ray-job.sh, on a cluster of one node that has the packages already."""
     folder = tmp_path_factory.mktemp("cluster")
-    # By way of the sdist: a wheel that is built in place leaves build/lib, and the next one ships what was deleted since.
+    # By way of the sdist: a wheel built in place leaves build/lib, and the next one ships what was deleted since.
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
         check=True,

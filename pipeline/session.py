@@ -7,6 +7,7 @@ import difflib
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,12 @@ from vsumdata.manifests.terminal import clock
 from vsumdata.pipeline.engine.run import Run
 from vsumdata.pipeline.recipe import parse_stages
 from vsumdata.pipeline.reports.dry_run import forecast_table
+from vsumdata.pipeline.reports.metrics import with_metrics
 from vsumdata.pipeline.reports.progress import RunProgress
 from vsumdata.pipeline.reports.status import tables_table
 from vsumdata.pipeline.state.listing import list_records
 from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.pipeline.workers.address import ray_address
 from vsumdata.stages.youtube.options import browser_cookies
 
 SAMPLE_HOST = "sample.invalid"
@@ -54,19 +57,24 @@ def run(request: Request, console: Console) -> int:
     begun = time.monotonic()
     again = parse_retry(request.retry)
     wanted = parse_stages(request.stage)
+    address = ray_address(request.address)
     loaded = load(request.manifest, request.settings)
     store = Store(request.root)
+    counted = Counter[str]()
+    # Nobody reads the metrics of a Ray that this run starts for itself.
+    displayed = with_metrics(RunProgress, store.root, counted) if address else RunProgress
     with transport(loaded) as hosts:
         job = Run(
             loaded=loaded,
             store=store,
             wanted=wanted,
             console=console,
-            displayed=RunProgress,
+            displayed=displayed,
             limit=request.limit,
             again=again,
-            address=request.address,
+            address=address,
             transport=hosts,
+            visits=counted,
         )
         job.prepare(dry_run=request.dry_run)
         job.yt_dlp |= browser_cookies(request.cookies_from_browser)

@@ -18,9 +18,9 @@ import typer.exceptions
 from rich.markup import escape
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
-from vsumdata.pipeline.commands import train
+from vsumdata.pipeline.commands import cluster, train
 from vsumdata.pipeline.commands.parent import in_child
-from vsumdata.pipeline.commands.train import Root, err, out
+from vsumdata.pipeline.commands.train import Address, Root, err, out
 
 app = typer.Typer(
     name="vsumdata",
@@ -62,7 +62,7 @@ def run(  # noqa: PLR0913 - its parameters are the command's flags
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a manifest setting; may be repeated")
     ] = None,
     retry: Annotated[str, typer.Option(help="Do videos again by outcome or reason: failed,skipped,no_heatmap")] = "",
-    address: Annotated[str | None, typer.Option(help="Use a running Ray cluster: auto or HOST:PORT")] = None,
+    address: Address = None,
     cookies_from_browser: Annotated[
         str | None,
         typer.Option(metavar="BROWSER[:PROFILE]", help="Use your browser's cookies (a manifest cannot ask for them)"),
@@ -96,14 +96,25 @@ def run(  # noqa: PLR0913 - its parameters are the command's flags
 
 @app.command()
 def status(
-    root: Root = DEFAULT_ROOT, as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False
+    seconds: Annotated[float | None, typer.Argument(min=0.1, help="With --watch: how often to look (5)")] = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C")] = False,
 ) -> None:
     """Show the outcomes, reasons and size of each table."""
     from vsumdata.manifests.store import Store
     from vsumdata.pipeline.reports import status
+    from vsumdata.pipeline.reports import watch as watching
     from vsumdata.pipeline.state import dataset
 
+    if seconds and not watch:
+        raise UsageError(f"{seconds:g}: seconds go with --watch")
+    if watch and as_json:
+        raise UsageError("--watch shows no JSON; run `vsumdata status --json` as often as you like")
     store = Store(root)
+    if watch:
+        watching.watch(store, out, seconds or watching.DEFAULT_S)
+        return
     loaded, stages, records, remarks = dataset.open_root(store)
     found = dataset.summary(store, loaded, stages, records)
     if as_json:
@@ -111,10 +122,8 @@ def status(
         return
     for remark in remarks:
         err.print(escape(remark))
-    out.print(status.tables_table(found))
-    for line in (status.retries_line(found), status.visits_line(found), status.link_rot_line(found)):
-        if line:
-            out.print(line, highlight=False)
+    for part in status.page(found):
+        out.print(part, highlight=False)
 
 
 @app.command()
@@ -210,7 +219,7 @@ def models(
 def doctor(
     manifest: Annotated[str | None, typer.Option(help="Check the run of this manifest, and nothing else")] = None,
     root: Annotated[str | None, typer.Option(help="Its dataset's folder or URL")] = None,
-    address: Annotated[str | None, typer.Option(help="Its Ray cluster: auto or HOST:PORT")] = None,
+    address: Address = None,
     stage: Annotated[str, typer.Option(help="Its groups or single tables")] = "crawl,asr,features",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Its changed settings")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
@@ -242,6 +251,7 @@ def doctor(
 
 
 app.add_typer(train.app)
+app.add_typer(cluster.app, name="cluster")
 
 
 def print_json(value: Any) -> None:
@@ -355,3 +365,8 @@ def guarded(program: Callable[..., Any]) -> int:
         err.print(ending.line(), style="yellow", soft_wrap=True)
         return ending.code()
     return code
+
+
+# `python -m vsumdata.pipeline.commands.main`: a node that got the code from Ray has no program `vsumdata`.
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,14 @@ out = Console()
 err = Console(stderr=True)
 
 Root = Annotated[str, typer.Option("--root", help="The dataset's folder, or its URL (s3://…)")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RAY",
+        help="A running Ray cluster: auto or HOST:PORT; local starts one on this machine (default: $RAY_ADDRESS, "
+        "else local)",
+    ),
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a setting of the preset; may be repeated")
 ]
@@ -59,13 +67,14 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
     fold: Annotated[int, typer.Option(min=1, help="Fold of the split, from 1")] = 1,
     protocol: Annotated[str | None, typer.Option(help="How to validate; default: the data set's own")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes that train together, on Ray")] = 1,
-    address: Annotated[str | None, typer.Option(help="Use a running Ray cluster: auto or HOST:PORT")] = None,
+    address: Address = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to RUN/tensorboard")
     ] = False,
 ) -> None:
     """Train a summarizer. You can stop it at any moment; the same command resumes it."""
     from vsumdata.datasets.partition import pool_of
+    from vsumdata.pipeline.workers.address import ray_address
     from vsumdata.pipeline.workers.cluster import training_session
     from vsumdata.train import methods
     from vsumdata.train import search as trials
@@ -83,7 +92,7 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
         workers=workers,
         tensorboard=tensorboard,
     )
-    ray_session = partial(training_session, address)
+    ray_session = partial(training_session, ray_address(address))
     trained = trials.search(request, search, out, ray_session) if search else train(request, out, ray_session)
     at = trained.position
     best = "" if at.best is None else f", {at.metric} {at.best:.3f}"

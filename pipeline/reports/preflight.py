@@ -20,6 +20,7 @@ from vsumdata.manifests.store import TEMPORARY, Store
 from vsumdata.pipeline.engine.run import USES_FFMPEG
 from vsumdata.pipeline.recipe import parse_stages, recipe
 from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
+from vsumdata.pipeline.workers.address import ray_address
 from vsumdata.pipeline.workers.asked import REACHED_S, asked
 from vsumdata.pipeline.workers.cluster import answer_ray, pool, visitors_cpus
 from vsumdata.stages.encoders.models import resolve_models
@@ -163,6 +164,10 @@ def room(name: str, folder: Path, remedy: str) -> Check:
 
 def ray(address: str | None, loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) -> list[Check]:
     """Check that Ray answers, and that it has what the manifest's `resources` ask for."""
+    try:
+        address = ray_address(address)
+    except UsageError as error:
+        return [Check("Ray", False, one_line(error))]
     answer = asked(answer_ray, address or "", REACHED_S if address else STARTED_S)
     if "error" in answer:
         remedy = f"is a Ray running at {address}, of the same version as here?" if address else "see `vsumdata doctor`"

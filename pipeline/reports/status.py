@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.select import worth_fetching
@@ -108,6 +110,12 @@ def brief(value: Any) -> Any:
         shown = [brief(item) for item in value[:8]]
         return [*shown, f"… ({len(value)} in all)"] if len(value) > 8 else shown
     return value
+
+
+def page(summary: Mapping[str, Any]) -> list[RenderableType]:
+    """All that `status` shows: the tables, and a line for each thing that there is something to say of."""
+    lines = (retries_line(summary), visits_line(summary), link_rot_line(summary))
+    return [tables_table(summary), *(Text(line) for line in lines if line)]
 
 
 def tables_table(summary: Mapping[str, Any]) -> TerminalTable:

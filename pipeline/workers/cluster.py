@@ -23,6 +23,7 @@ from typing import Any
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import ClusterError, Diverged, StorageError, UsageError
 from vsumdata.manifests.terminal import clock
+from vsumdata.pipeline.workers.address import present_token
 from vsumdata.pipeline.workers.asked import REACHED_S, asked
 from vsumdata.stages.stage import COMPUTE, Stage
 
@@ -84,6 +85,8 @@ def connected(address: str | None, *, is_child: bool = False, **options: Any) ->
     # Else any call of Ray after its shutdown, say of a thread that ends late, starts a new Ray and goes on with it. Ray
     # reads this when it is imported.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    if address:
+        present_token()
     import ray
 
     if ray.is_initialized():

@@ -36,6 +36,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.pace import Pace, site
 from vsumdata.pipeline.state.plan import Task, payload_schema, table_schema
 from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.pipeline.workers import meters
 from vsumdata.pipeline.workers.commits import Commits
 from vsumdata.pipeline.workers.guard import Guard
 from vsumdata.pipeline.workers.keeper import STOP, Lost, ask, bring_over
@@ -242,6 +243,11 @@ class Worker:
         why = redact(error.detail, self.secrets) if failed and error is not None else ""
         return self.job.context.pace.answered(self.host, failed, why)
 
+    def meter(self, row: Row, answer: Row, seconds: float) -> None:
+        """Count a row for the metrics."""
+        media = self.context.media_path(row["video_id"]) if self.visits else None
+        meters.note(self.job.stage.name, answer, seconds, media)
+
     def told(self, answers: list[Row]) -> pa.Table:
         """Make the block that travels to the driver: outcomes only."""
         outcomes = {name: [answer[name] for answer in answers] for name in OUTCOME_COLUMNS}
@@ -276,7 +282,9 @@ class VisitWorker(Worker):
                     answer = self.attempt(self.function, row)
                 except Stopping:
                     break
-                more = {"seconds": time.monotonic() - begun, "visits": dict(self.visits)}
+                seconds = time.monotonic() - begun
+                self.meter(row, answer, seconds)
+                more = {"seconds": seconds, "visits": dict(self.visits)}
                 answers.append(answer | {"video_id": row["video_id"]} | more)
         return self.told(answers)
 
@@ -312,6 +320,7 @@ class StageWorker(Worker):
                     answer |= {"is_free": True, "is_doubted": True}
                 seconds, visits = time.monotonic() - begun, dict(self.visits)
                 heard = {"video_id": row["video_id"], "seconds": seconds, "visits": visits}
+                self.meter(row, answer, seconds)
                 if answer.get("is_free"):
                     answers.append(answer | heard)
                     continue

@@ -60,6 +60,8 @@ class VideoError(VsumdataError):
     """
 
     outcome = "failed"
+    # Whether it comes from an earlier visit, so that doing the row once more would only visit the video again.
+    is_noted = False
 
     def __init__(self, reason: str, detail: str = "") -> None:
         # Ray pickles errors on their way to the driver, and pickle rebuilds an error by calling its class with

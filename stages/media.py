@@ -116,6 +116,7 @@ def raise_noted(video_id: str, what: str, context: Context) -> None:
     except FileNotFoundError:
         return
     path.unlink(missing_ok=True)
+    error.is_noted = True
     raise error
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vsumdata.manifests import clock, upkeep
 from vsumdata.manifests.leases import Leases
@@ -41,6 +42,7 @@ from vsumdata.pipeline.engine.waves import (
     MOST_VISITS,
     PATIENCE_S,
     STOP_WITHIN_S,
+    STUCK_S,
     WAIT_FOR_RETRIES_S,
     Display,
     Wave,
@@ -49,10 +51,9 @@ from vsumdata.pipeline.engine.waves import (
 from vsumdata.pipeline.recipe import media_stage
 from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
 from vsumdata.pipeline.workers.cluster import Gpus, cluster, needed, pool, visitors_cpus
-from vsumdata.pipeline.workers.execution import Execution, worth
+from vsumdata.pipeline.workers.execution import Execution, job, worth
 from vsumdata.pipeline.workers.keeper import STOP
 from vsumdata.pipeline.workers.nodes import Nodes
-from vsumdata.pipeline.workers.worker import Job
 from vsumdata.stages.stage import COMPUTE, Context, Stage
 
 
@@ -137,14 +138,16 @@ class Flow:
             self.stop()
 
     def watch_nodes(self) -> None:
-        """See which nodes have come or gone; give up workers whose rows do not come back since then."""
+        """See which nodes have come or gone: workers start anew, at once where Ray cannot start the old ones again."""
         if self.places.have_changed():
             for execution in self.executions.values():
                 execution.is_outdated = True
-        if self.waves and self.places.are_stalled():
-            for lane in {wave.lane for wave in self.waves} & set(self.executions):
-                self.say(f"{lane}: no row has come back since the nodes changed: its workers start anew")
-                execution = self.executions.pop(lane)
+        for lane, execution in list(self.executions.items()) if self.nodes.is_cluster else ():
+            if execution.is_outdated:
+                execution.close()
+            if execution.stuck_s() > STUCK_S:
+                self.say(f"{lane}: no node has room for the workers of before: they start anew")
+                del self.executions[lane]
                 execution.is_stopping = True
                 execution.stop(0.0)
                 for wave in [wave for wave in self.waves if wave.lane == lane]:
@@ -357,18 +360,11 @@ class Flow:
         """Start workers for a table's tasks, and for all tables of its lane that ask for workers of the same kind."""
         self.ray_session.enter_context(cluster(self.address))
         stage, there = self.doing[table], self.nodes.resources()
+        max_attempts = self.loaded.manifest.limits.max_attempts
         alike = [self.doing[other] for other in self.lanes[stage.lane]]
         alike = [other for other in alike if needed(other, there) == needed(stage, there)]
         jobs = {
-            other.name: Job(
-                stage=other,
-                context=self.context,
-                fingerprint="" if other.is_visit else fingerprint(self.stages, other.name),
-                inputs={name: fingerprint(self.stages, name) for name in other.inputs()},
-                gpus=0.0,
-                max_attempts=self.loaded.manifest.limits.max_attempts,
-                home=self.nodes.home,
-            )
+            other.name: job(self.stages, other, self.context, max_attempts=max_attempts, home=self.nodes.home)
             for other in alike
         }
         # A worker keeps the models of all its tables.
@@ -408,7 +404,7 @@ class Flow:
         table = outcomes["table"][0].as_py()
         for row in outcomes.drop_columns(["visits", "signal"]).to_pylist():
             self.take_row(table, row)
-        ids, found = (outcomes[name].to_pylist() for name in ("video_id", "outcome"))
+        ids = outcomes["video_id"].to_pylist()
         said = list(zip(outcomes["signal"].to_pylist(), outcomes["visits"].to_pylist(), strict=True))
         if table in ("videos", MEDIA) and self.known.visited is not None:
             # A row that was read from a kept answer brought no media: a visit of its own does, not the computing lane.
@@ -421,8 +417,9 @@ class Flow:
         seconds = sum(outcomes["seconds"].to_pylist()) / max(1, len(ids))
         self.mean_s[table] = seconds if table not in self.mean_s else 0.8 * self.mean_s[table] + 0.2 * seconds
         if table != MEDIA:
-            self.display.add(table, outcomes)
-            self.outcomes.update(found)
+            counted = outcomes.filter(pc.invert(pc.or_(outcomes["is_lost"], outcomes["is_doubted"])))
+            self.display.add(table, counted)
+            self.outcomes.update(counted["outcome"].to_pylist())
         for wave in [wave for wave in self.waves if wave.table == table]:
             wave.left.difference_update(ids)
             if not wave.left:

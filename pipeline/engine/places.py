@@ -6,7 +6,6 @@ a failure counts only once a second node confirms it, and a node whose failures 
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,6 @@ from typing import Any
 
 from vsumdata.manifests.errors import ClusterError, UsageError
 from vsumdata.manifests.tables import DONE, FAILED
-from vsumdata.pipeline.engine.waves import STALLED_S
 from vsumdata.pipeline.state.plan import Task
 from vsumdata.pipeline.workers.cluster import Gpus, needed
 from vsumdata.pipeline.workers.nodes import Nodes
@@ -34,8 +32,6 @@ class Places:
     nodes: Nodes
     gpus: Gpus
     media_at: dict[str, str] = field(default_factory=dict)  # video -> the node where its visit left its files
-    changed_at: float | None = None
-    heard_at: float = 0.0
     changes: int = 0
     # By table and video: the nodes that have failed it, uncommitted, and how often it came back.
     failed_on: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -48,17 +44,7 @@ class Places:
     def have_changed(self) -> bool:
         """Whether nodes have come or gone, or were taken out, since the last call."""
         changed, self.changes = self.changes != self.nodes.changes, self.nodes.changes
-        if self.nodes.look() or changed:
-            self.changed_at = time.monotonic()
-            return True
-        return False
-
-    def are_stalled(self) -> bool:
-        """Whether no row has come back for long since the nodes changed; says so once."""
-        if self.changed_at is None or time.monotonic() - max(self.heard_at, self.changed_at) < STALLED_S:
-            return False
-        self.changed_at = None
-        return True
+        return self.nodes.look() or changed
 
     def can_start(self, stage: Stage) -> bool:
         """Whether there is what a stage's workers need; False while it may still come. Raises ClusterError."""
@@ -85,7 +71,6 @@ class Places:
 
     def take(self, table: str, row: Mapping[str, Any], *, is_visit: bool) -> bool:
         """Note an outcome; True if it came back because of its node, so that it counts for nothing."""
-        self.heard_at = time.monotonic()
         node, video_id = row["node"], row["video_id"]
         if not self.nodes.is_cluster:
             return False

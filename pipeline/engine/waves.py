@@ -25,9 +25,9 @@ WAIT_FOR_RETRIES_S = 60.0
 # A video that a host's refusals sent back so often is left to the next run.
 MOST_RETURNS = 3
 LOOK_EVERY_S = 2.0
-# Where nodes have come or gone, a lane whose rows do not come back for so long gets new workers: once in 11 kills of a
-# node a run stood still for 8 minutes with all rows committed.
-STALLED_S = 60.0
+# A lane whose workers cannot be started again for so long gets others: a node that dies takes their room with it, and
+# once in 11 such deaths a run stood still for 8 minutes with all rows committed.
+STUCK_S = 15.0
 # Workers commit what is finished within a second, see `Commits`; the row in progress is given up.
 STOP_WITHIN_S = 5.0
 # Above this many parts a scan is slow: 2,000 parts in each of five tables took 5.5 s, compacted 0.3 to 0.6 s.

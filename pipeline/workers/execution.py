@@ -11,10 +11,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from vsumdata.manifests.errors import ClusterError
-from vsumdata.pipeline.state.plan import Task
+from vsumdata.pipeline.state.plan import Stages, Task, fingerprint
 from vsumdata.pipeline.workers.cluster import Pool, cause
 from vsumdata.pipeline.workers.worker import Job, pack
-from vsumdata.stages.stage import COMPUTE, Stage
+from vsumdata.stages.stage import COMPUTE, Context, Stage
 
 # One computing worker for so much media: before its first rows it loads modules and models for some 15 s of CPU.
 WORKER_MEDIA_S = 300.0
@@ -53,6 +53,7 @@ class Execution:
         self.is_closing = self.is_stopping = False
         # The cluster has other nodes now than when it was started: it is to end once it has done its blocks.
         self.is_outdated = False
+        self.stuck_since: float | None = None
         # A thread, for the outcomes of all executions meet in the driver.
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="+".join(jobs))
         # So that it is there before `start`: Ctrl-C in the middle of a first `submit` may leave a pool with two.
@@ -93,6 +94,17 @@ class Execution:
         """Whether its workers will soon have nothing to do."""
         return len(self.waiting) < self.size.workers and not self.is_closing
 
+    def stuck_s(self) -> float:
+        """For how long, in seconds, nobody has worked on what it was given, as nodes are gone or too small."""
+        from vsumdata.pipeline.workers.ray_data import waits_for_nodes
+
+        executor = self.feed.executor
+        if self.away and executor is not None and waits_for_nodes(executor):
+            self.stuck_since = self.stuck_since or time.monotonic()
+            return time.monotonic() - self.stuck_since
+        self.stuck_since = None
+        return 0.0
+
     def close(self) -> None:
         """Let it end once it has done what it was given."""
         self.is_closing = True
@@ -130,6 +142,19 @@ class Execution:
             wait([end], timeout=0.2)
         self.thread.shutdown(wait=False)
         return end.done()
+
+
+def job(stages: Stages, stage: Stage, context: Context, *, max_attempts: int, home: str) -> Job:
+    """Return what workers are told of a stage; `home` is the driver's node."""
+    return Job(
+        stage=stage,
+        context=context,
+        fingerprint="" if stage.is_visit else fingerprint(stages, stage.name),
+        inputs={name: fingerprint(stages, name) for name in stage.inputs()},
+        gpus=0.0,
+        max_attempts=max_attempts,
+        home=home,
+    )
 
 
 def media_s(tasks: Sequence[Task]) -> float:

@@ -7,6 +7,7 @@ visit.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -126,6 +127,9 @@ class Keeper:
         if self.is_ours:
             upkeep.remove_scratch(self.scratch)
         upkeep.sweep(self.scratch.parent)
+        # Not empty while another run works here.
+        with contextlib.suppress(OSError):
+            self.scratch.parent.rmdir()
 
 
 def problems(asked: Asked) -> Iterator[str]:

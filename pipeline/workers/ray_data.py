@@ -2,8 +2,8 @@
 
 Imported late, for it imports Ray at once. All that is used of Ray's private parts, for which `pyproject.toml` pins its
 range: here `InputDataBuffer`, `FromBlocks`, `Planner`, `ExecutionCallback`, `StreamingExecutor`, `stats._StatsManager`,
-two functions of `actor_pool_map_operator`, `rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`; in
-`cluster.py` `worker.print_to_stdstream` and `node.Node`.
+of `actor_pool_map_operator` two functions and the pool's actors,
+`rate_based_cluster_autoscaler.DefaultAutoscalingCoordinator`; in `cluster.py` `worker.print_to_stdstream`, `node.Node`.
 """
 
 from __future__ import annotations
@@ -97,6 +97,17 @@ class Introduced(ExecutionCallback):
         for operator in executor._topology:
             if isinstance(operator, Feed):
                 operator.executor = executor
+
+
+def waits_for_nodes(executor: Any) -> bool:
+    """Whether all that is left to do lies with workers that Ray cannot start again, or could not start at all."""
+    for operator in executor._topology:
+        if isinstance(operator, pools.ActorPoolMapOperator):
+            pool: Any = operator._actor_pool
+            busy = [actor for actor in pool._running_actors.values() if actor.num_tasks_in_flight]
+            if busy or not pool.num_running_actors():
+                return all(actor.is_restarting for actor in busy)
+    return False
 
 
 class FromFeed(FromBlocks):

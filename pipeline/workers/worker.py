@@ -205,7 +205,7 @@ class Worker:
                 after_s = getattr(error, "after_s", None)
                 if error.reason == "file_missing" and self.is_nodes_fault(row):
                     return found | {"is_free": True, "unfit": f"does not see {error.detail}"}
-                return found | {"after_s": after_s, "is_free": self.answered(error)}
+                return found | {"after_s": after_s, "is_free": self.answered(error), "is_noted": error.is_noted}
             except Lost as error:
                 return {"outcome": tables.RETRY, "reason": "", "detail": str(error), "is_free": True, "is_lost": True}
             except (StorageError, UsageError):
@@ -316,7 +316,7 @@ class StageWorker(Worker):
                     answer = self.attempt(self.work, row)
                 except Stopping:
                     break
-                if answer["outcome"] == tables.FAILED and self.is_doubted(row["task"]):
+                if self.is_doubted(row["task"], answer):
                     answer |= {"is_free": True, "is_doubted": True}
                 seconds, visits = time.monotonic() - begun, dict(self.visits)
                 heard = {"video_id": row["video_id"], "seconds": seconds, "visits": visits}
@@ -336,9 +336,10 @@ class StageWorker(Worker):
                     self.free(row)
         return answers
 
-    def is_doubted(self, task: Task) -> bool:
+    def is_doubted(self, task: Task, answer: Row) -> bool:
         """Whether another node is to try before a failure counts: this one may be at fault."""
-        return task.may_be_node and task.failed_on <= {self.node}
+        is_own = answer["outcome"] == tables.FAILED and not answer.get("is_noted")
+        return is_own and task.may_be_node and task.failed_on <= {self.node}
 
     def free(self, row: Row) -> None:
         """Remove a video's files, which nobody needs any more, here and where its visit left them."""

@@ -1,7 +1,7 @@
 """Check whether one job can run: its lists, cookies and models, its root, its Ray. Nothing is listed or fetched.
 
 What may hang on a network (a root on an object store, Ray) is asked by a process of its own, which can be ended:
-`python -m vsumdata.pipeline.reports.preflight WHAT ARGUMENT` prints one JSON line.
+`python -m vsumdata.pipeline.reports.preflight WHAT` reads its argument from stdin and prints one JSON line.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from urllib.request import getproxies
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.manifest import Loaded, load
+from vsumdata.manifests.roots.local import TEMPORARY
 from vsumdata.manifests.sources import Record, read_lists
-from vsumdata.manifests.store import TEMPORARY, Store
+from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.run import USES_FFMPEG
 from vsumdata.pipeline.recipe import parse_stages, recipe
 from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
@@ -136,12 +137,14 @@ def models(loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) ->
 
 def root(where: str) -> list[Check]:
     """Check that a run may claim the root and write there, and that there is room for it and for temporary files."""
-    if "://" in where and not where.startswith("file://"):
-        answer = asked("root", where, REACHED_S)
-        remedy = "" if "error" not in answer else "; check the address, the credentials and the network"
-        return [Check("root", not remedy, f"{answer.get('error', 'can be written')}{remedy}")]
     try:
         store = Store(where)
+        if store.objects is not None:
+            answer = asked("root", where, REACHED_S)
+            error = answer.get("error", "")
+            # Its own messages begin with the root, and say what to do.
+            remedy = "" if store.root in error else "; check the address, the credentials and the network"
+            return [Check("root", not error, f"{error}{remedy}" if error else f"{store.root} can be written")]
         store.claim()
         temporary = upkeep.scratch_parent(store).parent
     except UsageError as error:
@@ -192,12 +195,17 @@ def ray(address: str | None, loaded: Loaded, known: Mapping[str, Any], tables: C
 def asked(what: str, argument: str, limit_s: float) -> dict[str, Any]:
     """Ask in a process of its own; its answer, or `error`. The limit counts from when its imports are done."""
     # ray.init and pyarrow's file systems wait in C++ for minutes, where no signal and no thread can stop them.
-    command = [sys.executable, "-P", "-m", "vsumdata.pipeline.reports.preflight", what, argument]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    command = [sys.executable, "-P", "-m", "vsumdata.pipeline.reports.preflight", what]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, text=True) as process:  # type: ignore[call-overload]
         # Not `communicate`: it does not see what `readline` has taken in, and an answer that comes at once is lost.
         limit = threading.Timer(limit_s, process.kill)
         try:
+            assert process.stdin is not None
             assert process.stdout is not None
+            # Not on the command line, which `ps` shows to everybody: a root's address may hold keys.
+            process.stdin.write(argument)
+            process.stdin.close()
             process.stdout.readline()
             limit.start()
             lines = process.stdout.read().splitlines()
@@ -221,17 +229,18 @@ def answer_ray(address: str) -> dict[str, Any]:
 
 
 def answer_root(where: str) -> dict[str, Any]:
-    """Write and remove a file in a root on an object store."""
+    """Claim a root on an object store; write and remove a file there."""
     print("asking", flush=True)
     store = Store(where)
+    store.claim()
     path = f"{store.base}/.{uuid.uuid4().hex}{TEMPORARY}"
-    with store.fs.open_output_stream(path) as stream:
-        stream.write(b"vsumdata doctor")
-    store.fs.delete_file(path)
+    store.put(path, b"vsumdata doctor")
+    store.delete([path])
     return {}
 
 
-def main(what: str, argument: str) -> None:
+def main(what: str) -> None:
+    argument = sys.stdin.read()
     try:
         answer = {"ray": answer_ray, "root": answer_root}[what](argument)
     except (VsumdataError, OSError) as error:

@@ -88,7 +88,7 @@ def retries(found: Plan) -> dict[str, Any]:
 def visits(store: Store) -> dict[str, int]:
     """Count the requests to each host by all runs on the root, from all addresses; the most visited host first."""
     found: Counter[str] = Counter()
-    for key, entry in Turns(store.root).read().items():
+    for key, entry in Turns(store.location).read().items():
         if isinstance(number := entry.get("visits"), int):
             # As `Pace.key` writes it: the host, and the address that the requests came from.
             found[key.partition(" via ")[0]] += number

@@ -78,13 +78,14 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         text = str(root)
         address = parse(text)
-        if address is not None:
-            self.objects, self.local = open_objects(address), None
+        self.objects = open_objects(address) if address is not None else None
+        self.local: Path | None = None
+        if address is not None and self.objects is not None:
             self.fs, self.base = file_system(self.objects), f"{address.bucket}/{address.prefix}".rstrip("/")
             self.root, self.location, self.secrets = address.shown, text, address.secrets
         else:
             self.local = Path(os.path.expanduser(text.removeprefix("file://"))).resolve()
-            self.fs, self.base, self.objects = pafs.LocalFileSystem(), str(self.local), None
+            self.fs, self.base = pafs.LocalFileSystem(), str(self.local)
             self.root, self.location, self.secrets = str(self.local), str(self.local), ()
         self.kept: dict[tuple[str, str], Kept] = {}
         self.keeps_index = False  # a run sets it: whoever only reads writes nothing

@@ -107,8 +107,13 @@ def parse(text: str) -> Address | None:
     )
 
 
+def hide_keys(text: str) -> str:
+    """Any text without the keys of addresses in it: `s3://KEY:SECRET@bucket` becomes `s3://bucket`."""
+    return re.sub(r"(\w+://)[^\s/@:]*:\S*@", r"\1", text)
+
+
 def without_keys(text: str) -> str:
     """An address for a message, also one that cannot be parsed: what may be keys or options is left out."""
     # Up to the last @: a secret that was not %-encoded may hold slashes.
-    kept = re.sub(r"(^|//?)[^@]*@", r"\1", text)
+    kept = re.sub(r"^([A-Za-z][\w+.-]*://?)?[^@]*@", r"\1", text)
     return kept.partition("?")[0]

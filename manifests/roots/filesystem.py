@@ -85,7 +85,7 @@ class ObjectHandler(pafs.FileSystemHandler):
 
     def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
         if selector.recursive:
-            return [file_info(each) for each in self.objects.list(selector.base_dir)]
+            return [file_info(each) for each in self.objects.below(selector.base_dir)]
         folders, found = self.objects.children(selector.base_dir)
         if not folders and not found and not selector.allow_not_found:
             raise FileNotFoundError(2, "no such folder", selector.base_dir)
@@ -108,7 +108,7 @@ class ObjectHandler(pafs.FileSystemHandler):
         pass
 
     def delete_dir(self, path: str) -> None:
-        self.objects.delete([each.path for each in self.objects.list(path)])
+        self.objects.delete([each.path for each in self.objects.below(path)])
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
         self.delete_dir(path)

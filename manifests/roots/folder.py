@@ -59,7 +59,7 @@ class Folder:
             shutil.rmtree(self.path, ignore_errors=True)
             return
         with contextlib.suppress(StorageError):
-            self.objects.delete([found.path for found in self.objects.list(self.path)])
+            self.objects.delete([found.path for found in self.objects.below(self.path)])
 
 
 def folder_at(location: str) -> Folder:

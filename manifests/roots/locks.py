@@ -162,7 +162,7 @@ class Claims:
         if self.tag is None:
             self.beat()
         self.check()
-        beats = {f.path: f.modified for f in self.objects.list(self.folder) if f"/{HEARTBEAT}" in f.path}
+        beats = {f.path: f.modified for f in self.objects.below(self.folder) if f"/{HEARTBEAT}" in f.path}
         if self.heartbeat not in beats:
             raise self.lost()
         now = beats[self.heartbeat] + timedelta(seconds=time.monotonic() - self.beaten_at)

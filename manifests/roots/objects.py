@@ -13,8 +13,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -37,7 +36,7 @@ REQUEST_RETRIES = {
 # A request that takes longer is made anew. Large bodies need their time on a slow line.
 SMALL_TIMEOUT_S, LARGE_TIMEOUT_S = 20.0, 1800.0
 LARGE_BYTES = 4 << 20
-DELETERS = 16
+DELETED_AT_ONCE = 1000
 # Each failed compare-and-swap means that another writer's succeeded.
 SWAP_TRIES, LONGEST_SWAP_PAUSE_S = 200, 0.3
 # Error codes of the stores (S3 and GCS in XML, Azure likewise).
@@ -104,7 +103,7 @@ class Objects:
             content = bytes(answer.bytes())
             if len(content) != meta["size"]:
                 raise refusals.GenericError(f"{len(content)} of {meta['size']} bytes came")
-            return Tagged(content, {"e_tag": meta["e_tag"], "version": meta["version"]})
+            return Tagged(content, tag_of(meta))
 
         return self.call(path, get)
 
@@ -151,9 +150,8 @@ class Objects:
         """
         mode: Any = "create" if tag is None else tag
         try:
-            return self.call(
-                path, lambda: obstore.put(self.small, self.key(path), content, mode=mode, use_multipart=False)
-            )
+            put = functools.partial(obstore.put, self.small, self.key(path), content, mode=mode, use_multipart=False)
+            return tag_of(self.call(path, put))
         except (refusals.AlreadyExistsError, refusals.PreconditionError):
             # Perhaps by ourselves: the answer to our first attempt may have been lost on its way.
             try:
@@ -179,7 +177,7 @@ class Objects:
             time.sleep(random.uniform(0.0, LONGEST_SWAP_PAUSE_S))
         raise StorageError(f"{self.address.shown}: {path} is written by too many at once; {AGAIN}")
 
-    def list(self, folder: str) -> list[Found]:
+    def below(self, folder: str) -> list[Found]:
         """All objects below a folder."""
         found = self.call(folder, lambda: obstore.list(self.small, self.key(folder) or None, chunk_size=1000).collect())
         return [Found(self.path(each["path"]), each["size"], each["last_modified"]) for each in found]
@@ -193,13 +191,16 @@ class Objects:
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; those that are gone already count as deleted."""
 
-        def delete(path: str) -> None:
-            with contextlib.suppress(FileNotFoundError):
-                self.call(path, lambda: obstore.delete(self.small, self.key(path)))
-
-        # One by one: the bulk form needs a checksum that some stores do not know.
-        with ThreadPoolExecutor(DELETERS) as pool:
-            list(pool.map(delete, paths))
+        keys = [self.key(path) for path in paths]
+        for first in range(0, len(keys), DELETED_AT_ONCE):
+            some = keys[first : first + DELETED_AT_ONCE]
+            try:
+                self.call(self.address.bucket, functools.partial(obstore.delete, self.small, some))
+            except FileNotFoundError:
+                # Stores without a bulk form (GCS, Azure) stop at the first one that is gone.
+                for key in some:
+                    with contextlib.suppress(FileNotFoundError):
+                        self.call(key, functools.partial(obstore.delete, self.small, key))
 
     def call(self, path: str, do: Callable[[], Result]) -> Result:
         """Do one thing, again and again while the store fails in a way that passes."""
@@ -236,6 +237,11 @@ class Objects:
         if isinstance(error, ValueError) or (status is not None and status // 100 == 4 and status not in PASSING):
             return StoreRefused(f"{shown}: the object store refuses: {self.address.hide(in_short(error))}")
         return None
+
+
+def tag_of(meta: Mapping[str, Any]) -> dict[str, str]:
+    """What marks a content: its e_tag, and its generation where the store counts them (GCS)."""
+    return {name: meta[name] for name in ("e_tag", "version") if meta[name]}
 
 
 def code_of(error: Exception) -> str:
@@ -283,7 +289,8 @@ def connect(address: Address, timeout_s: float) -> Any:
     more: dict[str, Any] = {"client_options": client, "retry_config": REQUEST_RETRIES}
     if address.kind == AZURE:
         config = {"account_name": address.user, "account_key": address.password, "endpoint": endpoint}
-        return AzureStore(address.bucket, **{name: value for name, value in config.items() if value}, **more)
+        more |= {name: value for name, value in config.items() if value}
+        return AzureStore(address.bucket, **more)
     if address.kind == GCS:
         if endpoint:
             more["base_url"] = endpoint

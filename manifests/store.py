@@ -223,8 +223,8 @@ class Store:
             known = self.indexed(table, fingerprint, kept.parts, wanted) or Kept([])
         columns = known.latest.column_names[:-1] if known.latest is not None else wanted
         folder, new = self.folder(table, fingerprint), sorted(set(kept.parts) - set(known.parts))
-        found = self.scan(folder, new, columns)
-        if known.latest is not None:
+        found = known.latest if known.latest is not None and not new else self.scan(folder, new, columns)
+        if known.latest is not None and new:
             found = keep_latest(pa.concat_tables([known.latest, found]).unify_dictionaries().combine_chunks())
         kept.latest, kept.num_indexed = found, known.num_indexed
         if self.keeps_index and len(kept.parts) - kept.num_indexed > index.AFTER_A_SCAN:

@@ -26,6 +26,7 @@ from vsumdata.manifests.errors import StorageError
 from vsumdata.manifests.roots.address import AZURE, GCS, Address, parse
 
 GIVES_UP_AFTER_S = 120.0
+LOST_PATIENCE_S = 2.0  # once a store has stayed away, until it answers again
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 # obstore's own attempts at one request, before `Objects.call` makes it anew.
 REQUEST_RETRIES = {
@@ -79,6 +80,7 @@ class Objects:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.small, self.large = connect(address, SMALL_TIMEOUT_S), connect(address, LARGE_TIMEOUT_S)
+        self.is_lost = False
 
     def key(self, path: str) -> str:
         return path.removeprefix(self.address.bucket).strip("/")
@@ -204,10 +206,15 @@ class Objects:
 
     def call(self, path: str, do: Callable[[], Result]) -> Result:
         """Do one thing, again and again while the store fails in a way that passes."""
-        until, pause_s = time.monotonic() + GIVES_UP_AFTER_S, FIRST_PAUSE_S
+        # A run that ends because its store is away still has things to put in order there: it asks for each, and soon
+        # gives up.
+        patience_s = min(LOST_PATIENCE_S, GIVES_UP_AFTER_S) if self.is_lost else GIVES_UP_AFTER_S
+        until, pause_s = time.monotonic() + patience_s, FIRST_PAUSE_S
         while True:
             try:
-                return do()
+                result = do()
+                self.is_lost = False
+                return result
             except (refusals.AlreadyExistsError, refusals.PreconditionError):
                 raise
             except (refusals.BaseError, OSError, ValueError) as error:
@@ -215,6 +222,7 @@ class Objects:
                 if refusal is not None:
                     raise refusal from error
                 if time.monotonic() + pause_s > until:
+                    self.is_lost = True
                     raise StorageError(
                         f"{self.address.shown}: the object store does not answer "
                         f"({self.address.hide(in_short(error))}); {AGAIN}"

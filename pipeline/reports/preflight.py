@@ -23,7 +23,9 @@ from urllib.request import getproxies
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.manifest import Loaded, load
+from vsumdata.manifests.roots import objects
 from vsumdata.manifests.roots.local import TEMPORARY
+from vsumdata.manifests.roots.objects import StoreRefused
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.run import USES_FFMPEG
@@ -142,8 +144,7 @@ def root(where: str) -> list[Check]:
         if store.objects is not None:
             answer = asked("root", where, REACHED_S)
             error = answer.get("error", "")
-            # Its own messages begin with the root, and say what to do.
-            remedy = "" if store.root in error else "; check the address, the credentials and the network"
+            remedy = "" if answer.get("is_refused") else "; check the address, the credentials and the network"
             return [Check("root", not error, f"{error}{remedy}" if error else f"{store.root} can be written")]
         store.claim()
         temporary = upkeep.scratch_parent(store).parent
@@ -231,6 +232,8 @@ def answer_ray(address: str) -> dict[str, Any]:
 def answer_root(where: str) -> dict[str, Any]:
     """Claim a root on an object store; write and remove a file there."""
     print("asking", flush=True)
+    # A person waits.
+    objects.GIVES_UP_AFTER_S = REACHED_S / 2
     store = Store(where)
     store.claim()
     path = f"{store.base}/.{uuid.uuid4().hex}{TEMPORARY}"
@@ -244,7 +247,8 @@ def main(what: str) -> None:
     try:
         answer = {"ray": answer_ray, "root": answer_root}[what](argument)
     except (VsumdataError, OSError) as error:
-        answer = {"error": one_line(error)}
+        # A refusal says what to do, a silence does not.
+        answer = {"error": one_line(error), "is_refused": isinstance(error, UsageError | StoreRefused)}
     print(json.dumps(answer))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import io
 import json
 import math
@@ -259,6 +260,16 @@ class Store:
             if size <= WHOLE_BYTES:
                 return pa.BufferReader(content)
         return pa.PythonFile(ObjectFile(self.objects, path, size), mode="r")
+
+    def sources(self, parts: Sequence[pafs.FileInfo]) -> Iterator[tuple[pafs.FileInfo, Callable[[], Any]]]:
+        """Each part with a function that opens it. Parts of an object store are fetched some at a time, ahead."""
+        if self.objects is None:
+            yield from ((info, functools.partial(self.source, info.path)) for info in parts)
+            return
+        with ThreadPoolExecutor(REMOTE_READERS) as pool:
+            for first in range(0, len(parts), REMOTE_READERS):
+                some = parts[first : first + REMOTE_READERS]
+                yield from [(info, pool.submit(self.source, info.path, info.size).result) for info in some]
 
     def read(
         self, table: str, fingerprint: str, parts: Mapping[str, str], columns: Sequence[str]

@@ -191,8 +191,8 @@ def compact_table(store: Store, table: str, fingerprint: str) -> tuple[int, int]
     pieces: list[pa.Table] = []
     merged: list[pafs.FileInfo] = []
     size_bytes = 0
-    for info in small:
-        with pq.ParquetFile(store.source(info.path, info.size)) as file:
+    for info, opened in store.sources(small):
+        with pq.ParquetFile(opened()) as file:
             content = file.read()
         # Keep the rows that are the latest of their video; rows that a later part has replaced go.
         wanted = pa.array(by_part.get(info.base_name, []), pa.string())
@@ -244,10 +244,10 @@ def verify(store: Store) -> Verified:
     problems, older = result.problems, defaultdict[str, set[str]](set)
     for table, fingerprint in all_tables(store):
         ids: list[str] = []
-        for info in store.parts(table, fingerprint):
+        for info, opened in store.sources(store.parts(table, fingerprint)):
             result.files, result.bytes = result.files + 1, result.bytes + info.size
             try:
-                file = pq.ParquetFile(store.source(info.path, info.size), page_checksum_verification=True)
+                file = pq.ParquetFile(opened(), page_checksum_verification=True)
                 if missing := set(tables.HEAD_MEANINGS) - set(file.schema_arrow.names):
                     # Not each of its thousand parts: one line for the folder.
                     older[store.folder(table, fingerprint)] |= missing

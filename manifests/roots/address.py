@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from vsumdata.manifests.errors import UsageError
 
@@ -23,6 +23,7 @@ WITHOUT_EFFECT = {
     "check_directory_existence_before_creation", "force_virtual_addressing", "project_id", "retry_limit_seconds",
     "smart_defaults",
 }  # fmt: skip
+SAFE = "/=+~,@:!$&'()*;"  # in a path; the name of a root must lead to the same root
 HIDDEN = "(hidden)"
 SHORTEST_SECRET = 4  # characters: hiding shorter ones would garble every text and protect nothing
 
@@ -94,7 +95,7 @@ def parse(text: str) -> Address | None:
     if not bucket:
         raise UsageError(f"--root {without_keys(text)}: no bucket is named: a root is {FORMS}")
     prefix = "/".join(part for part in unquote(parts.path).split("/") if part)
-    where = f"{KINDS[scheme]}://{bucket}" + (f"/{prefix}" if prefix else "")
+    where = f"{KINDS[scheme]}://{bucket}" + (f"/{quote(prefix, safe=SAFE)}" if prefix else "")
     return Address(
         kind=KINDS[scheme],
         bucket=bucket,

@@ -23,7 +23,7 @@ from obstore import exceptions as refusals
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from vsumdata.manifests.errors import StorageError
-from vsumdata.manifests.roots.address import AZURE, GCS, Address, parse
+from vsumdata.manifests.roots.address import AZURE, GCS, S3, Address, parse
 
 GIVES_UP_AFTER_S = 120.0
 LOST_PATIENCE_S = 2.0  # once a store has stayed away, until it answers again
@@ -43,6 +43,12 @@ SWAP_TRIES, LONGEST_SWAP_PAUSE_S = 200, 0.3
 # Error codes of the stores (S3 and GCS in XML, Azure likewise).
 NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"}
 KEYS_REFUSED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "AuthenticationFailed"}
+MACHINES_ROLE = "169.254.169.254"  # where a machine of a provider asks for the keys of its role
+KEYS_OF = {
+    S3: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    GCS: "set GOOGLE_APPLICATION_CREDENTIALS",
+    AZURE: "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 # Client errors that pass: too slow, two conditional writes at once, too many requests.
 PASSING = {408, 409, 425, 429}
 AGAIN = "what is committed is kept: run the same command again to continue"
@@ -80,7 +86,7 @@ class Objects:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.small, self.large = connect(address, SMALL_TIMEOUT_S), connect(address, LARGE_TIMEOUT_S)
-        self.is_lost = False
+        self.is_lost = self.has_answered = False
 
     def key(self, path: str) -> str:
         return path.removeprefix(self.address.bucket).strip("/")
@@ -213,7 +219,7 @@ class Objects:
         while True:
             try:
                 result = do()
-                self.is_lost = False
+                self.is_lost, self.has_answered = False, True
                 return result
             except (refusals.AlreadyExistsError, refusals.PreconditionError):
                 raise
@@ -235,6 +241,9 @@ class Objects:
         code, status, shown = code_of(error), status_of(error), self.address.shown
         if code in NO_BUCKET:
             return StoreRefused(f"{shown}: the bucket `{self.address.bucket}` does not exist: create it")
+        if MACHINES_ROLE in str(error) and not self.has_answered:
+            # The last place where obstore looks. Elsewhere than on a provider's machines nobody answers there.
+            return StoreRefused(f"{shown}: no keys were found: {KEYS_OF[self.address.kind]}")
         if isinstance(error, FileNotFoundError):
             return FileNotFoundError(2, "no such object", path)
         if isinstance(error, refusals.PermissionDeniedError | refusals.UnauthenticatedError) or code in KEYS_REFUSED:

@@ -22,6 +22,7 @@ from vsumdata.manifests.store import Store
             "s3://KEY1:SECRET@b/x?scheme=http&allow_bucket_creation=true&endpoint_override=127.0.0.1:5000",
             "s3", "b", "x", "s3://b/x?endpoint_override=127.0.0.1:5000&scheme=http",
         ),
+        ("s3://b/a%25b%23/my%20data/caf%C3%A9=1", "s3", "b", "a%b#/my data/café=1", "s3://b/a%25b%23/my%20data/caf%C3%A9=1"),
         ("gs://anonymous@b/x", "gs", "b", "x", "gs://b/x"),
         ("gcs://b/x", "gs", "b", "x", "gs://b/x"),
         ("az://c/x", "az", "c", "x", "az://c/x"),
@@ -34,6 +35,9 @@ def test_what_a_url_names(text: str, kind: str, bucket: str, prefix: str, shown:
     assert found is not None
     assert (found.kind, found.bucket, found.prefix, found.shown) == (kind, bucket, prefix, shown)
     assert found.location == text
+    again = parse(shown)
+    assert again is not None
+    assert (again.bucket, again.prefix, again.shown) == (bucket, prefix, shown)
     assert "SECRET" not in repr(found)
     assert found.hide("KEY1 SECRET SE/CRET").count("SECRET") == (0 if "SECRET" in text else 1)
 

@@ -114,6 +114,15 @@ def test_keys_that_are_refused_are_named_and_not_shown(s3_port: int, bucket: str
     assert not any(secret in str(caught.value) for secret in store.secrets)
 
 
+def test_keys_that_are_nowhere_are_asked_for(bucket: str) -> None:
+    store = Store(root_url(1, bucket)).objects
+    assert store is not None
+    nobody = "Error performing PUT http://169.254.169.254/latest/api/token in 2 s - HTTP error: error sending request"
+    assert "no keys were found: set AWS_ACCESS_KEY_ID" in str(store.judged(OSError(nobody), "a"))
+    store.has_answered = True
+    assert store.judged(OSError(nobody), "a") is None, "a role that served before is waited for"
+
+
 def test_the_environment_names_the_server(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_port}")
     Store(f"s3://{bucket}/a").write_json("x", 1)

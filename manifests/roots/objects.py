@@ -54,6 +54,7 @@ PASSING = {408, 409, 425, 429}
 AGAIN = "what is committed is kept: run the same command again to continue"
 
 Result = TypeVar("Result")
+BEGAN: dict[str, int] = {}  # the process whose threads do the requests
 
 
 class StoreRefused(StorageError):
@@ -212,6 +213,12 @@ class Objects:
 
     def call(self, path: str, do: Callable[[], Result]) -> Result:
         """Do one thing, again and again while the store fails in a way that passes."""
+        if BEGAN.setdefault("pid", os.getpid()) != os.getpid():
+            # The threads of obstore's runtime are not in the child, and its first request would wait for ever.
+            raise StorageError(
+                f"{self.address.shown}: a forked process cannot use an object store: start it by spawn "
+                '(DataLoader: multiprocessing_context="spawn")'
+            )
         # A run that ends because its store is away still has things to put in order there: it asks for each, and soon
         # gives up.
         patience_s = min(LOST_PATIENCE_S, GIVES_UP_AFTER_S) if self.is_lost else GIVES_UP_AFTER_S

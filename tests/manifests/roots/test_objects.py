@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from datetime import timedelta
@@ -121,6 +122,14 @@ def test_keys_that_are_nowhere_are_asked_for(bucket: str) -> None:
     assert "no keys were found: set AWS_ACCESS_KEY_ID" in str(store.judged(OSError(nobody), "a"))
     store.has_answered = True
     assert store.judged(OSError(nobody), "a") is None, "a role that served before is waited for"
+
+
+def test_a_forked_process_is_told_and_does_not_hang(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(root_url(s3_port, bucket))
+    store.write_json("a", 1)
+    monkeypatch.setitem(objects.BEGAN, "pid", os.getppid())
+    with pytest.raises(StorageError, match="start it by spawn"):
+        store.read_json("a")
 
 
 def test_the_environment_names_the_server(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 No machine's clock is compared with another's. Whoever waits for a lock steals it when he has seen it unchanged for a
 term by his own clock; a living holder renews it four times in that. A run is dead when its heartbeat is a term older
-than the one just written by whoever looks, both by the store's clock.
+than the one just written by whoever looks, both by the store's clock. A
+process of the same machine is dead as soon as the kernel does not know it any more.
 
 So a process that was stopped for longer than a term (a machine asleep, a network gone) may find its lock stolen and its
 videos taken. What it then commits is a row that others made too, and readers take one of them.
@@ -13,11 +14,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from vsumdata.manifests.errors import StorageError
@@ -79,17 +82,41 @@ class ObjectLock:
 
 def content(holder: str) -> bytes:
     # The mark of a content is often its hash, so no two may be alike.
-    return json.dumps({"holder": holder, "renewal": uuid.uuid4().hex}).encode()
+    return json.dumps({"holder": holder, "process": process_name(), "renewal": uuid.uuid4().hex}).encode()
 
 
 def is_free(found: Tagged) -> bool:
-    """Whether a lock's object is not there or names no holder."""
+    """Whether a lock's object is not there, names no holder, or one that is gone from this machine."""
     if found.tag is None:
         return True
     # An object that is no JSON counts as held, and is stolen after the term.
     with contextlib.suppress(ValueError, AttributeError):
-        return not json.loads(found.content).get("holder")
+        said = json.loads(found.content)
+        return not said.get("holder") or is_gone(said)
     return False
+
+
+def process_name(pid: int | None = None) -> str:
+    """This machine since its start, its table of processes, and one process in it, this one by default.
+
+    "" where the kernel does not tell (no Linux), or has no such process.
+    """
+    # Containers of one machine have process numbers of their own, and numbers are given again.
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = Path(f"/proc/{pid or os.getpid()}/stat").read_text().rpartition(")")[2].split()
+        # A zombie has ended: it only waits for its parent.
+        return "" if stat[0] == "Z" else f"{boot} {os.readlink('/proc/self/ns/pid')} {pid or os.getpid()} {stat[19]}"
+    except OSError:
+        return ""
+
+
+def is_gone(said: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote this was one of this machine and has ended."""
+    known, own = str(said.get("process") or "").split(), process_name().split()
+    if len(known) != len(own) or known[:2] != own[:2] or not own:
+        return False
+    return process_name(int(known[2])).split() != known
 
 
 @contextlib.contextmanager
@@ -167,8 +194,18 @@ class Claims:
             raise self.lost()
         now = beats[self.heartbeat] + timedelta(seconds=time.monotonic() - self.beaten_at)
         dead = {path for path, at in beats.items() if (now - at).total_seconds() > RUN_TERM_S}
+        dead |= {path for path in set(beats) - dead - {self.heartbeat} if self.is_gone(path)}
         self.objects.delete(dead)
         return {path.rpartition(HEARTBEAT)[2].removesuffix(".json") for path in set(beats) - dead}
+
+    def is_gone(self, heartbeat: str) -> bool:
+        """Whether a run gave its heartbeat back meanwhile, or its process has ended on this machine."""
+        try:
+            return is_gone(json.loads(self.objects.get(heartbeat)))
+        except FileNotFoundError:
+            return True
+        except (ValueError, AttributeError):
+            return False
 
     def path(self, table: str) -> str:
         return f"{self.folder}/{hashlib.blake2b(table.encode(), digest_size=6).hexdigest()}.json"

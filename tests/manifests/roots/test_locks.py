@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -134,6 +136,31 @@ def test_a_dead_run_holds_nothing_after_its_term(store: Store, monkeypatch: pyte
     assert other.take("videos", ["a"])[1] == {"a"}
     with pytest.raises(StorageError, match="has lost its videos; what is committed is kept"):
         dead.take("videos", ["c"])
+
+
+def test_a_killed_run_of_this_machine_holds_nothing(store: Store) -> None:
+    script = f"""
+import time
+from vsumdata.manifests.leases import Leases
+from vsumdata.manifests.store import Store
+store = Store({store.location!r})
+with store.lock():
+    print(Leases(store).take("videos", ["a"])[1], flush=True)
+    time.sleep(600)
+"""
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "{'a'}\n"
+    ours = Leases(store)
+    assert ours.others("videos") == {"a"}
+    with store.lock(wait=False) as taken:
+        assert not taken
+    other.kill()
+    other.communicate()
+    assert ours.others("videos") == set()
+    assert ours.take("videos", ["a"])[1] == {"a"}
+    with store.lock(wait=False) as taken:
+        assert taken
 
 
 def test_nobody_prunes_under_a_run(store: Store) -> None:

@@ -15,6 +15,7 @@ from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Video
 from vsumdata.manifests import tables
 from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
 
 NAME = "shards"
@@ -68,13 +69,13 @@ class Shards(Sequence[Video]):
 def open_shards(root: str | Path, table: str = "features", split: str | None = None) -> Shards:
     """The `done` videos of the last run on `root`, or those of one `split` only.
 
-    `root` is a local folder or a pyarrow.fs URL; `table` has the columns of `features`. Raises UsageError if it is not
+    `root` is a local folder or a URL; `table` has the columns of `features`. Raises UsageError if it is not
     a vsumdata root or has no such table.
     """
     store = Store(root)
     fingerprints = store.tables()
     if table not in fingerprints:
-        raise UsageError(f"{root} has no table {table!r}; it has {', '.join(sorted(fingerprints)) or 'none'}")
+        raise UsageError(f"{store.root} has no table {table!r}; it has {', '.join(sorted(fingerprints)) or 'none'}")
     latest = store.latest(table, fingerprints[table], columns=["split"])
     rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome", "split")), strict=True)
     index = [
@@ -82,7 +83,7 @@ def open_shards(root: str | Path, table: str = "features", split: str | None = N
         for video_id, part, outcome, its_split in rows
         if outcome == tables.DONE and split in (None, its_split)
     ]
-    return Shards(store.root, table, fingerprints[table], sorted(index))
+    return Shards(store.location, table, fingerprints[table], sorted(index))
 
 
 def load(path: str | Path) -> list[Video]:
@@ -94,5 +95,6 @@ def load(path: str | Path) -> list[Video]:
     videos = shards if len(shards) else open_shards(path)
     found = [with_reference(video) for video in videos if lacks(video) is None]
     if not found:
-        raise UsageError(f"none of the {len(videos)} videos of {path} has a replay score and shots to measure against")
+        where = hide_keys(str(path))
+        raise UsageError(f"none of the {len(videos)} videos of {where} has a replay score and shots to measure against")
     return found

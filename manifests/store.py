@@ -1,16 +1,20 @@
 """The store: `<root>/<table>/<fingerprint>/part-*.parquet`, one row per video, the part file is the commit.
 
-Readers take the latest row of each video: the highest version, then `done`, then the newest `committed_at`. So doing
-the same work twice is harmless. Writers lock (`flock`) their temporary file and rename it into place, and cleaning
-removes only temporaries that it can lock. Readers list the parts again when compaction has deleted one.
+A root is a local folder or a place in an object store (`roots/`). Readers take the latest row of each video: the
+highest version, then `done`, then the newest `committed_at`. So doing the same work twice is harmless. Writers lock
+(`flock`) their temporary file and rename it into place, and cleaning removes only temporaries that it can lock; on an
+object store each file is one PUT. Readers list the parts again when compaction has deleted one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import functools
 import io
 import json
+import math
 import os
 import time
 import uuid
@@ -20,21 +24,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vsumdata.manifests import rows, tables
 from vsumdata.manifests.errors import StorageError, UsageError
+from vsumdata.manifests.roots import index
+from vsumdata.manifests.roots.address import parse
+from vsumdata.manifests.roots.filesystem import ObjectFile, file_system
+from vsumdata.manifests.roots.folder import Folder
+from vsumdata.manifests.roots.index import Index
+from vsumdata.manifests.roots.local import TEMPORARY, put_local
+from vsumdata.manifests.roots.locks import locked
+from vsumdata.manifests.roots.objects import StoreRefused, open_objects
+from vsumdata.manifests.roots.parts import keep_latest, read_part, rows_per_group
 
-TEMPORARY = ".tmp"
-READERS = 8  # parts that are opened at once
+# Parts that are opened at once. An object store answers each after a round trip, however many ask.
+READERS, REMOTE_READERS = 8, 32
+# A part of an object store that is smaller than this is fetched whole, in one request.
+WHOLE_BYTES = 1 << 20
+# Tables of so many parts are combined at once: thousands of small Arrow buffers take several times their content.
+COMBINED_AT = 512
+NO_ROOM, NOT_ALLOWED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, {errno.EACCES, errno.EPERM, errno.EROFS}
 # What a run writes before its dataset.json: a first run that was killed leaves these, and the root is still ours.
 OURS = frozenset(
     {"dataset.json", "models.json", "pace.json", "listings", "logs", "media", "cache", "tmp"}
-    | {"leases", "leases.lock", "models.lock", ".lock", ".runs"}
+    | {"leases", "leases.lock", "models.lock", ".lock", ".runs", ".alone"}
 )
 LATEST = ("video_id", "outcome", "reason", "version", "tries", "committed_at", "retry_after")
 
@@ -50,26 +66,31 @@ class Kept:
     latest: pa.Table | None = None
     before: Kept | None = None  # the same when there were fewer parts: only the new ones need a scan
     derived: dict[Hashable, Any] = field(default_factory=dict)  # what callers computed from `latest`
+    num_indexed: int = 0  # parts that an index of the table stands for
 
 
 class Store:
-    """One root: a local path or a `pyarrow.fs` URL. `local` is its folder, or None on an object store.
+    """One root: a local path, or the URL of a place in an object store.
 
-    Raises UsageError for a URL that pyarrow does not know.
+    `root` is its name for whatever is shown or stored; `location` is what opens it, and may hold keys. `local` is its
+    folder and `objects` None, or the other way round. Raises UsageError for a wrong URL.
     """
 
     def __init__(self, root: str | Path) -> None:
-        text = os.path.expanduser(str(root))
-        if "://" in text and not text.startswith("file://"):
-            try:
-                self.fs, self.base = pafs.FileSystem.from_uri(text)
-            except (pa.ArrowException, OSError) as error:
-                raise UsageError(f"--root {text}: {error}") from error
-            self.root, self.local = text, None
+        text = str(root)
+        address = parse(text)
+        self.objects = open_objects(address) if address is not None else None
+        self.local: Path | None = None
+        if address is not None and self.objects is not None:
+            self.fs, self.base = file_system(self.objects), f"{address.bucket}/{address.prefix}".rstrip("/")
+            self.root, self.location, self.secrets = address.shown, text, address.secrets
         else:
-            self.local = Path(text.removeprefix("file://")).resolve()
-            self.fs, self.base, self.root = pafs.LocalFileSystem(), str(self.local), str(self.local)
+            self.local = Path(os.path.expanduser(text.removeprefix("file://"))).resolve()
+            self.fs, self.base = pafs.LocalFileSystem(), str(self.local)
+            self.root, self.location, self.secrets = str(self.local), str(self.local), ()
         self.kept: dict[tuple[str, str], Kept] = {}
+        self.keeps_index = False  # a run sets it: whoever only reads writes nothing
+        self.listings: dict[tuple[str, str], list[pafs.FileInfo]] | None = None
 
     def folder(self, table: str, fingerprint: str) -> str:
         """The folder of a table's parts, as `fs` names it."""
@@ -97,25 +118,65 @@ class Store:
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         """Write a file that appears whole or not at all. Raises StorageError when the root cannot be written."""
+        if self.listings is not None:
+            self.listings.clear()
+        if self.objects is not None:
+            self.objects.put(path, data)
+            return
         try:
-            if self.local is None:
-                with self.fs.open_output_stream(path) as stream:
-                    stream.write(data)
-            else:
-                put_local(Path(path), data)
+            put_local(Path(path), data)
         except OSError as error:
+            remedy = "make room" if error.errno in NO_ROOM else "see to the disk"
+            remedy = "fix the permissions" if error.errno in NOT_ALLOWED else remedy
             raise StorageError(
                 f"cannot write to {path}: {error.strerror or error}; what is committed is kept, "
-                "make room (or fix the permissions) and run the same command again"
+                f"{remedy} and run the same command again"
             ) from error
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; those that are gone already count as deleted."""
+        if self.listings is not None:
+            self.listings.clear()
+        if self.objects is not None:
+            self.objects.delete(paths)
+            return
+        for path in paths:
+            Path(path).unlink(missing_ok=True)
+
+    def inside(self, name: str) -> Folder:
+        """The folder `name` of the root, for small files that are no tables."""
+        return Folder(f"{self.base}/{name}", self.objects)
 
     # Reading
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """List each table only once inside of this block: what others commit meanwhile is seen after it."""
+        if self.listings is not None:
+            yield
+            return
+        self.listings = {}
+        try:
+            yield
+        finally:
+            self.listings = None
+
+    def files(self, table: str, fingerprint: str) -> list[pafs.FileInfo]:
+        """The files of a table, by name: parts and indexes; none where the table does not exist."""
+        known = self.listings if self.listings is not None else {}
+        if (table, fingerprint) not in known:
+            selector = pafs.FileSelector(self.folder(table, fingerprint), allow_not_found=True)
+            found = [i for i in self.fs.get_file_info(selector) if i.extension == "parquet"]
+            known[table, fingerprint] = sorted(found, key=lambda info: info.base_name)
+        return known[table, fingerprint]
+
     def parts(self, table: str, fingerprint: str) -> list[pafs.FileInfo]:
         """The committed parts, oldest first; none where the table does not exist."""
-        selector = pafs.FileSelector(self.folder(table, fingerprint), allow_not_found=True)
-        found = [i for i in self.fs.get_file_info(selector) if i.base_name.startswith("part-")]
-        return sorted((i for i in found if i.extension == "parquet"), key=lambda info: info.base_name)
+        return [info for info in self.files(table, fingerprint) if info.base_name.startswith("part-")]
+
+    def indexes(self, table: str, fingerprint: str) -> list[pafs.FileInfo]:
+        """The files of the table's indexes, oldest first."""
+        return [info for info in self.files(table, fingerprint) if index.is_index(info.base_name)]
 
     def known(self, table: str, fingerprint: str) -> Kept:
         """This process's memory of a table; empty at first, and again when another process has changed the parts."""
@@ -126,7 +187,8 @@ class Store:
             # An empty table has no types of columns.
             serves = kept is not None and kept.latest is not None and len(kept.latest) and set(kept.parts) <= set(parts)
             before = kept if serves else None
-            kept = self.kept[table, fingerprint] = Kept(parts, before=before)
+            num_indexed = before.num_indexed if before is not None else 0
+            kept = self.kept[table, fingerprint] = Kept(parts, before=before, num_indexed=num_indexed)
         return kept
 
     def latest(self, table: str, fingerprint: str, columns: Sequence[str] = ()) -> pa.Table:
@@ -139,70 +201,122 @@ class Store:
         def read() -> pa.Table:
             kept = self.known(table, fingerprint)
             if kept.latest is None or not set(wanted) <= set(kept.latest.column_names):
-                # Read the old columns again too, else two callers with different columns would evict each other.
-                more = kept.latest.column_names[:-1] if kept.latest is not None else []
-                before, kept.before = kept.before, None
-                if before is not None and before.latest is not None and set(wanted) <= set(before.latest.column_names):
-                    known, columns = before, before.latest.column_names[:-1]
-                else:
-                    known, columns = Kept([]), list(dict.fromkeys([*wanted, *more]))
-                new = sorted(set(kept.parts) - set(known.parts))
-                found = self.scan([f"{self.folder(table, fingerprint)}/{name}" for name, _ in new], columns)
-                if known.latest is not None:
-                    found = keep_latest(pa.concat_tables([known.latest, found]).unify_dictionaries().combine_chunks())
-                kept.latest = found
+                self.bring(table, fingerprint, kept, wanted)
+            assert kept.latest is not None
             return kept.latest.select([*wanted, "part"])
 
-        wanted = dict.fromkeys([*LATEST, *columns])
+        wanted = list(dict.fromkeys([*LATEST, *columns]))
         try:
-            return relisting(read)
+            return self.relisting(read)
         except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(
                 f"a part of table `{table}` cannot be read ({str(error).splitlines()[0]}); "
                 f"`vsumdata verify --root {self.root}` names it; delete it, and the next run makes its videos again"
             ) from error
 
-    def scan(self, paths: Sequence[str], columns: Sequence[str]) -> pa.Table:
-        """The latest rows of some parts."""
-        if not paths:
+    def bring(self, table: str, fingerprint: str, kept: Kept, wanted: Sequence[str]) -> None:
+        """Fill `kept.latest`: what this process or an index knows already, and a scan of the other parts."""
+        # Read the old columns again too, else two callers with different columns would evict each other.
+        more = kept.latest.column_names[:-1] if kept.latest is not None else []
+        known, kept.before = kept.before or Kept([]), None
+        if known.latest is None or not set(wanted) <= set(known.latest.column_names):
+            wanted = list(dict.fromkeys([*wanted, *more]))
+            known = self.indexed(table, fingerprint, kept.parts, wanted) or Kept([])
+        columns = known.latest.column_names[:-1] if known.latest is not None else wanted
+        folder, new = self.folder(table, fingerprint), sorted(set(kept.parts) - set(known.parts))
+        found = known.latest if known.latest is not None and not new else self.scan(folder, new, columns)
+        if known.latest is not None and new:
+            found = keep_latest(pa.concat_tables([known.latest, found]).unify_dictionaries().combine_chunks())
+        kept.latest, kept.num_indexed = found, known.num_indexed
+        if self.keeps_index and len(kept.parts) - kept.num_indexed > index.AFTER_A_SCAN:
+            self.write_index(table, fingerprint)
+
+    def scan(self, folder: str, parts: Sequence[tuple[str, int]], columns: Sequence[str]) -> pa.Table:
+        """The latest rows of some parts of a folder, which are given with their sizes."""
+        if not parts:
             head = dict(tables.HEAD)
             return pa.table({name: pa.array([], head.get(name, pa.string())) for name in (*columns, "part")})
+
         # Many small parts cost mostly waiting, so several are opened at once. A few large ones keep the cores busy
         # only with pyarrow's own threads: planning over 100,000 compacted videos went from 5.8 s to 4.9 s.
-        with ThreadPoolExecutor(READERS) as pool:
-            found = pa.concat_tables(
-                pool.map(lambda path: read_part(self.fs, path, columns, len(paths) < READERS), paths)
-            )
-        # Each part brings a dictionary of its own name; rows of all parts need one dictionary in common.
-        return keep_latest(found.unify_dictionaries().combine_chunks())
+        def read(part: tuple[str, int]) -> pa.Table:
+            path = f"{folder}/{part[0]}"
+            return read_part(self.source(path, part[1]), path, columns, len(parts) < READERS)
+
+        found: list[pa.Table] = []
+        with ThreadPoolExecutor(READERS if self.objects is None else REMOTE_READERS) as pool:
+            for first in range(0, len(parts), COMBINED_AT):
+                some = pa.concat_tables(pool.map(read, parts[first : first + COMBINED_AT]))
+                # Each part brings a dictionary of its own name; rows of all parts need one dictionary in common.
+                found.append(some.unify_dictionaries().combine_chunks())
+        return keep_latest(pa.concat_tables(found).unify_dictionaries().combine_chunks())
+
+    def source(self, path: str, size: int | None = None) -> Any:
+        """What pyarrow's readers take for a part: its path, or what was fetched of an object."""
+        if self.objects is None:
+            return path
+        if size is None or size <= WHOLE_BYTES:
+            content, size = self.objects.get_start(path, WHOLE_BYTES)
+            if size <= WHOLE_BYTES:
+                return pa.BufferReader(content)
+        return pa.PythonFile(ObjectFile(self.objects, path, size), mode="r")
+
+    def sources(self, parts: Sequence[pafs.FileInfo]) -> Iterator[tuple[pafs.FileInfo, Callable[[], Any]]]:
+        """Each part with a function that opens it. Parts of an object store are fetched some at a time, ahead."""
+        if self.objects is None:
+            yield from ((info, functools.partial(self.source, info.path)) for info in parts)
+            return
+        with ThreadPoolExecutor(REMOTE_READERS) as pool:
+            for first in range(0, len(parts), REMOTE_READERS):
+                some = parts[first : first + REMOTE_READERS]
+                yield from [(info, pool.submit(self.source, info.path, info.size).result) for info in some]
 
     def read(
         self, table: str, fingerprint: str, parts: Mapping[str, str], columns: Sequence[str]
     ) -> dict[str, dict[str, Any]]:
-        """Some columns of the latest row of some videos, by video_id. `parts`: video_id -> part, as from `latest`."""
+        """Some columns of the latest row of some videos, by video_id. `parts`: video_id -> part, as from `latest`.
+
+        Raises StorageError if the row of a video is nowhere to be found.
+        """
+
+        def read_one(part: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+            # `partitioning=None`: else pyarrow takes a folder `a=b` in the root's own path for a column (arrow#11844).
+            source = self.source(f"{self.folder(table, fingerprint)}/{part}")
+            content = pq.read_table(
+                source,
+                filesystem=self.fs if isinstance(source, str) else None,
+                columns=list(dict.fromkeys(["video_id", *LATEST, *columns])),
+                filters=[("video_id", "in", ids)],
+                partitioning=None,
+            )
+            return rows.to_rows(keep_latest(content))
 
         def read() -> dict[str, dict[str, Any]]:
-            found: dict[str, dict[str, Any]] = {}
             # `relisting` calls this again when a part has gone: compaction merged it, and the rows are elsewhere now.
             where = parts if not state["moved"] else self.locate(table, fingerprint, parts)
             state["moved"] = True
-            for part in sorted(set(where.values())):
-                ids = [video_id for video_id, at in where.items() if at == part]
-                path = f"{self.folder(table, fingerprint)}/{part}"
-                # `partitioning=None`: else pyarrow takes a folder `a=b` in the root's own path for a column
-                # (arrow#11844).
-                content = pq.read_table(
-                    path,
-                    filesystem=self.fs,
-                    columns=list(dict.fromkeys(["video_id", *LATEST, *columns])),
-                    filters=[("video_id", "in", ids)],
-                    partitioning=None,
-                )
-                found |= {row["video_id"]: row for row in rows.to_rows(keep_latest(content))}
+            ids_of: dict[str, list[str]] = {}
+            for video_id, part in where.items():
+                ids_of.setdefault(part, []).append(video_id)
+            # One at a time from a disk: parts hold features, and several would be in memory at once for nothing.
+            with ThreadPoolExecutor(1 if self.objects is None else READERS) as pool:
+                pieces = pool.map(read_one, ids_of, ids_of.values())
+                found = {row["video_id"]: row for piece in pieces for row in piece}
+            if lost := sorted(set(parts) - set(found)):
+                raise FileNotFoundError(errno.ENOENT, "no such row", lost[0])
             return found
 
         state = {"moved": False}
-        return relisting(read)
+        if not parts:
+            return {}
+        try:
+            return self.relisting(read)
+        except FileNotFoundError as error:
+            # Never left out: whoever reads would take the video for one without this row.
+            raise StorageError(
+                f"{self.root}: table `{table}` has lost what it had of {error.filename}; "
+                "run the same command again: it plans by what is there"
+            ) from error
 
     def older(self, table: str, fingerprint: str) -> list[str]:
         """The table's other fingerprints, the last written first."""
@@ -218,13 +332,44 @@ class Store:
         parts = zip(*(found[c].to_pylist() for c in ("video_id", "part")), strict=True)
         return {video_id: part for video_id, part in parts if video_id in wanted}
 
+    # Indexes, see `roots.index`
+
+    def indexed(self, table: str, fingerprint: str, parts: index.Parts, wanted: Iterable[str]) -> Kept | None:
+        """What the newest index that serves knows; None if none does."""
+        for info in reversed(self.indexes(table, fingerprint)):
+            found = index.decode(info.base_name, self.content(info.path))
+            if found is not None and index.serves(found, parts, wanted):
+                return Kept(list(found.parts), found.latest, num_indexed=len(found.parts))
+        return None
+
+    def write_index(self, table: str, fingerprint: str) -> None:
+        """Write an index of what this process knows of a table. A root that cannot be written stays without."""
+        kept = self.kept.get((table, fingerprint))
+        if kept is None or kept.latest is None:
+            return
+        old = [info.path for info in self.indexes(table, fingerprint)]
+        name, content = index.encode(Index(kept.parts, kept.latest))
+        with contextlib.suppress(StorageError, OSError):
+            self.put(f"{self.folder(table, fingerprint)}/{name}", content)
+            kept.num_indexed = len(kept.parts)
+            self.delete(old)
+
+    def write_indexes(self) -> None:
+        """At a run's end: write an index of each table with more than some parts that its index does not name."""
+        for (table, fingerprint), kept in list(self.kept.items()):
+            if len(kept.parts) - kept.num_indexed > index.AT_THE_END:
+                self.write_index(table, fingerprint)
+
     # What the root says of itself
 
+    def content(self, path: str) -> bytes:
+        """The content of a file. Raises FileNotFoundError, another OSError or StorageError."""
+        return self.objects.get(path) if self.objects is not None else Path(path).read_bytes()
+
     def read_json(self, name: str) -> Any | None:
-        """The value of a JSON file at the top of the root; None if there is no such file. Raises UsageError."""
+        """The value of a JSON file of the root; None if there is no such file. Raises UsageError, StorageError."""
         try:
-            with self.fs.open_input_stream(f"{self.base}/{name}") as stream:
-                return json.loads(stream.read())
+            return json.loads(self.content(f"{self.base}/{name}"))
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
@@ -240,20 +385,24 @@ class Store:
 
         So a mistyped `--root` never mixes our files with somebody's own.
         """
-        # An object store has no folders, so there is nothing to look at.
-        if self.local is None:
-            return
         try:
-            foreign = [path.name for path in self.local.iterdir() if not is_ours(path.name)]
-            # A root of ours may hold more than we wrote: users keep reports and exports beside the tables.
-            if (self.local / "dataset.json").exists():
-                self.dataset()
-                return
+            if self.objects is not None:
+                folders, found = self.objects.children(self.base)
+                names = [path.rpartition("/")[2] for path in (*folders, *(each.path for each in found))]
+            else:
+                assert self.local is not None
+                names = [path.name for path in self.local.iterdir()]
         except FileNotFoundError:
             return
+        except StoreRefused as error:
+            raise UsageError(f"--root {error}") from error
         except OSError as error:
             raise UsageError(f"--root {self.root}: {error.strerror}") from error
-        if foreign:
+        # A root of ours may hold more than we wrote: users keep reports and exports beside the tables.
+        if "dataset.json" in names:
+            self.dataset()
+            return
+        if foreign := [name for name in names if not is_ours(name)]:
             raise UsageError(
                 f"--root {self.root}: is not a vsumdata root, and not empty (it has `{sorted(foreign)[0]}`): "
                 "give a new or an empty folder"
@@ -274,13 +423,15 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, name: str = ".lock", *, wait: bool = True) -> Iterator[bool]:
-        """Hold the exclusive lock `name` on a local root; yields whether it was taken.
+        """Hold the exclusive lock `name` on the root; yields whether it was taken. Raises StorageError.
 
-        On an object store there is no lock, and it always yields True.
+        On an object store a lock has a term, see `roots.locks`.
         """
-        if self.local is None:
-            yield True
+        if self.objects is not None:
+            with locked(self.objects, f"{self.base}/{name}", math.inf if wait else 0.0) as taken:
+                yield taken
             return
+        assert self.local is not None
         self.local.mkdir(parents=True, exist_ok=True)
         # The file stays after use. Deleted, it would let two processes lock two files of the same name.
         with (self.local / name).open("a") as file:
@@ -291,102 +442,21 @@ class Store:
             else:
                 yield True
 
+    def relisting(self, read: Callable[[], Result], attempts: int = 5) -> Result:
+        """Call `read`, which lists and reads files, up to `attempts` times.
 
-def read_part(fs: pafs.FileSystem, path: str, columns: Sequence[str], use_threads: bool) -> pa.Table:
-    """Some columns of one part, under the names asked for, and its name as `part`. Raises StorageError."""
-    # Every request to an object store costs a round trip; pre-buffering merges those of neighbouring columns.
-    is_remote = not isinstance(fs, pafs.LocalFileSystem)
-    with pq.ParquetFile(path, filesystem=fs, pre_buffer=is_remote) as file:
-        content = file.read(list(columns), use_threads=use_threads)
-    # pyarrow reads on without a column that is not there.
-    if missing := {column.partition(".")[0] for column in columns} - set(content.column_names):
-        raise StorageError(other_layout(path.rpartition("/")[0], missing))
-    # A dictionary column stores the name once, not once for each of its thousands of rows.
-    at = pa.array(np.zeros(len(content), np.int32))
-    part = pa.DictionaryArray.from_arrays(at, [path.rpartition("/")[2]])
-    return pa.table([*(pick(content, column) for column in columns), part], [*columns, "part"])
-
-
-def pick(content: pa.Table, column: str) -> pa.ChunkedArray:
-    """A column; `digest.title` is the field `title` of the struct `digest`."""
-    name, _, key = column.partition(".")
-    return pc.struct_field(content[name], key) if key else content[name]
-
-
-def other_layout(folder: str, missing: Iterable[str]) -> str:
-    """What to tell of a folder whose parts lack the columns `missing`."""
-    return (
-        f"{folder}: written by another version of vsumdata (it has no {', '.join(sorted(missing))}); "
-        "`vsumdata run` makes the table anew beside it, and `vsumdata prune` then removes it"
-    )
+        Raises FileNotFoundError where the last attempt misses a file too.
+        """
+        for _ in range(attempts - 1):
+            # Compaction by another process deletes the parts that it merged, also between our listing and our reading.
+            with contextlib.suppress(FileNotFoundError):
+                return read()
+            if self.listings is not None:
+                self.listings.clear()
+        # The last attempt is not guarded: a file that stays away is a real error.
+        return read()
 
 
 def is_ours(name: str) -> bool:
     """Whether a run writes a file of this name."""
     return name in OURS or name.endswith(TEMPORARY)
-
-
-def keep_latest(found: pa.Table) -> pa.Table:
-    """One row per video: the highest version, then `done` before other outcomes, then the newest commit."""
-    # Usually no video was made twice, and the sort, the costly part, can be left out.
-    if len(pc.unique(found["video_id"])) == len(found):
-        return found
-    is_done = pc.cast(pc.equal(found["outcome"], tables.DONE), pa.int8())
-    order = pc.sort_indices(
-        found.select(["video_id", "version", "committed_at"]).append_column("is_done", is_done),
-        [("video_id", "ascending")] + [(key, "descending") for key in ("version", "is_done", "committed_at")],
-    )
-    ids = found["video_id"].take(order)
-    is_first = np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy())
-    return found.take(order.filter(pa.array(is_first)))
-
-
-def rows_per_group(content: pa.Table, target_bytes: int = 16 << 20) -> int:
-    """How many rows make a row group of some 16 MB."""
-    # A reader of one video reads one row group. With a shard as one group it would read all 128 MB.
-    return max(1, int(len(content) * target_bytes / max(1, content.nbytes)))
-
-
-def put_local(path: Path, data: bytes | memoryview) -> None:
-    """Write a local file that appears at once, complete and synced to disk. An error leaves nothing behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        # Two runs may write the same path at the same time, so each writes under its own name.
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
-        with temporary.open("xb") as file:
-            # The lock tells cleaners (`upkeep.remove_leftovers`) that the writer lives. A killed process loses it.
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # A cleaner can delete the file between open and flock. It has no name then, and a rename would fail.
-            if os.fstat(file.fileno()).st_nlink == 0:
-                continue
-            try:
-                file.write(data)
-                file.flush()
-                # Some file systems store a rename before the data: a power cut would leave an empty file.
-                os.fsync(file.fileno())
-                # Rename while the lock is held, else a cleaner could delete the finished temporary.
-                temporary.rename(path)
-            # BaseException: Ctrl-C must not leave half a file behind either.
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        # A rename survives a power cut only once its folder is on disk too.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return
-
-
-def relisting(read: Callable[[], Result], attempts: int = 5) -> Result:
-    """Call `read`, which lists and reads files, up to `attempts` times.
-
-    Raises FileNotFoundError where the last attempt misses a file too.
-    """
-    for _ in range(attempts - 1):
-        # Compaction by another process deletes the parts that it merged, also between our listing and our reading.
-        with contextlib.suppress(FileNotFoundError):
-            return read()
-    # The last attempt is not guarded: a file that stays away is a real error.
-    return read()

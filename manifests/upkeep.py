@@ -24,7 +24,10 @@ import pyarrow.parquet as pq
 
 from vsumdata.manifests import tables
 from vsumdata.manifests.errors import StorageError, UsageError
-from vsumdata.manifests.store import TEMPORARY, Store, keep_latest, other_layout
+from vsumdata.manifests.roots import index
+from vsumdata.manifests.roots.local import TEMPORARY
+from vsumdata.manifests.roots.parts import keep_latest, other_layout
+from vsumdata.manifests.store import Store
 
 # Small parts are slow to scan: 5 tables of 100,000 rows took 5.5 s in 2,000 files each, compacted 0.3 to 0.6 s.
 SHARD_BYTES = 128 << 20  # compaction starts the next shard when one has reached this size
@@ -199,8 +202,8 @@ def compact_table(store: Store, table: str, fingerprint: str) -> tuple[int, int]
     pieces: list[pa.Table] = []
     merged: list[pafs.FileInfo] = []
     size_bytes = 0
-    for info in small:
-        with pq.ParquetFile(info.path, filesystem=store.fs) as file:
+    for info, opened in store.sources(small):
+        with pq.ParquetFile(opened()) as file:
             content = file.read()
         # Keep the rows that are the latest of their video; rows that a later part has replaced go.
         wanted = pa.array(by_part.get(info.base_name, []), pa.string())
@@ -215,6 +218,8 @@ def compact_table(store: Store, table: str, fingerprint: str) -> tuple[int, int]
     # A single part at the end would only be written again as it is.
     if len(merged) > 1:
         write_shard(store, table, fingerprint, pieces, merged)
+    # They name parts that are gone, so they serve nobody any more.
+    store.delete(info.path for info in store.indexes(table, fingerprint))
     return len(found), len(store.parts(table, fingerprint))
 
 
@@ -227,8 +232,7 @@ def write_shard(
         # Sorted, so that a reader of one id can skip row groups by their statistics.
         store.write(table, fingerprint, content.take(pc.sort_indices(content["video_id"])))
     # Only after the commit: a kill in between leaves rows twice, which readers do not see. The other order loses them.
-    for info in merged:
-        store.fs.delete_file(info.path)
+    store.delete(info.path for info in merged)
 
 
 @dataclass
@@ -251,10 +255,10 @@ def verify(store: Store) -> Verified:
     problems, older = result.problems, defaultdict[str, set[str]](set)
     for table, fingerprint in all_tables(store):
         ids: list[str] = []
-        for info in store.parts(table, fingerprint):
+        for info, opened in store.sources(store.parts(table, fingerprint)):
             result.files, result.bytes = result.files + 1, result.bytes + info.size
             try:
-                file = pq.ParquetFile(info.path, filesystem=store.fs, page_checksum_verification=True)
+                file = pq.ParquetFile(opened(), page_checksum_verification=True)
                 if missing := set(tables.HEAD_MEANINGS) - set(file.schema_arrow.names):
                     # Not each of its thousand parts: one line for the folder.
                     older[store.folder(table, fingerprint)] |= missing
@@ -267,6 +271,12 @@ def verify(store: Store) -> Verified:
             except (pa.ArrowException, OSError) as error:
                 what = str(error).splitlines()[0]
                 problems.append(f"{info.path}: {what} (delete it: the next run makes its videos again)")
+        for info in store.indexes(table, fingerprint):
+            is_whole = True
+            with contextlib.suppress(FileNotFoundError):  # a run has written a newer one
+                is_whole = index.decode(info.base_name, store.content(info.path)) is not None
+            if not is_whole:
+                problems.append(f"{info.path}: a damaged index (delete it: nothing is lost)")
         result.rows += len(ids)
         result.superseded += len(ids) - len(set(ids))
     problems += [other_layout(folder, missing) for folder, missing in older.items()]
@@ -304,8 +314,9 @@ def all_tables(store: Store) -> list[tuple[str, str]]:
             "cache",
             "tmp",
             "listings",
+            "leases",
         }:
-            inside = store.fs.get_file_info(pafs.FileSelector(table.path))
+            inside = store.fs.get_file_info(pafs.FileSelector(table.path, allow_not_found=True))
             found += [(table.base_name, i.base_name) for i in inside if i.type == pafs.FileType.Directory]
     return sorted(found)
 

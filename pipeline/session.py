@@ -16,6 +16,7 @@ from rich.console import Console
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.manifest import Loaded, load
+from vsumdata.manifests.roots.logs import log_handler
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE, FAILED, REASONS, RETRY, SKIPPED
 from vsumdata.manifests.terminal import clock
@@ -62,7 +63,7 @@ def run(request: Request, console: Console) -> int:
     store = Store(request.root)
     counted = Counter[str]()
     # Nobody reads the metrics of a Ray that this run starts for itself.
-    displayed = with_metrics(RunProgress, store.root, counted) if address else RunProgress
+    displayed = with_metrics(RunProgress, store.location, counted) if address else RunProgress
     with transport(loaded) as hosts:
         job = Run(
             loaded=loaded,
@@ -82,7 +83,7 @@ def run(request: Request, console: Console) -> int:
             job.records = list_records(store, loaded, None, job.say)
             console.print(forecast_table(job))
             return 0
-        secrets = secrets_of(job.yt_dlp)
+        secrets = (*store.secrets, *secrets_of(job.yt_dlp))
         with log_file(store, secrets), no_secrets(secrets):
             summary = job.execute()
     console.print(tables_table({"tables": {table: summary["tables"][table] for table in wanted}}))
@@ -136,15 +137,7 @@ def transport(loaded: Loaded) -> Iterator[Mapping[str, str]]:
 @contextlib.contextmanager
 def log_file(store: Store, secrets: tuple[str, ...]) -> Iterator[None]:
     """Send this process's log lines to `<root>/logs`, with secrets hidden."""
-    # Logs are local files: a root on an object store has none.
-    if store.local is None:
-        yield
-        return
-    folder = store.local / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(
-        folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log", delay=True, errors="backslashreplace"
-    )
+    handler = log_handler(store.inside("logs"), f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     handler.setFormatter(RedactingFormatter(secrets))
     ours = logging.getLogger("vsumdata")
     ours.addHandler(handler)

@@ -33,7 +33,7 @@ MAX_NAME = 200
 class Context:
     """What a worker needs besides the stage's options. Nothing of it enters a fingerprint."""
 
-    root: str  # local folder or pyarrow.fs URL
+    root: str = field(repr=False)  # local folder or URL, which may hold keys: `Store.location`
     scratch: str  # this run's own temporary folder, on a local disk; removed when the run ends
     crawl: Mapping[str, Any] = field(default_factory=dict)  # the manifest's `crawl` section
     # The content of the files that `crawl.yt_dlp` names, by option. Secret: it travels in memory alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import random
 import shutil
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.manifests.object_kit import KEY, SECRET, make_bucket, s3_server
 from tests.recordings import RECORDINGS
 from tests.terminal import wrap_nothing
 
+BUCKETS = itertools.count()
 # One thread for each process, unless the caller says otherwise. The tests' matrices are small, and where more processes
 # than cores compute, OpenMP's threads wait for each other in loops: a test of 10 s took 150 s beside two others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -103,6 +106,23 @@ def ray_session(one_ray: OneRay) -> None:
 def ray_with_gpus(one_ray: OneRay) -> None:
     """Ray with two logical GPUs: it schedules by them, and no program can compute on them."""
     one_ray.need(num_gpus=2)
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """An S3 server on this machine, for all tests of a process."""
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a new bucket on it; the keys are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    name = f"bucket-{next(BUCKETS)}"
+    make_bucket(s3_port, name)
+    return name
 
 
 @pytest.fixture(scope="session")

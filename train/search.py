@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from rich.console import Console
 
 from vsumdata.manifests.errors import Diverged, UsageError
+from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.loop.runs import BEST, BEST_OF, INCIDENTAL, INFO, LAST, LOG, Trained
 from vsumdata.train.settings import Section, class_of, settings_of
@@ -128,7 +129,10 @@ def asked(request: TrainRequest, ranges: Ranges) -> dict[str, Any]:
     settings = settings_of(request.method, request.preset, request.sets)
     return {
         "settings": settings.model_dump(mode="json", exclude=INCIDENTAL["settings"]),
-        "data": asdict(replace(request.data, labelled=settings.needs_targets)),
+        "data": {
+            name: hide_keys(value) if isinstance(value, str) else value
+            for name, value in asdict(replace(request.data, labelled=settings.needs_targets)).items()
+        },
         "init": request.init,
         "ranges": {name: list(its) for name, its in ranges.items()},
     }

@@ -18,6 +18,7 @@ import typer.exceptions
 from rich.markup import escape
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
+from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.pipeline.commands import cluster, train
 from vsumdata.pipeline.commands.parent import in_child
 from vsumdata.pipeline.commands.train import Address, Root, err, out
@@ -356,7 +357,8 @@ def guarded(program: Callable[..., Any]) -> int:
     except (VsumdataError, OSError) as error:
         if debug:
             raise
-        err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        # Not every message names a root by its form without keys.
+        err.print(f"error: {hide_keys(str(error))}", style="red", highlight=False, markup=False, soft_wrap=True)
         # An error on the way out of an interrupted run does not hide the signal from the batch system.
         if ending.signum:
             return ending.code()

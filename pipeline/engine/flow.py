@@ -166,22 +166,23 @@ class Flow:
         now, self.planned_at = clock.now(), clock.utc_now()
         self.held = {key: until for key, until in self.held.items() if until > now}
         self.known.unsettled = {}
-        for table in self.wanted:
-            self.known.busy[table] = self.busy(table)
-            if self.doing[table].needs:
-                # Another run has their files.
-                self.known.busy[table] |= self.leases.others(MEDIA)
-            self.plans[table] = self.plan(table)
-            self.known.unsettled[table] = self.plans[table].unsettled
-            if self.plans[table].ready:
-                self.ready_since.setdefault(table, time.monotonic())
-            else:
-                self.ready_since.pop(table, None)
-            left = self.plans[table].pending + len(self.plans[table].due)
-            self.display.left(table, left)
-        if MEDIA in self.doing:
-            self.plans[MEDIA] = self.plan_visits()
-            self.release_media()
+        with self.store.snapshot():
+            for table in self.wanted:
+                self.known.busy[table] = self.busy(table)
+                if self.doing[table].needs:
+                    # Another run has their files.
+                    self.known.busy[table] |= self.leases.others(MEDIA)
+                self.plans[table] = self.plan(table)
+                self.known.unsettled[table] = self.plans[table].unsettled
+                if self.plans[table].ready:
+                    self.ready_since.setdefault(table, time.monotonic())
+                else:
+                    self.ready_since.pop(table, None)
+                left = self.plans[table].pending + len(self.plans[table].due)
+                self.display.left(table, left)
+            if MEDIA in self.doing:
+                self.plans[MEDIA] = self.plan_visits()
+                self.release_media()
         # Of what a plan takes, Arrow would keep three quarters for later.
         pa.default_memory_pool().release_unused()
         self.look_took_s = time.monotonic() - begun

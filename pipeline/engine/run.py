@@ -92,7 +92,8 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print a line for the user, with secrets hidden."""
-        self.console.print(redact(text, secrets_of(self.yt_dlp)), highlight=False, markup=False)
+        secrets = (*self.store.secrets, *secrets_of(self.yt_dlp))
+        self.console.print(redact(text, secrets), highlight=False, markup=False)
 
     def prepare(self, *, dry_run: bool) -> None:
         """Claim the root, find ffmpeg and the models, build the stages.
@@ -147,7 +148,7 @@ class Run:
         yt_dlp, files = portable(self.yt_dlp, scratch) if self.address else (self.yt_dlp, read_files(self.yt_dlp))
         crawl = manifest.crawl.model_dump() | {"yt_dlp": yt_dlp}
         return Context(
-            root=self.store.root,
+            root=self.store.location,
             scratch=str(scratch),
             crawl=crawl,
             files=files,
@@ -155,7 +156,7 @@ class Run:
             select=manifest.select,
             row_timeout_s=manifest.limits.row_timeout_s,
             media=frozenset(need for table in self.wanted if (need := self.stages[table].needs)),
-            pace=Pace(self.store.root, manifest.crawl.seconds_between_requests, egress_of(self.yt_dlp)),
+            pace=Pace(self.store.location, manifest.crawl.seconds_between_requests, egress_of(self.yt_dlp)),
         )
 
     def plan(self, table: str, again: frozenset[str] = frozenset()) -> Plan:
@@ -168,6 +169,7 @@ class Run:
         Raises CollapseError, StorageError, ClusterError, or VsumdataError if an upstream table is empty.
         """
         leases = Leases(self.store)
+        self.store.keeps_index = True
         with shared(self.store, leases):
             # Before the first row: `prune` takes what this file does not name for superseded, also after a kill.
             tables = {name: {"fingerprint": fingerprint(self.stages, name)} for name in self.stages}
@@ -188,6 +190,7 @@ class Run:
                 summary = dataset.summary(self.store, self.loaded, self.stages, self.records)
                 if self.records:
                     self.write_dataset(summary)
+                self.store.write_indexes()
         return summary
 
     def put_back_streaks(self) -> None:

@@ -19,7 +19,7 @@ from vsumdata.manifests import clock, rows, tables
 from vsumdata.manifests.errors import CollapseError
 from vsumdata.manifests.manifest import Crawl
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.state.plan import HEATMAP, Stages, fingerprint, payload_schema, table_schema
+from vsumdata.pipeline.state.plan import HEATMAP, Stages, fingerprint, own_rows, payload_schema, table_schema
 from vsumdata.stages.videos import HEATMAP_AGE, HEATMAP_VIEWS, REFUSALS
 
 # A collapse: of the last WINDOW videos the good share is below COLLAPSED of the share before them.
@@ -180,8 +180,7 @@ def put_back(store: Store, stages: Stages, found: pa.Table, kind: str) -> int:
 
 
 def earlier(store: Store, stages: Stages) -> pa.Table:
-    columns = ("fetched", "source", "view_count", "published", HEATMAP)
-    return store.latest("videos", fingerprint(stages, "videos"), columns)
+    return own_rows(store, stages, "videos")
 
 
 def counted(found: pa.Table, kind: str) -> pa.ChunkedArray:

@@ -15,8 +15,11 @@ from urllib.request import getproxies
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded, load
+from vsumdata.manifests.roots import objects
+from vsumdata.manifests.roots.local import TEMPORARY
+from vsumdata.manifests.roots.objects import StoreRefused
 from vsumdata.manifests.sources import Record, read_lists
-from vsumdata.manifests.store import TEMPORARY, Store
+from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.run import USES_FFMPEG
 from vsumdata.pipeline.recipe import parse_stages, recipe
 from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
@@ -33,6 +36,8 @@ MIN_FREE_BYTES = 1_000_000_000
 YOUTUBE = {"youtube.com", "youtu.be"}
 VISITING = {"videos", "transcripts", "frames"}  # tables that ask the hosts of the sources
 ANY_NUMBER = 1_000_000  # of videos
+# Errors of a root that say themselves what to do.
+REFUSALS = {UsageError.__name__, StoreRefused.__name__}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +134,13 @@ def models(loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) ->
 
 def root(where: str) -> list[Check]:
     """Check that a run may claim the root and write there, and that there is room for it and for temporary files."""
-    if "://" in where and not where.startswith("file://"):
-        answer = asked(answer_root, where, REACHED_S)
-        remedy = "" if "error" not in answer else "; check the address, the credentials and the network"
-        return [Check("root", not remedy, f"{answer.get('error', 'can be written')}{remedy}")]
     try:
         store = Store(where)
+        if store.objects is not None:
+            answer = asked(answer_root, where, REACHED_S)
+            error = answer.get("error", "")
+            remedy = "" if answer.get("kind") in REFUSALS else "; check the address, the credentials and the network"
+            return [Check("root", not error, f"{error}{remedy}" if error else f"{store.root} can be written")]
         store.claim()
         temporary = upkeep.scratch_parent(store).parent
     except UsageError as error:
@@ -188,11 +194,13 @@ def ray(address: str | None, loaded: Loaded, known: Mapping[str, Any], tables: C
 
 
 def answer_root(where: str) -> dict[str, Any]:
-    """Write and remove a file in a root on an object store."""
+    """Claim a root on an object store; write and remove a file there."""
     print("asking", flush=True)
+    # A person waits.
+    objects.GIVES_UP_AFTER_S = REACHED_S / 2
     store = Store(where)
+    store.claim()
     path = f"{store.base}/.{uuid.uuid4().hex}{TEMPORARY}"
-    with store.fs.open_output_stream(path) as stream:
-        stream.write(b"vsumdata doctor")
-    store.fs.delete_file(path)
+    store.put(path, b"vsumdata doctor")
+    store.delete([path])
     return {}

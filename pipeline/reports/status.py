@@ -57,14 +57,15 @@ def inspect(store: Store, video_id: str) -> dict[str, Any]:
     loaded, stages, records, _ = open_root(store)
     record = next((record for record in records if record.video_id == video_id), None)
     found: dict[str, Any] = {}
-    for name, stage in stages.items():
-        at = fingerprint(stages, name)
-        latest = store.latest(name, at)
-        where = dict(zip(latest["video_id"].to_pylist(), latest["part"].to_pylist(), strict=True))
-        if video_id in where:
-            columns = [column for column in table_schema(stage).names if column != "digest"]
-            row = store.read(name, at, {video_id: where[video_id]}, columns)[video_id]
-            found[name] = {column: brief(row[column]) for column in columns} | {"part": where[video_id]}
+    with store.snapshot():
+        for name, stage in stages.items():
+            at = fingerprint(stages, name)
+            latest = store.latest(name, at)
+            where = dict(zip(latest["video_id"].to_pylist(), latest["part"].to_pylist(), strict=True))
+            if video_id in where:
+                columns = [column for column in table_schema(stage).names if column != "digest"]
+                row = store.read(name, at, {video_id: where[video_id]}, columns)[video_id]
+                found[name] = {column: brief(row[column]) for column in columns} | {"part": where[video_id]}
     if record is None and not found:
         raise UsageError(f"{store.root} knows no video `{video_id}`")
     select = loaded.manifest.select

@@ -51,24 +51,25 @@ def summary(
 ) -> dict[str, Any]:
     """Return the content of `status --json`; `plans` are those that the caller has made already."""
     found = {}
-    for name, stage in stages.items():
-        at = fingerprint(stages, name)
-        parts = store.parts(name, at)
-        now = (plans or {}).get(name) or plan(store, stages, name, records, loaded.manifest)
-        outcomes = {outcome: now.outcomes[outcome] for outcome in tables.OUTCOMES}
-        outcomes[tables.RETRY] += now.due_now
-        found[name] = {
-            "path": store.folder(name, at),
-            "fingerprint": at,
-            "rows": len(store.latest(name, at)),
-            "parts": len(parts),
-            "bytes": sum(info.size for info in parts),
-            # A retry is work that is left, whether it is due or not: it counts as pending too.
-            "outcomes": outcomes | {"pending": now.pending + len(now.due)},
-            "retries": retries(now),
-            "reasons": dict(now.reasons.most_common()),
-            "schema": {field.name: str(field.type) for field in table_schema(stage)},
-        }
+    with store.snapshot():
+        for name, stage in stages.items():
+            at = fingerprint(stages, name)
+            parts = store.parts(name, at)
+            now = (plans or {}).get(name) or plan(store, stages, name, records, loaded.manifest)
+            outcomes = {outcome: now.outcomes[outcome] for outcome in tables.OUTCOMES}
+            outcomes[tables.RETRY] += now.due_now
+            found[name] = {
+                "path": store.folder(name, at),
+                "fingerprint": at,
+                "rows": len(store.latest(name, at)),
+                "parts": len(parts),
+                "bytes": sum(info.size for info in parts),
+                # A retry is work that is left, whether it is due or not: it counts as pending too.
+                "outcomes": outcomes | {"pending": now.pending + len(now.due)},
+                "retries": retries(now),
+                "reasons": dict(now.reasons.most_common()),
+                "schema": {field.name: str(field.type) for field in table_schema(stage)},
+            }
     return {
         "root": store.root,
         "manifest": stored_manifest(loaded),
@@ -88,7 +89,7 @@ def retries(found: Plan) -> dict[str, Any]:
 def visits(store: Store) -> dict[str, int]:
     """Count the requests to each host by all runs on the root, from all addresses; the most visited host first."""
     found: Counter[str] = Counter()
-    for key, entry in Turns(store.root).read().items():
+    for key, entry in Turns(store.location).read().items():
         if isinstance(number := entry.get("visits"), int):
             # As `Pace.key` writes it: the host, and the address that the requests came from.
             found[key.partition(" via ")[0]] += number

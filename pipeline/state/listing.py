@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +11,7 @@ import yaml
 from vsumdata.manifests import clock
 from vsumdata.manifests.errors import ClusterError, FailVideo, ManifestError, RetryVideo, SkipVideo, ThrottledError
 from vsumdata.manifests.manifest import Loaded, line_of
+from vsumdata.manifests.roots.folder import Folder
 from vsumdata.manifests.sources import Record, label, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.pace import Pace
@@ -68,7 +67,7 @@ def channel_records(
         return [Record(**values) for values in kept["records"]]
     if context is None:
         return []
-    pages = store.local / f"listings/{key}.pages" if store.local else None
+    pages = store.inside(f"listings/{key}.pages")
     try:
         records = list(dict.fromkeys(patiently(channel, list(tabs), context, pages, say)))
     except (SkipVideo, FailVideo) as error:
@@ -90,16 +89,14 @@ def channel_records(
         # Not an error to yt-dlp, but an empty listing must never take the place of a good one.
         say(f"{channel}: its listing is empty (an age-restricted channel lists nothing without cookies)")
         # Kept pages would give the same empty listing for hours.
-        if pages is not None:
-            shutil.rmtree(pages, ignore_errors=True)
+        pages.remove()
         if kept is not None and kept["records"]:
             say(f"{channel}: the listing of the last run serves")
             return [Record(**values) for values in kept["records"]]
         # Not stored, so that the next run lists again.
         return []
     store.write_json(name, {"channel": channel, "listed_at": clock.now(), "records": [r.as_dict() for r in records]})
-    if pages is not None:
-        shutil.rmtree(pages, ignore_errors=True)
+    pages.remove()
     return records
 
 
@@ -111,11 +108,12 @@ def kept_listing(store: Store, channel: str, tabs: Sequence[str]) -> tuple[str, 
 
 def is_fresh(kept: Mapping[str, Any]) -> bool:
     """Whether a run uses this stored listing without asking the site."""
-    return bool(clock.now() - kept["listed_at"] < LISTING_SERVES_S)
+    # A time that lies ahead is of a clock that was wrong: such a listing would serve until then.
+    return bool(0 <= clock.now() - kept["listed_at"] < LISTING_SERVES_S)
 
 
 def patiently(
-    channel: str, tabs: list[str], context: Context, pages: Path | None, say: Callable[[str], None]
+    channel: str, tabs: list[str], context: Context, pages: Folder, say: Callable[[str], None]
 ) -> Sequence[Record]:
     """List a channel; wait as long as the host asks, try again if the network fails."""
     attempt = 0

@@ -2,12 +2,13 @@
 
 Each host has one rate per egress address. The rate never exceeds the manifest's; it halves when the host refuses, and
 grows back in small steps (additive increase, multiplicative decrease). The state lives in `<root>/pace.json`, so two
-runs share one rate and a restart does not forget a ban.
+runs share one rate and a restart does not forget a ban. A local file is changed under a lock, an object by
+compare-and-swap. Times are each machine's own: clocks that differ by more than the interval between visits let the one
+that is behind wait longer, and a visit of it now and then come too early for the other one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import functools
 import ipaddress
@@ -16,14 +17,16 @@ import os
 import socket
 import sys
 import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from vsumdata.manifests import clock
-from vsumdata.manifests.errors import ClusterError
+from vsumdata.manifests.errors import ClusterError, StorageError, UsageError, VsumdataError
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.terminal import clock as shown
 
@@ -49,6 +52,7 @@ REMEDY = (
     "no video is blamed"
 )
 Hosts = dict[str, dict[str, Any]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,13 @@ class Turns:
     visits in a row that the host did not answer, since `failing_since`.
     """
 
-    root: str
+    # Not shown: it may hold keys, and Ray prints an actor's repr in every traceback.
+    root: str = field(repr=False)
 
     def reserve(self, key: str, interval_s: float) -> float:
         """Take the next turn and return 0, or say how many seconds to wait before asking again."""
-        with self.state() as hosts:
+
+        def reserved(hosts: Hosts) -> float:
             entry, now = hosts.setdefault(key, {}), clock.now()
             wait_s = max(entry.get("open_until", 0.0), entry.get("next_at", 0.0)) - now
             # No entry lies that far ahead unless the system clock was set back.
@@ -77,16 +83,18 @@ class Turns:
             entry["visits"] = entry.get("visits", 0) + 1
             return 0.0
 
+        return self.changed(reserved)
+
     def trip(self, key: str, interval_s: float, after_s: float | None, why: str) -> float:
         """Open the breaker for all workers and halve the rate; return how many seconds it stays open.
 
         The pause is the host's own Retry-After `after_s`, else it doubles each time.
         """
-        with self.state() as hosts:
+
+        def tripped(hosts: Hosts) -> float:
             entry, now = hosts.setdefault(key, {}), clock.now()
             open_until = entry.get("open_until", 0.0)
-            if after_s is not None:
-                after_s = min(max(after_s, interval_s), LONGEST_RETRY_AFTER_S)
+            stays_s = None if after_s is None else min(max(after_s, interval_s), LONGEST_RETRY_AFTER_S)
             # While the breaker is open, a trip comes from a request that was already under way. It may prolong the
             # pause, but it must not double the pause or halve the rate once more.
             if open_until <= now:
@@ -95,28 +103,33 @@ class Turns:
                     min(2 * entry.get("pause_s", FIRST_PAUSE_S), LONGEST_PAUSE_S) if is_recent else FIRST_PAUSE_S
                 )
                 entry["share"] = max(SLOWEST, entry.get("share", 1.0) / 2)
-                after_s = entry["pause_s"] if after_s is None else after_s
-            entry["open_until"] = max(open_until, now + (after_s or 0.0))
+                stays_s = entry["pause_s"] if stays_s is None else stays_s
+            entry["open_until"] = max(open_until, now + (stays_s or 0.0))
             entry["why"] = why[:300]
-            return entry["open_until"] - now
+            return float(entry["open_until"] - now)
+
+        return self.changed(tripped)
 
     def answered(self, key: str, interval_s: float, failed: bool, why: str) -> bool:
         """Note whether the host answered a visit; open the breaker when it has failed for many in a row.
 
         True says that the host fails for everybody, so that no video is at fault.
         """
-        with self.state() as hosts:
+
+        def noted(hosts: Hosts) -> tuple[int, float]:
             entry, now = hosts.setdefault(key, {}), clock.now()
             if not failed:
                 entry.pop("failures", None)
                 entry.pop("failing_since", None)
-                return False
+                return 0, 0.0
             entry["failures"] = entry.get("failures", 0) + 1
-            since = entry.setdefault("failing_since", now)
+            return entry["failures"], now - entry.setdefault("failing_since", now)
+
+        failures, failing_s = self.changed(noted)
         # A host that is gone for good must not hold a run for ever.
-        if entry["failures"] < OUTAGE_AFTER or now - since > LONGEST_OUTAGE_S:
+        if failures < OUTAGE_AFTER or failing_s > LONGEST_OUTAGE_S:
             return False
-        self.trip(key, interval_s, None, f"{entry['failures']} visits in a row failed: {why}")
+        self.trip(key, interval_s, None, f"{failures} visits in a row failed: {why}")
         return True
 
     def open_breakers(self) -> dict[str, tuple[float, str]]:
@@ -126,42 +139,50 @@ class Turns:
         return {key: (left_s, why) for key, (left_s, why) in left.items() if left_s > 0}
 
     def read(self) -> Hosts:
-        """Read the state without a lock."""
+        """Read the state without a lock. Raises StorageError."""
         store = Store(self.root)
-        if store.local is None:
-            return store.read_json("pace.json") or {}
         try:
-            return decoded((store.local / "pace.json").read_bytes())
+            return decoded(store.content(f"{store.base}/pace.json"))
         except FileNotFoundError:
             return {}
 
-    @contextlib.contextmanager
-    def state(self) -> Iterator[Hosts]:
-        """Yield the state; on leaving, write it back if it changed. A local root is locked meanwhile."""
+    def changed(self, change: Callable[[Hosts], Result]) -> Result:
+        """Change the state by `change`, as if nobody else did at that time. Raises StorageError."""
         store = Store(self.root)
-        # An object store has no lock. Within a cluster one actor asks for all workers; between two clusters the last
-        # write wins.
-        if store.local is None:
-            hosts = self.read()
-            before = json.dumps(hosts)
-            yield hosts
-            if json.dumps(hosts) != before:
-                store.write_json("pace.json", hosts)
-            return
-        store.local.mkdir(parents=True, exist_ok=True)
-        file = os.open(store.local / "pace.json", os.O_RDWR | os.O_CREAT, 0o644)
+        if store.objects is not None:
+            return store.objects.update(f"{store.base}/pace.json", functools.partial(swapped, change))
+        assert store.local is not None
+        try:
+            return self.changed_under_lock(store.local, change)
+        except OSError as error:
+            raise StorageError(f"cannot write to {store.root}/pace.json: {error.strerror}") from error
+
+    def changed_under_lock(self, folder: Path, change: Callable[[Hosts], Result]) -> Result:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / "pace.json", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             hosts = decoded(os.pread(file, os.fstat(file).st_size, 0))
             before = json.dumps(hosts, indent=1)
-            yield hosts
+            result = change(hosts)
             text = json.dumps(hosts, indent=1)
             # Write first, then truncate: after a kill in between, the file still begins with one whole JSON value,
             # and `decoded` reads no further.
             if text != before:
                 os.ftruncate(file, os.pwrite(file, text.encode(), 0))
+            return result
         finally:
             os.close(file)
+
+
+def swapped(change: Callable[[Hosts], Result], now: bytes | None) -> tuple[bytes | None, Result]:
+    """For compare-and-swap: the state after `change` (None if that is no other one), and what `change` returns."""
+    hosts = decoded(now or b"{}")
+    before = json.dumps(hosts)
+    result = change(hosts)
+    # The mark of a content may be its hash: two writers must never write the same. `decoded` leaves the entry out.
+    text = json.dumps(hosts | {"written": uuid.uuid4().hex}, indent=1)
+    return None if json.dumps(hosts) == before else text.encode(), result
 
 
 def decoded(content: bytes) -> Hosts:
@@ -184,7 +205,8 @@ def is_sound(entry: Any) -> bool:
 class Pace:
     """Called with a host, it waits for the host's turn. On several nodes it asks the root's actor, else the file."""
 
-    root: str
+    # Not shown: it may hold keys.
+    root: str = field(repr=False)
     seconds_between_requests: float
     # The proxy or source address of the requests; "" is the node's own address.
     egress: str = ""
@@ -207,8 +229,12 @@ class Pace:
         return self.ask("answered", self.key(host), self.seconds_between_requests, failed, why)
 
     def notice(self) -> str:
-        """Say which hosts are paused, why, and the remedy; "" if none is."""
-        breakers = Turns(self.root).open_breakers()
+        """Say which hosts are paused, why, and the remedy; "" if none is or that cannot be read now."""
+        # Called by the thread of the display, which an error would end. A root that is lost ends the run elsewhere.
+        try:
+            breakers = Turns(self.root).open_breakers()
+        except (StorageError, UsageError, OSError):
+            return ""
         paused = [
             f"{key} asked to slow down: paused {shown(left_s)} ({why})" for key, (left_s, why) in breakers.items()
         ]
@@ -235,7 +261,9 @@ class Pace:
                 time.sleep(0.5)
             except ray.exceptions.RayTaskError as error:
                 # The actor could not write the state: raise its own error, not Ray's wrapper.
-                raise error.cause from error
+                if isinstance(error.cause, VsumdataError):
+                    raise error.cause from error
+                raise ClusterError(f"the actor that paces the requests failed: {error.cause}") from error
         raise ClusterError("the actor that paces the requests cannot be started")
 
 
@@ -274,7 +302,8 @@ def actor(root: str) -> Any:
     """Return the named actor that all workers of a cluster ask; the first caller starts it."""
     import ray
 
-    named = {"name": f"pace of {root}", "namespace": NAMESPACE, "get_if_exists": True}
+    # By the root's name without keys: Ray shows and logs it.
+    named = {"name": f"pace of {Store(root).root}", "namespace": NAMESPACE, "get_if_exists": True}
     # No CPU: the worker pools may hold all of them, and then the actor would never start.
     return ray.remote(Turns).options(num_cpus=0, **named).remote(root)
 

@@ -32,6 +32,7 @@ DECIDED_BY = ("view_count", "duration_s", "live_status", "media_type", "source",
 # Null where a video has no heatmap. Reading the heatmaps themselves to see which are there helped to make the first
 # planner take 12 s for 10,000 videos.
 HEATMAP = "digest.heatmap"
+PUBLISHED = "published"  # for the run's watches, which would scan the table once more
 
 
 def payload_schema(stage: Stage) -> pa.Schema:
@@ -309,7 +310,7 @@ def own_rows(store: Store, stages: Stages, name: str) -> pa.Table:
     read = sorted({column for stage in stages.values() for column in stage.inputs().get(name, ())})
     columns = [f"digest.{column}" for column in read] + [f"upstream.{table}" for table in stages[name].reads]
     if name == "videos":
-        columns += [*DECIDED_BY, HEATMAP]
+        columns += [*DECIDED_BY, HEATMAP, PUBLISHED]
     return store.latest(name, fingerprint(stages, name), columns)
 
 

@@ -1,6 +1,7 @@
 """Ask what may hang on a network (Ray, a root on an object store) in a process of its own, which can be ended.
 
-`python -m vsumdata.pipeline.workers.asked MODULE:FUNCTION ARGUMENT` prints the function's answer as one JSON line.
+`python -m vsumdata.pipeline.workers.asked MODULE:FUNCTION` reads the argument from stdin and prints the answer of the
+function as one JSON line.
 """
 
 from __future__ import annotations
@@ -21,21 +22,26 @@ REACHED_S = 10.0  # for a cluster or an object store to answer
 
 
 def asked(function: Callable[[str], dict[str, Any]], argument: str, limit_s: float) -> dict[str, Any]:
-    """Call a module's function in a process of its own; its answer, or `error`, and in `words` what it printed then.
+    """Call a module's function in a process of its own; its answer, or `error`, its `kind` and `words`.
 
-    The limit counts from when the function prints its first line: when its imports are done.
+    `kind` is the class of the error, `words` is what the process printed. The limit counts from when the function
+    prints its first line: when its imports are done.
     """
     # ray.init and object stores wait in C++ for minutes, where no signal and no thread can stop them.
     name = f"{function.__module__}:{function.__name__}"
-    command = [sys.executable, "-P", "-m", "vsumdata.pipeline.workers.asked", name, argument]
+    command = [sys.executable, "-P", "-m", "vsumdata.pipeline.workers.asked", name]
     with (
         tempfile.TemporaryFile() as words,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as process,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True) as process,
     ):
         # Not `communicate`: it does not see what `readline` has taken in, and an answer that comes at once is lost.
         limit = threading.Timer(limit_s, process.kill)
         try:
+            assert process.stdin is not None
             assert process.stdout is not None
+            # Not on the command line, which `ps` shows to everybody: a root's address may hold keys.
+            process.stdin.write(argument)
+            process.stdin.close()
             process.stdout.readline()
             limit.start()
             lines = process.stdout.read().splitlines()
@@ -53,12 +59,13 @@ def asked(function: Callable[[str], dict[str, Any]], argument: str, limit_s: flo
     return answer | ({"words": said} if "error" in answer else {})
 
 
-def main(name: str, argument: str) -> None:
+def main(name: str) -> None:
+    argument = sys.stdin.read()
     module, _, function = name.partition(":")
     try:
         answer = getattr(importlib.import_module(module), function)(argument)
     except (VsumdataError, OSError) as error:
-        answer = {"error": "; ".join(str(error).splitlines())}
+        answer = {"error": "; ".join(str(error).splitlines()), "kind": type(error).__name__}
     print(json.dumps(answer), flush=True)
     # Ray's threads may hang on the way out, when the cluster has gone meanwhile.
     sys.stdout.flush()

@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Asked:
     `models` the locations that workers open, `now` the driver's time in seconds since the epoch.
     """
 
-    root: str
+    root: str = field(repr=False)  # may hold keys
     mark: str
     files: tuple[str, ...]
     models: tuple[str, ...]
@@ -140,7 +140,7 @@ def problems(asked: Asked) -> Iterator[str]:
             yield f"has {name} {here[name]}, the driver {there}: install the same"
     if asked.mark and not is_seen(asked.mark):
         yield (
-            f"does not see the root {asked.root}, or cannot write to it: its rows would be lost; give a folder that "
+            f"does not see the root {Store(asked.root).root}, or cannot write to it: its rows would be lost; give a folder that "
             "all nodes share, or a URL"
         )
     elif not asked.mark:

@@ -90,9 +90,9 @@ class Nodes:
             "num_cpus": 0,
             "max_concurrency": 8,
         }
-        self.keepers[at] = ray.remote(Keeper).options(**options).remote(self.store.root, self.run)
+        self.keepers[at] = ray.remote(Keeper).options(**options).remote(self.store.location, self.run)
         question = Asked(
-            root=self.store.root,
+            root=self.store.location,
             mark=mark,
             files=tuple(self.files),
             models=tuple(self.models),

@@ -32,6 +32,7 @@ import pyarrow as pa
 
 from vsumdata.manifests import clock, rows, tables, upkeep
 from vsumdata.manifests.errors import StorageError, ThrottledError, UsageError, VideoError
+from vsumdata.manifests.roots.logs import log_handler
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.pace import Pace, site
 from vsumdata.pipeline.state.plan import Task, payload_schema, table_schema
@@ -94,7 +95,7 @@ class LaneWorker:
         }
         self.workers: dict[str, StageWorker | VisitWorker] = {}
         name = f"{Path(first.context.scratch).name}-{first.stage.lane}-{os.getpid()}"
-        log_to(first.context.root, name, secrets_of(first.context.crawl.get("yt_dlp") or {}))
+        log_to(Store(first.context.root), name, secrets_of(first.context.crawl.get("yt_dlp") or {}))
 
     def __call__(self, block: pa.Table) -> pa.Table:
         [packed] = block["tasks"].to_pylist()
@@ -120,7 +121,7 @@ class Worker:
         device = "cuda" if job.gpus and cuda_works() else "cpu"
         pace = self.paced if job.context.pace else None
         self.context = replace(job.context, device=device, pace=pace, progress=self.guard.arm)
-        self.secrets = secrets_of(job.context.crawl.get("yt_dlp") or {})
+        self.secrets = (*self.store.secrets, *secrets_of(job.context.crawl.get("yt_dlp") or {}))
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -216,7 +217,7 @@ class Worker:
                 # Any error of a library counts for the one video that caused it. A library may also meet the full disk
                 # first: that one stops the run.
                 if isinstance(error, OSError) and error.errno in NO_ROOM:
-                    where = f"the root {self.job.context.root} or the temporary folder {self.job.context.scratch}"
+                    where = f"the root {self.store.root} or the temporary folder {self.job.context.scratch}"
                     raise StorageError(f"{error}: make room for {where}, and run again") from error
                 log.warning("%s: %s", row["video_id"], rows.clean_text(traceback.format_exc()))
                 detail = f"{type(error).__name__}: {error}"
@@ -447,15 +448,10 @@ def no_collection() -> Iterator[None]:
         gc.enable()
 
 
-def log_to(root: str, name: str, secrets: tuple[str, ...]) -> None:
+def log_to(store: Store, name: str, secrets: tuple[str, ...]) -> None:
     """Send this worker's log lines to `<root>/logs/<name>.log`, with secrets hidden; a silent worker makes no file."""
-    # Logs are local files: a root on an object store has none.
-    if "://" in root:
-        return
-    folder = Path(root) / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / f"{name}.log", delay=True, errors="backslashreplace")
-    handler.setFormatter(RedactingFormatter(secrets))
+    handler = log_handler(store.inside("logs"), name)
+    handler.setFormatter(RedactingFormatter((*store.secrets, *secrets)))
     logging.getLogger("vsumdata").addHandler(handler)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 from bs4.dammit import UnicodeDammit
+
+from vsumdata.manifests.roots.folder import Folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +51,23 @@ def decode_html(body: bytes, content_type: str = "") -> str:
 
 
 class WebCache:
-    """The page cache under a local root. With a root on an object store it stores nothing."""
+    """The page cache, in the folder `cache/web` of a root or of another folder."""
 
-    def __init__(self, root: str) -> None:
-        self.folder = None if "://" in root else Path(root) / "cache" / "web"
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder.within("cache/web")
 
-    def path(self, url: str) -> Path | None:
+    def name(self, url: str) -> str:
         # "replace": a URL from a description can hold lone surrogates, which UTF-8 cannot encode.
         name = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
-        return self.folder / name[:2] / name if self.folder else None
+        return f"{name[:2]}/{name}"
 
     def read(self, url: str) -> Page | None:
         """Return the page, or None if there is none or its file is damaged."""
-        path = self.path(url)
+        checksum, _, content = (self.folder.read(self.name(url)) or b"").partition(b"\n")
         # `write` does not wait for the disk, so a crash of the machine can leave a damaged file. The checksum finds it.
+        if checksum != hashlib.sha256(content).hexdigest().encode():
+            return None
         try:
-            checksum, _, content = path.read_bytes().partition(b"\n") if path else (b"", b"", b"")
-            if checksum != hashlib.sha256(content).hexdigest().encode():
-                return None
             head, _, packed = content.partition(b"\n")
             fields = json.loads(head)
             fields["retrieved_at"] = datetime.fromisoformat(fields["retrieved_at"])
@@ -80,9 +78,6 @@ class WebCache:
 
     def write(self, url: str, page: Page) -> None:
         """Store a page atomically: a reader sees the old file or the new one."""
-        path = self.path(url)
-        if path is None:
-            return
         fields = asdict(page)
         body = fields.pop("body")
         fields |= {"retrieved_at": page.retrieved_at.isoformat(), "size_bytes": len(body)}
@@ -90,12 +85,4 @@ class WebCache:
         checksum = hashlib.sha256(content).hexdigest().encode()
         # A full disk must not fail the video. Without its cached page the next run only asks the site once more.
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-                try:
-                    file.write(checksum + b"\n" + content)
-                    file.flush()
-                    os.replace(file.name, path)
-                except OSError:
-                    os.unlink(file.name)
-                    raise
+            self.folder.write(self.name(url), checksum + b"\n" + content)

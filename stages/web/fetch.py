@@ -24,6 +24,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from urllib3.exceptions import HTTPError
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo, VsumdataError
+from vsumdata.manifests.roots.folder import folder_at
 from vsumdata.stages.stage import Context
 from vsumdata.stages.web.answers import WALL_SIZE_BYTES, PassingError, raise_for_status, refuse_wall
 from vsumdata.stages.web.cache import Page, WebCache
@@ -71,7 +72,7 @@ class Fetcher:
         self.sites, self.local = tuple(sites), frozenset(context.transport)
         self.limits = limits or Limits()
         self.pace: Callable[[str], Any] = context.pace or (lambda host: None)
-        self.cache = WebCache(context.root)
+        self.cache = WebCache(folder_at(context.root))
         self.robots: dict[str, tuple[float, Protego]] = {}
         self.asked_at_s: dict[str, float] = {}
         self.session = open_session(context.crawl.get("yt_dlp") or {}, context.transport, user_agent())

@@ -6,10 +6,10 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from vsumdata.manifests.errors import RetryVideo, SkipVideo
+from vsumdata.manifests.roots.folder import Folder
 from vsumdata.manifests.rows import clean_text, count_or_none, number_or_none, text_or_none
 from vsumdata.manifests.sources import Record
 from vsumdata.stages.stage import Context
@@ -42,7 +42,7 @@ def list_channel(
     channel: str,
     tabs: list[str],
     context: Context,
-    kept: Path | None = None,
+    kept: Folder | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Record]:
     """Yield the videos of a channel, newest first. Each of `listed_*` may be missing.

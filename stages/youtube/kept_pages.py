@@ -1,4 +1,4 @@
-"""Keep the pages of a channel's listing on disk, so that an interrupted listing resumes where it stopped.
+"""Keep the pages of a channel's listing under the root, so that an interrupted listing resumes where it stopped.
 
 A listing is a chain: each page holds the token of the next. A page is stored when the next one is requested,
 which shows that it was complete. A page that is requested twice was damaged, and is fetched again.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsumdata.manifests.roots.folder import Folder
 from vsumdata.stages.web.cache import Page, WebCache
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ NOT_FOREVER = frozenset({403, 408, 429})
 class KeptPages:
     """Serve `ydl` the pages that an earlier listing left in `folder`, and store new pages there."""
 
-    def __init__(self, ydl: yt_dlp.YoutubeDL, folder: Path) -> None:
-        self.folder, self.cache = folder, WebCache(str(folder))
+    def __init__(self, ydl: yt_dlp.YoutubeDL, folder: Folder) -> None:
+        self.folder, self.cache = folder, WebCache(folder)
         self.last: tuple[str, Page] | None = None
         self.fetched: set[str] = set()
         self.served = 0
@@ -46,7 +45,8 @@ class KeptPages:
         self.last = None
         # yt-dlp requests a page again if it could not use it: then it needs a new copy, not the one from the disk.
         page = None if key in self.fetched else self.cache.read(key)
-        if page is None or datetime.now(UTC) - page.retrieved_at > SERVES:
+        # A time that lies ahead is of a clock that was wrong.
+        if page is None or not timedelta(0) <= datetime.now(UTC) - page.retrieved_at <= SERVES:
             return None
         self.served += 1
         return page
@@ -65,7 +65,7 @@ class KeptPages:
         self.is_stale |= bool(self.served) and 400 <= status < 500 and status not in NOT_FOREVER
 
     def forget(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.remove()
 
 
 def key_of(request: Any) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from vsumdata.manifests import leases
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.leases import Leases, alone, shared
 from vsumdata.manifests.store import Store
@@ -64,34 +62,3 @@ def test_nobody_prunes_under_a_run(store: Store) -> None:
         alone(store, "prune").__enter__()
     with alone(store, "prune"):
         pass
-
-
-def test_on_an_object_store_a_lease_ends_with_its_term(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.local = None  # as for a URL: no file locks, and all through pyarrow's file system
-    (Path(store.base) / "leases").mkdir()
-    one, other = Leases(store), Leases(store)
-    with shared(store, one):
-        one.take("videos", ["a"])
-        assert other.others("videos") == {"a"}
-        with pytest.raises(UsageError), alone(store, "prune"):
-            pass
-    assert other.others("videos") == set()
-    one.take("videos", ["a"])
-    (path,) = Path(store.base, "leases").iterdir()
-    first = json.loads(path.read_text())["until"]
-    one.renew()
-    assert json.loads(path.read_text())["until"] >= first
-    monkeypatch.setattr(leases.time, "time", lambda: first + leases.TERM_S)
-    assert other.others("videos") == set(), "its run did not renew it"
-
-
-def test_on_an_object_store_a_renewed_lease_outlives_its_term(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.local = None
-    (Path(store.base) / "leases").mkdir(parents=True)
-    one, other, now = Leases(store), Leases(store), [1000.0]
-    monkeypatch.setattr(leases.time, "time", lambda: now[0])
-    one.take("videos", ["a"])
-    now[0] += leases.TERM_S - 1
-    one.renew()
-    now[0] += leases.TERM_S - 1
-    assert other.others("videos") == {"a"}

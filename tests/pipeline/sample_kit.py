@@ -65,7 +65,7 @@ def here(*arguments: str, site: str | None = None) -> subprocess.CompletedProces
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
-def sample_run(root: Path) -> list[str]:
+def sample_run(root: Path | str) -> list[str]:
     return ["run", "--manifest", "sample", "--stage", "crawl,asr,features", "--root", str(root), *SMALL_CLIP, *SPLIT]
 
 
@@ -104,7 +104,7 @@ def disturbed(command: list[str], site: str, kills: int, chance: random.Random) 
             return killed
 
 
-def contents(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
+def contents(root: Path | str) -> dict[str, dict[str, dict[str, Any]]]:
     """table -> video_id -> its latest row, without what depends on the clock."""
     store = Store(root)
     found = {}

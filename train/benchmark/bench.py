@@ -12,6 +12,7 @@ from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
 from vsumdata.datasets.partition import Pool
 from vsumdata.datasets.protocol import Protocol, protocol
 from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.benchmark import crossmodal, published
 from vsumdata.train.benchmark.crossmodal import CrossModalOptions
 from vsumdata.train.benchmark.table import Table, rows
@@ -167,7 +168,7 @@ def cross_modal(asked: Sequence[str], data: BenchData, options: CrossModalOption
     tested = (video for video in data.videos if video.video_id in data.partition.tested)
     if reason := crossmodal.lacks(tested, encode):
         return {}, reason
-    said = f"sentences read by the text tower of {data.root}'s CLIP"
+    said = f"sentences read by the text tower of {hide_keys(data.root or '')}'s CLIP"
     # Equal sizes are all that can be checked: the file does not say which models made its features.
     if encode is None:
         said = "frames' and sentences' features are of one size and taken as of one space"

@@ -10,6 +10,7 @@ from vsumdata.datasets import partition, splits
 from vsumdata.datasets.join import join_features
 from vsumdata.datasets.partition import Partition
 from vsumdata.datasets.video import Video
+from vsumdata.manifests.roots.address import hide_keys
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +66,7 @@ def open_data(
         is_pool = pool is videos
         videos, report = join_features(videos, features)
         pool = videos if is_pool else join_features(pool, features)[0]
-        remarks.append(f"features of {features}: {report}")
+        remarks.append(f"features of {hide_keys(features)}: {report}")
     return BenchData(
         on=on, path=path, videos=videos, pool=pool, partition=made, features=features, remarks=tuple(remarks)
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vsumdata.datasets.partition import Pool
 from vsumdata.manifests.manifest import Manifest
+from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
 from vsumdata.train.settings import Section
 
@@ -23,6 +24,9 @@ class Origin(Section):
     features: dict[str, Any] | None = Field(
         None, description="how the root's features were made (see `features_of`); `null`: unknown"
     )
+    # run.json is read by others, and copied. Whoever opens the root again has keys of his own.
+    _no_keys = field_validator("path", "features_root")(lambda text: text and hide_keys(text))
+
     split: str = Field("", description="name of the split and number of the fold")
     test: tuple[str, ...] = Field(
         (), description="ids of the videos held out: neither trained on nor used to select an epoch"

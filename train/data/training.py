@@ -15,6 +15,7 @@ from vsumdata.datasets.shards import PROTOCOL, Shards, open_shards
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
 from vsumdata.train.data.origin import Origin, features_of
 
@@ -132,7 +133,7 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
     # After the split: a published split may test videos that the root does not have.
     if wanted.features:
         videos, joined = join_features(videos, wanted.features)
-        notes.append(f"features of {wanted.features}: {joined}")
+        notes.append(f"features of {hide_keys(wanted.features)}: {joined}")
         there = {video.video_id for video in videos}
         fold = replace(fold, train=kept(fold.train, there), val=kept(fold.val, there))
     if not fold.train:

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.manifests.object_kit import keys_of, root_url
 from tests.pipeline.media_kit import MODELS, needs_models
 from tests.pipeline.sample_kit import SMALL_CLIP, vsumdata
 
 from vsumdata.manifests.manifest import Loaded, load
+from vsumdata.manifests.store import Store
 from vsumdata.pipeline.recipe import parse_stages
 from vsumdata.pipeline.reports import preflight
 from vsumdata.pipeline.reports.doctor import Check
@@ -118,8 +120,14 @@ def test_a_root_without_permission_is_named(tmp_path: Path) -> None:
     assert "Permission denied; fix the permissions or give another --root" in answer.stdout
 
 
-def test_a_root_on_an_object_store_is_asked_with_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert named(preflight.root("mock://bucket")) == {"root": (True, "can be written")}
+def test_a_root_on_an_object_store_is_asked_with_a_time_limit(
+    s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = root_url(s3_port, bucket, keys=True)
+    assert named(preflight.root(good)) == {"root": (True, f"{Store(good).root} can be written")}
+    assert keys_of(s3_port, bucket) == []
+    ok, found = named(preflight.root(root_url(s3_port, "no-such-bucket", keys=True)))["root"]
+    assert (ok, found.endswith("the bucket `no-such-bucket` does not exist: create it")) == (False, True)
     nobody = "s3://bucket/root?region=us-east-1&scheme=http&endpoint_override=127.0.0.1:9"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")

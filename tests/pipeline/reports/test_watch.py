@@ -6,10 +6,11 @@ import io
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from tests.pipeline.reports.test_status import IDS, Listed
@@ -65,9 +66,9 @@ def test_it_reads_new_parts_only(root: Listed, monkeypatch: pytest.MonkeyPatch) 
     read: list[str] = []
     scan = Store.scan
 
-    def noting(store: Store, paths: list[str], columns: list[str]) -> object:
-        read.extend(paths)
-        return scan(store, paths, columns)
+    def noting(store: Store, folder: str, parts: Sequence[tuple[str, int]], columns: Sequence[str]) -> pa.Table:
+        read.extend(name for name, _ in parts)
+        return scan(store, folder, parts, columns)
 
     for video_id in IDS[:3]:
         commit(root, video_id)

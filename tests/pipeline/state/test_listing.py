@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.manifests.object_kit import keys_of, root_url
 from tests.pipeline.crawl_kit import MadeUpSite, video_id, write_manifest
 
 from vsumdata.datasets.sample.site import Answer, json_answer
-from vsumdata.manifests.errors import ManifestError
+from vsumdata.manifests.errors import ClusterError, ManifestError
 from vsumdata.manifests.manifest import load
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
@@ -51,6 +53,37 @@ def test_a_terminated_channel_keeps_the_listing_that_it_has(site: MadeUpSite, tm
     assert "sample.invalid/@big cannot be listed any more" in line
     assert "terminated" in line
     assert "the listing of the last run serves" in line
+
+
+@pytest.mark.parametrize(("ahead_s", "again"), [(0, False), (-25 * 3600, True), (3600, True)])
+def test_a_listing_serves_for_a_day_and_not_from_the_future(
+    site: MadeUpSite, tmp_path: Path, ahead_s: float, again: bool
+) -> None:
+    listed(site, tmp_path, [])
+    (kept,) = tmp_path.glob("root/listings/*.json")
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"listed_at": time.time() + ahead_s}))
+    site.asked = []
+    context = Context(root=str(tmp_path / "root"), scratch=str(tmp_path), transport={"sample.invalid": site.address})
+    list_records(Store(tmp_path / "root"), load(str(write_manifest(tmp_path))), context, print)
+    assert bool(site.asked) == again
+
+
+def test_on_an_object_store_an_interrupted_listing_goes_on(
+    site: MadeUpSite, tmp_path: Path, s3_port: int, bucket: str
+) -> None:
+    store = Store(root_url(s3_port, bucket, keys=True))
+    context = Context(root=store.location, scratch=str(tmp_path), transport={"sample.invalid": site.address})
+    manifest = load(str(write_manifest(tmp_path)))
+    site.fault = lambda target, _: Answer(HTTPStatus.NOT_FOUND, b"", {}) if target.endswith("page=1") else None
+    with pytest.raises((ManifestError, ClusterError)):
+        list_records(store, manifest, context, print)
+    assert [key for key in keys_of(s3_port, bucket) if ".pages/" in key]
+    asked_before, site.asked = site.pages_asked(), []
+    site.fault = lambda *_: None
+    assert len(list_records(store, manifest, context, print)) == 12
+    assert 0 in asked_before
+    assert 0 not in site.pages_asked(), "its page was kept"
+    assert [key for key in keys_of(s3_port, bucket) if ".pages/" in key] == []
 
 
 def test_a_channel_that_was_never_listed_is_a_mistake_of_the_manifest(site: MadeUpSite, tmp_path: Path) -> None:

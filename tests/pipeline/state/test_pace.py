@@ -6,12 +6,17 @@ import contextlib
 import itertools
 import json
 import multiprocessing
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.manifests.object_kit import SECRET, FlakyProxy, root_url
 
+from vsumdata.manifests.errors import StorageError
+from vsumdata.manifests.roots import objects
+from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state import pace as pacing
 from vsumdata.pipeline.state.pace import Pace, Turns, egress_of
 
@@ -149,6 +154,56 @@ def test_each_egress_address_has_a_pace_of_its_own(options: dict[str, str], egre
     assert list(Turns(str(tmp_path)).read()) == [f"{HOST} via {egress}" if egress else HOST]
     other = Pace(str(tmp_path), 12, "198.51.100.1")
     assert other.ask("reserve", other.key(HOST), 12) == 0
+
+
+def test_clusters_share_one_rate_on_an_object_store(s3_port: int, bucket: str) -> None:
+    """Through a proxy that fails and loses answers: each turn is granted once, and counted once."""
+    granted: list[float] = []
+    with FlakyProxy(s3_port, share=0.1, stall_s=0.05) as proxy:
+
+        def take() -> None:
+            turns = Turns(root_url(proxy.port, bucket))
+            for _ in range(3):
+                while (wait_s := turns.reserve(HOST, 0.2)) > 0:
+                    time.sleep(wait_s)
+                granted.append(time.time())
+
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        state = Turns(root_url(proxy.port, bucket)).read()
+    assert len(granted) == state[HOST]["visits"] == 9
+    assert max(granted) - min(granted) > 8 * 0.2 * 0.75, "an answer may be late, and never early"
+
+
+def test_a_root_that_is_away_ends_no_display(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "GIVES_UP_AFTER_S", 0.2)
+    with FlakyProxy(s3_port) as proxy:
+        pace = Pace(root_url(proxy.port, bucket, keys=True), 12)
+        # Not through `pace`: where Ray is up it asks an actor, in a process that gives up later.
+        turns = Turns(pace.root)
+        turns.trip(HOST, 12, 600, "wall")
+        assert HOST in pace.notice()
+        proxy.is_down = True
+        assert pace.notice() == ""
+        with pytest.raises(StorageError, match="does not answer"):
+            turns.answered(HOST, 12, True, "502")
+    assert SECRET not in f"{pace!r}{Turns(pace.root)!r}"
+
+
+@pytest.mark.ray
+def test_the_actor_raises_our_errors_and_shows_no_keys(
+    ray_session: None, s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    url = root_url(s3_port, "no-such-bucket", keys=True)
+    with pytest.raises(StorageError, match="does not exist: create it") as caught:
+        Pace(url, 12).trip(HOST, 600, "wall")
+    assert SECRET not in str(caught.value.__cause__)
+    ray.kill(ray.get_actor(f"pace of {Store(url).root}", pacing.NAMESPACE))
 
 
 @pytest.mark.ray

@@ -15,6 +15,7 @@ from tests.stages.fuzz_kit import limited
 from tests.stages.web.web_kit import HOST, HTML, QUICK, Site, drip, endless, serving
 
 from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, ThrottledError
+from vsumdata.manifests.roots.folder import Folder
 from vsumdata.stages.articles import load
 from vsumdata.stages.stage import Context
 from vsumdata.stages.web.answers import refuse_wall
@@ -263,7 +264,7 @@ def test_a_bot_wall_is_nobodys_fault(site, fetcher, tmp_path, status, headers, b
     with pytest.raises(ThrottledError) as caught:
         fetcher.get(url)
     assert caught.value.host == HOST
-    assert WebCache(str(tmp_path)).read(url) is None
+    assert WebCache(Folder(str(tmp_path))).read(url) is None
     assert site.paths().count("/a") == 1
 
 
@@ -461,7 +462,9 @@ def test_rules_for_our_own_name_count(site: Site, fetcher: Fetcher) -> None:
 def test_a_page_of_three_days_ago_is_not_fresh(site: Site, fetcher: Fetcher, tmp_path: Path) -> None:
     url = site.add("/a", (200, HTML, b"<p>new"))
     old = datetime.now(UTC) - timedelta(days=3)
-    WebCache(str(tmp_path)).write(url, Page(url=url, body=b"<p>old", content_type="text/html", retrieved_at=old))
+    WebCache(Folder(str(tmp_path))).write(
+        url, Page(url=url, body=b"<p>old", content_type="text/html", retrieved_at=old)
+    )
     assert fetcher.get(url).body == b"<p>new"
 
 

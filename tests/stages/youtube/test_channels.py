@@ -14,6 +14,7 @@ from tests.pipeline.crawl_kit import MadeUpSite, refuse, video_id
 
 from vsumdata.datasets.sample.site import Answer
 from vsumdata.manifests.errors import RetryVideo, SkipVideo, ThrottledError
+from vsumdata.manifests.roots.folder import Folder
 from vsumdata.stages.stage import Context
 from vsumdata.stages.youtube import kept_pages
 from vsumdata.stages.youtube.channels import channel_url, list_channel, unique
@@ -86,7 +87,7 @@ def test_a_tab_that_a_channel_lacks_is_said_and_the_others_are_listed(context: C
 def test_a_listing_goes_on_behind_the_pages_that_came(
     stops_at: int, site: MadeUpSite, context: Context, tmp_path: Path
 ) -> None:
-    pages = tmp_path / "pages"
+    pages = Folder(str(tmp_path / "pages"))
     site.fault = lambda target, _: (
         refuse(HTTPStatus.SERVICE_UNAVAILABLE) if target.endswith(f"page={stops_at}") else None
     )
@@ -103,7 +104,7 @@ def test_a_wall_in_the_middle_is_a_wall(site: MadeUpSite, context: Context, tmp_
         refuse(HTTPStatus.TOO_MANY_REQUESTS, Retry_After="77") if target.endswith("page=2") else None
     )
     with pytest.raises(ThrottledError) as caught:
-        list(list_channel(CHANNEL, ["videos"], context, tmp_path / "pages"))
+        list(list_channel(CHANNEL, ["videos"], context, Folder(str(tmp_path / "pages"))))
     assert caught.value.after_s == 77
 
 
@@ -111,15 +112,15 @@ def test_a_page_that_came_damaged_is_not_kept(site: MadeUpSite, context: Context
     damaged = Answer(HTTPStatus.OK, b'{"entries": [', {"Content-Type": "application/json"})
     site.fault = lambda target, _: damaged if target.endswith("page=2") else None
     with pytest.raises(RetryVideo):
-        list(list_channel(CHANNEL, ["videos"], context, tmp_path / "pages"))
+        list(list_channel(CHANNEL, ["videos"], context, Folder(str(tmp_path / "pages"))))
     site.fault = lambda *_: None
-    assert len(list(list_channel(CHANNEL, ["videos"], context, tmp_path / "pages"))) == NUM_VIDEOS
+    assert len(list(list_channel(CHANNEL, ["videos"], context, Folder(str(tmp_path / "pages"))))) == NUM_VIDEOS
 
 
 def test_tokens_that_no_longer_lead_on_begin_the_listing_anew(
     site: MadeUpSite, context: Context, tmp_path: Path
 ) -> None:
-    pages = tmp_path / "pages"
+    pages = Folder(str(tmp_path / "pages"))
     for status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_REQUEST):
         site.fault = lambda target, _, status=status: refuse(status) if target.endswith("page=3") else None  # type: ignore[misc]
         with pytest.raises(RetryVideo):
@@ -136,7 +137,7 @@ def test_a_page_that_is_missing_does_not_mean_that_the_channel_is(
     gone = Answer(HTTPStatus.GONE, b"gone", {"Content-Type": "text/plain"})
     site.fault = lambda target, _: gone if target.endswith("page=2") else None
     with pytest.raises(RetryVideo):
-        list(list_channel(CHANNEL, ["videos"], context, tmp_path / "pages"))
+        list(list_channel(CHANNEL, ["videos"], context, Folder(str(tmp_path / "pages"))))
 
 
 def test_old_pages_are_not_used(
@@ -144,10 +145,10 @@ def test_old_pages_are_not_used(
 ) -> None:
     site.fault = lambda target, _: refuse(HTTPStatus.SERVICE_UNAVAILABLE) if target.endswith("page=3") else None
     with pytest.raises(RetryVideo):
-        list(list_channel(CHANNEL, ["videos"], context, tmp_path / "pages"))
+        list(list_channel(CHANNEL, ["videos"], context, Folder(str(tmp_path / "pages"))))
     monkeypatch.setattr(kept_pages, "SERVES", timedelta(seconds=-1))
     site.fault, site.asked = lambda *_: None, []
-    list(list_channel(CHANNEL, ["videos"], context, tmp_path / "pages"))
+    list(list_channel(CHANNEL, ["videos"], context, Folder(str(tmp_path / "pages"))))
     assert site.pages_asked() == list(range(6))
 
 

@@ -16,6 +16,7 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError, TransportError
 
 from vsumdata.datasets.sample.site import HOST, Answer, SampleSite
 from vsumdata.manifests.errors import FailVideo
+from vsumdata.manifests.roots.folder import Folder
 from vsumdata.stages.stage import Context
 from vsumdata.stages.youtube.channels import list_channel
 from vsumdata.stages.youtube.network import install, open_ytdlp
@@ -232,6 +233,6 @@ def test_captions_on_this_machine_are_none(site: WatchedSite, inner: WatchedSite
 def test_a_channel_on_this_machine_is_not_allowed(
     site: WatchedSite, inner: WatchedSite, tmp_path: Path, keeps: bool
 ) -> None:
-    url, kept = f"http://127.0.0.1:{port(inner)}/@kitchen", tmp_path / "pages" if keeps else None
+    url, kept = f"http://127.0.0.1:{port(inner)}/@kitchen", Folder(str(tmp_path / "pages")) if keeps else None
     with pytest.raises(FailVideo, match="not_allowed"):
         list(list_channel(url, ["videos"], context(site, tmp_path), kept))

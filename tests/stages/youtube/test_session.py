@@ -16,6 +16,7 @@ from tests.stages.youtube.youtube_kit import YouTube
 
 from vsumdata.datasets.sample.site import Answer, json_answer
 from vsumdata.manifests.errors import RetryVideo, SkipVideo, ThrottledError
+from vsumdata.manifests.roots.folder import Folder
 from vsumdata.stages.youtube import session as sessions
 from vsumdata.stages.youtube.channels import list_channel
 from vsumdata.stages.youtube.session import Session
@@ -192,7 +193,7 @@ def test_listing_that_breaks_off_does_not_pass_for_a_whole_one(
 
 
 def test_listing_goes_on_behind_the_pages_that_came(site: YouTube, tmp_path: Path) -> None:
-    context, pages = site.context(tmp_path), tmp_path / "pages"
+    context, pages = site.context(tmp_path), Folder(str(tmp_path / "pages"))
     later = json.dumps(site.channel_tab("02"))
     broken = Answer(HTTPStatus.INTERNAL_SERVER_ERROR)
     site.faults = [

@@ -28,26 +28,10 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
+from vsumdata.pipeline.engine import waves
 from vsumdata.pipeline.engine.places import Places
 from vsumdata.pipeline.engine.watches import Watches
-from vsumdata.pipeline.engine.waves import (
-    AHEAD,
-    BLOCKS_OF_A_LIFE,
-    FIRST,
-    LOOK_EVERY_S,
-    MANY_PARTS,
-    MEDIA,
-    MOST,
-    MOST_RETURNS,
-    MOST_VISITS,
-    PATIENCE_S,
-    STOP_WITHIN_S,
-    STUCK_S,
-    WAIT_FOR_RETRIES_S,
-    Display,
-    Wave,
-    rows,
-)
+from vsumdata.pipeline.engine.waves import MEDIA, Display, Wave
 from vsumdata.pipeline.recipe import media_stage
 from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
 from vsumdata.pipeline.workers.cluster import Gpus, cluster, needed, pool, visitors_cpus
@@ -145,7 +129,7 @@ class Flow:
         for lane, execution in list(self.executions.items()) if self.nodes.is_cluster else ():
             if execution.is_outdated:
                 execution.close()
-            if execution.stuck_s() > STUCK_S:
+            if execution.stuck_s() > waves.STUCK_S:
                 self.say(f"{lane}: no node has room for the workers of before: they start anew")
                 del self.executions[lane]
                 execution.is_stopping = True
@@ -160,7 +144,7 @@ class Flow:
         age_s = time.monotonic() - self.looked_at
         if age_s < 10 * self.look_took_s and self.waves:
             return
-        if not self.is_stale and age_s < LOOK_EVERY_S:
+        if not self.is_stale and age_s < waves.LOOK_EVERY_S:
             return
         begun = time.monotonic()
         now, self.planned_at = clock.now(), clock.utc_now()
@@ -210,7 +194,7 @@ class Flow:
 
     def plan(self, table: str) -> Plan:
         manifest = self.loaded.manifest
-        return plan(self.store, self.stages, table, self.records, manifest, self.again, self.known, MOST_VISITS)
+        return plan(self.store, self.stages, table, self.records, manifest, self.again, self.known, waves.MOST_VISITS)
 
     def plan_visits(self) -> Plan:
         """Plan the visits that bring media for videos whose metadata was read before this run."""
@@ -246,7 +230,7 @@ class Flow:
             tasks = self.chosen(table)
             if not tasks:
                 continue
-            is_old = execution is not None and (execution.given > BLOCKS_OF_A_LIFE or execution.is_outdated)
+            is_old = execution is not None and (execution.given > waves.BLOCKS_OF_A_LIFE or execution.is_outdated)
             if execution is not None and (is_old or not self.is_served(table)):
                 # Other workers are needed, and these hold the CPUs and GPUs until they have ended.
                 execution.close()
@@ -263,7 +247,7 @@ class Flow:
         size = self.wave_size(table)
         if not found.tasks or not size:
             return []
-        is_early = time.monotonic() - self.ready_since.get(table, 0.0) < PATIENCE_S
+        is_early = time.monotonic() - self.ready_since.get(table, 0.0) < waves.PATIENCE_S
         # Where workers of another kind must end first, a few rows are not worth the start of these.
         enough = min(size, self.doing[table].batch) if self.is_served(table) else size
         if found.ready < enough and is_early and self.is_more_coming(table):
@@ -292,12 +276,12 @@ class Flow:
         """Return how many rows the next wave of a table may have."""
         stage = self.doing[table]
         workers = self.num_workers(stage.lane)
-        most = MOST * workers if stage.lane == COMPUTE else MOST_VISITS
+        most = waves.MOST * workers if stage.lane == COMPUTE else waves.MOST_VISITS
         takes_turns = not all(self.is_served(other) for other in self.lanes[stage.lane])
-        size = min(rows(self.mean_s.get(table), workers, takes_turns), most, self.budget.get(table, most))
+        size = min(waves.rows(self.mean_s.get(table), workers, takes_turns), most, self.budget.get(table, most))
         # Their media waits for the computing lane.
         if table in ("videos", MEDIA) and self.context.media:
-            size = min(size, FIRST, max(0, AHEAD * self.num_workers(COMPUTE) - self.num_ahead()))
+            size = min(size, waves.FIRST, max(0, waves.AHEAD * self.num_workers(COMPUTE) - self.num_ahead()))
         return size
 
     def row_s(self, table: str) -> float:
@@ -386,9 +370,9 @@ class Flow:
     # Outcomes
 
     def hear(self) -> None:
-        """Take what the executions send, for at most `LOOK_EVERY_S`."""
+        """Take what the executions send, for at most `waves.LOOK_EVERY_S`."""
         with contextlib.suppress(queue.Empty):
-            execution, said = self.inbox.get(timeout=LOOK_EVERY_S)
+            execution, said = self.inbox.get(timeout=waves.LOOK_EVERY_S)
             while True:
                 if isinstance(said, pa.Table):
                     self.take(execution, said)
@@ -443,7 +427,7 @@ class Flow:
         elif row["free_until"] is not None:
             self.returns[key] += 1
             self.held[key] = row["free_until"]
-            if self.returns[key] >= MOST_RETURNS:
+            if self.returns[key] >= waves.MOST_RETURNS:
                 del self.held[key]
                 self.known.finished[table].add(row["video_id"])
 
@@ -452,7 +436,7 @@ class Flow:
         self.drop_wave(wave)
         if wave.table != MEDIA:
             self.display.ended(wave.table)
-            upkeep.compact_if_many(self.store, wave.table, fingerprint(self.stages, wave.table), MANY_PARTS)
+            upkeep.compact_if_many(self.store, wave.table, fingerprint(self.stages, wave.table), waves.MANY_PARTS)
 
     def drop_wave(self, wave: Wave) -> None:
         """Release the videos of a wave."""
@@ -483,7 +467,7 @@ class Flow:
             due_s = min(((at - clock.utc_now()).total_seconds() for at in due), default=None)
             if due_s is None or self.budget.get(table) == 0:
                 continue
-            if due_s <= WAIT_FOR_RETRIES_S:
+            if due_s <= waves.WAIT_FOR_RETRIES_S:
                 if not self.was_waiting:
                     self.say(f"{table}: {len(due)} videos to retry, waiting {shown(due_s)}")
                 self.was_waiting = True
@@ -496,7 +480,7 @@ class Flow:
             return
         (Path(self.context.scratch) / STOP).touch()
         self.nodes.stop()
-        until = time.monotonic() + STOP_WITHIN_S
+        until = time.monotonic() + waves.STOP_WITHIN_S
         for execution in self.executions.values():
             execution.is_stopping = True
         for execution in self.executions.values():

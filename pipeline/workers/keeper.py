@@ -140,8 +140,8 @@ def problems(asked: Asked) -> Iterator[str]:
             yield f"has {name} {here[name]}, the driver {there}: install the same"
     if asked.mark and not is_seen(asked.mark):
         yield (
-            f"does not see the root {Store(asked.root).root}, or cannot write to it: its rows would be lost; give a folder that "
-            "all nodes share, or a URL"
+            f"does not see the root {Store(asked.root).root}, or cannot write to it: its rows would be lost; "
+            "give a folder that all nodes share, or a URL"
         )
     elif not asked.mark:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -10,13 +11,17 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.cluster.nodes_kit import Nodes, can_hide, free_port, ray_nodes
+from tests.manifests.object_kit import FlakyProxy, root_url
 from tests.pipeline.crawl_kit import MadeUpSite
 from tests.pipeline.media_kit import lavfi, needs_models, write_manifest
 from tests.pipeline.sample_kit import PROGRAM, assert_same, contents, leftovers, sample_run
+
+from vsumdata.manifests.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster]
 needs_namespaces = pytest.mark.skipif(not can_hide(), reason="this user may not make mount namespaces (unshare -m)")
@@ -24,14 +29,39 @@ ENDS_WITHIN_S = 300.0
 CLIP = "testsrc=duration=3:size=320x240:rate=10"
 
 
+@dataclass
+class Land:
+    """A cluster and a folder: the third node sees nothing of the root `unseen`, no video but one, and `blind` empty."""
+
+    nodes: Nodes
+    folder: Path
+    unseen: Path
+    videos: Path
+    blind: Path
+
+
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    """Three nodes with folders of their own: one has a logical GPU, the third has what the head has."""
-    with ray_nodes() as found:
-        found.start("head")
-        found.start("gpu", gpus=1)
-        found.start("third")
+def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
+    """Three nodes with folders of their own: one has a logical GPU. The tests at the end kill them."""
+    folder = tmp_path_factory.mktemp("land")
+    found = Land(Nodes(folder), folder, folder / "unseen", folder / "videos", folder / "blind")
+    for each in (found.unseen, found.videos, found.blind):
+        each.mkdir()
+    clip = lavfi(folder / "clip.mp4", CLIP)
+    shutil.copy(clip, found.videos / "a.mp4")
+    for number in range(8):
+        shutil.copy(clip, found.blind / f"v{number}.mp4")
+    with ray_nodes() as found.nodes:
+        found.nodes.start("head")
+        found.nodes.start("gpu", gpus=1)
+        hidden = [found.unseen, found.videos, *found.blind.iterdir()]
+        found.nodes.start("third", cpus=2, hides=hidden if can_hide() else ())
         yield found
+
+
+@pytest.fixture
+def nodes(land: Land) -> Nodes:
+    return land.nodes
 
 
 def begin(nodes: Nodes, *arguments: str, site: str = "", **variables: str) -> subprocess.Popen[str]:
@@ -50,7 +80,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def same_tables(root: Path, other: Path) -> None:
+def same_tables(root: str | Path, other: Path) -> None:
     one, two = contents(root), contents(other)
     # Where Ray has GPUs, models run in another order of the same sums.
     for table in one.values():
@@ -106,72 +136,62 @@ def test_a_cluster_that_wants_its_token_says_so(tmp_path: Path, nodes: Nodes) ->
 
 @needs_namespaces
 @needs_models
-def test_nodes_that_miss_something_are_named_before_any_work(tmp_path: Path) -> None:
-    videos, root = tmp_path / "videos", tmp_path / "root"
-    videos.mkdir()
-    root.mkdir()
-    lavfi(videos / "a.mp4", CLIP)
-    manifest = write_manifest(tmp_path, [{"video": "videos/a.mp4"}])
-    with ray_nodes() as nodes:
-        nodes.start("head")
-        nodes.start("noroot", hides=[root])
-        nodes.start("novideos", hides=[videos])
-        code, out, err = ended(begin(nodes, "run", "--manifest", str(manifest), "--root", str(root)))
+def test_a_node_that_misses_something_is_named_before_any_work(land: Land) -> None:
+    manifest = write_manifest(land.folder, [{"video": "videos/a.mp4"}])
+    code, out, err = ended(begin(land.nodes, "run", "--manifest", str(manifest), "--root", str(land.unseen)))
     assert code == 1, out
     [line] = err.splitlines()
-    assert re.search(rf"node noroot \(.+?\) does not see the root {re.escape(str(root))}", line), line
-    assert re.search(rf"node novideos \(.+?\) does not see {re.escape(str(videos / 'a.mp4'))}", line), line
+    missed = (
+        rf"does not see the root {re.escape(str(land.unseen))}.+; it does not see {re.escape(str(land.videos))}/a.mp4"
+    )
+    assert re.search(rf"node third \(.+?\) {missed}", line), line
     assert "node head" not in line
-    assert not list(root.glob("*/*/part-*"))
-    assert not list(root.glob(".seen*"))
+    assert "node gpu" not in line
+    assert not list(land.unseen.glob("*/*/part-*"))
+    assert not list(land.unseen.glob(".seen*"))
 
 
 @needs_namespaces
 @needs_models
-def test_a_node_that_fails_everything_condemns_nothing(tmp_path: Path) -> None:
+def test_a_node_that_fails_everything_condemns_nothing(land: Land, tmp_path: Path) -> None:
     """What it cannot read others can; it gets no more work."""
-    videos, root = tmp_path / "videos", tmp_path / "root"
-    videos.mkdir()
-    names = [f"v{number}.mp4" for number in range(8)]
-    lavfi(videos / names[0], CLIP)
-    for name in names[1:]:
-        shutil.copy(videos / names[0], videos / name)
-    (videos / "bad.mp4").write_bytes(b"no video")
-    manifest = write_manifest(tmp_path, [{"video": f"videos/{name}"} for name in [*names, "bad.mp4"]])
-    with ray_nodes() as nodes:
-        nodes.start("head", cpus=2)
-        nodes.start("blind", cpus=2, hides=[videos / name for name in names])
-        code, out, err = ended(
-            begin(nodes, "run", "--manifest", str(manifest), "--root", str(root), "--stage", "crawl,frames")
-        )
+    names = sorted(path.name for path in land.blind.iterdir())
+    (land.folder / "bad.mp4").write_bytes(b"no video")
+    lines = [{"video": f"blind/{name}"} for name in names] + [{"video": "bad.mp4"}]
+    manifest, root = write_manifest(land.folder, lines), tmp_path / "root"
+    arguments = ("--manifest", str(manifest), "--root", str(root), "--stage", "crawl,frames")
+    code, out, err = ended(begin(land.nodes, "run", *arguments, "--set", "resources.frames.gpus=0"))
     assert (code, err) == (0, ""), out
-    found = contents(root)
-    frames = {video_id: (row["outcome"], row["reason"]) for video_id, row in found["frames"].items()}
+    frames = {video_id: (row["outcome"], row["reason"]) for video_id, row in contents(root)["frames"].items()}
     assert frames == {name.removesuffix(".mp4"): ("done", "") for name in names} | {"bad": ("failed", "unreadable")}
 
 
-def test_a_node_that_dies_takes_no_row_with_it(tmp_path: Path, finished: Path, sample_site: str) -> None:
-    with ray_nodes() as nodes:
-        nodes.start("head")
-        nodes.start("second", cpus=2)
-        process = begin(nodes, *sample_run(tmp_path / "root"), site=sample_site)
-        wait_for_rows(tmp_path / "root", "transcripts", process)
-        nodes.nodes["second"].kill()
-        code, out, err = ended(process)
-    assert code == 0, out + err
-    same_tables(tmp_path / "root", finished)
+def test_nodes_that_die_take_no_row_with_them_on_a_store_that_fails_too(
+    land: Land, finished: Path, sample_site: str, s3_port: int, bucket: str, kills: tuple[int, random.Random]
+) -> None:
+    number, draw = kills
+    for at in range(1 if number <= 2 else number):
+        victim = land.nodes.nodes["third"] if at == 0 else land.nodes.start(f"another-{at}", cpus=2)
+        with FlakyProxy(s3_port, share=0.1, stall_s=0.5) as proxy:
+            # The nodes have no keys in their environment.
+            url = root_url(proxy.port, bucket, f"root-{at}", keys=True)
+            process = begin(land.nodes, *sample_run(url), site=sample_site)
+            wait_for_rows(Store(root_url(s3_port, bucket, f"root-{at}")), "videos", process)
+            time.sleep(draw.uniform(0.0, 15.0))
+            victim.kill()
+            code, out, err = ended(process)
+            assert code == 0, out + err
+            same_tables(url, finished)
 
 
 def test_the_death_of_the_head_is_one_line_and_the_same_command_goes_on(
-    tmp_path: Path, finished: Path, sample_site: str
+    land: Land, tmp_path: Path, finished: Path, sample_site: str
 ) -> None:
     root = tmp_path / "root"
-    with ray_nodes() as nodes:
-        nodes.start("head", cpus=2)
-        process = begin(nodes, *sample_run(root), site=sample_site)
-        wait_for_rows(root, "transcripts", process)
-        nodes.nodes["head"].kill()
-        code, out, err = ended(process)
+    process = begin(land.nodes, *sample_run(root), site=sample_site)
+    wait_for_rows(Store(root), "transcripts", process)
+    land.nodes.nodes["head"].kill()
+    code, out, err = ended(process)
     assert code == 1, out + err
     assert "finished work is kept" in err.splitlines()[-1]
     assert "Traceback" not in err
@@ -185,9 +205,9 @@ def test_the_death_of_the_head_is_one_line_and_the_same_command_goes_on(
     same_tables(root, finished)
 
 
-def wait_for_rows(root: Path, table: str, process: subprocess.Popen[str]) -> None:
+def wait_for_rows(store: Store, table: str, process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + ENDS_WITHIN_S
-    while not list(root.glob(f"{table}/*/part-*")):
-        assert process.poll() is None
+    while not any(store.parts(table, at) for at in store.older(table, "")):
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
-        time.sleep(0.1)
+        time.sleep(0.2)

@@ -23,7 +23,7 @@ from tests.pipeline.sample_kit import assert_same, contents, here, sample_run, s
 from vsumdata.manifests import clock
 from vsumdata.manifests.clock import SPEED_VARIABLE
 from vsumdata.pipeline import recipe
-from vsumdata.pipeline.engine import flow
+from vsumdata.pipeline.engine import flow, waves
 from vsumdata.pipeline.state.plan import Plan
 from vsumdata.pipeline.workers import execution
 
@@ -111,7 +111,7 @@ def test_newer_code_reads_the_kept_answers_and_visits_nobody(
         site.asked = []
         # Waves of four, and new workers for each.
         for name, value in (("FIRST", 4), ("FEWEST", 1), ("MOST_VISITS", 4), ("BLOCKS_OF_A_LIFE", 0)):
-            monkeypatch.setattr(flow, name, value)
+            monkeypatch.setattr(waves, name, value)
         answer = here(*command, site=site.address)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         assert answer.stdout.count("videos: 4 to do") == 3

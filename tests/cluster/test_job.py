@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.pipeline.head_kit import Head, head
+from tests.cluster.head_kit import Head, head
 from tests.pipeline.sample_kit import PROGRAM, SMALL_CLIP
 
 from vsumdata.manifests.store import Store

@@ -167,7 +167,7 @@ class Flow:
             if MEDIA in self.doing:
                 self.plans[MEDIA] = self.plan_visits()
                 self.release_media()
-        # Of what a plan takes, Arrow would keep three quarters for later.
+        # Of what a plan takes, three quarters would be kept for later.
         pa.default_memory_pool().release_unused()
         self.look_took_s = time.monotonic() - begun
         self.looked_at, self.is_stale = time.monotonic(), False
@@ -354,8 +354,9 @@ class Flow:
         }
         # A worker keeps the models of all its tables.
         kind = replace(stage, memory_gb=sum(other.memory_gb for other in alike))
+        kind = self.places.staffed(kind, getattr(self.context.pace, "egress", ""))
         size = pool(kind, self.num_worth(alike, tasks), there, visitors_cpus(self.doing.values(), there))
-        execution = Execution(jobs, size, self.inbox, self.nodes.chosen())
+        execution = Execution(jobs, size, self.inbox, self.nodes.chosen(stage))
         # Noted before it begins: Ctrl-C may come between the two, and `stop` must know of it.
         self.executions[stage.lane] = execution
         execution.start()

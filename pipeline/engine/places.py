@@ -14,7 +14,7 @@ from typing import Any
 from vsumdata.manifests.errors import ClusterError, UsageError
 from vsumdata.manifests.tables import DONE, FAILED
 from vsumdata.pipeline.state.plan import Task
-from vsumdata.pipeline.workers.cluster import Gpus, needed
+from vsumdata.pipeline.workers.cluster import VISITORS, Gpus, needed
 from vsumdata.pipeline.workers.nodes import Nodes
 from vsumdata.stages.stage import COMPUTE, Stage
 
@@ -56,6 +56,15 @@ class Places:
             return self.gpus.are_there([stage], self.nodes.resources())
         except UsageError as error:
             raise ClusterError(f"{error}; finished work is kept: run again when there are") from error
+
+    def staffed(self, stage: Stage, egress: str) -> Stage:
+        """Give a stage that visits sites its number of workers: so many for each address that sites see.
+
+        `egress` is the one proxy or source address of all of them, "" if each node has its own.
+        """
+        if stage.lane == COMPUTE or not self.nodes.is_cluster or egress:
+            return stage
+        return replace(stage, workers=(stage.workers or VISITORS) * self.nodes.egresses())
 
     def mark(self, stage: Stage, task: Task) -> Task:
         """Tell a task where its files are, on which nodes it has failed, and whether a node may be at fault."""

@@ -17,6 +17,7 @@ from vsumdata.manifests.errors import ClusterError
 from vsumdata.manifests.store import TEMPORARY, Store
 from vsumdata.pipeline.workers.cluster import there
 from vsumdata.pipeline.workers.keeper import NAMESPACE, Asked, Fitness, Keeper, name_of, versions_here
+from vsumdata.stages.stage import COMPUTE, Stage
 
 # For a node to start the actor that proves it fit, and to answer.
 ANSWERS_S = 60.0
@@ -177,9 +178,13 @@ class Nodes:
         """How many addresses of ours sites see, as far as the nodes tell, see `pace.own_address`."""
         return max(1, len({fitness.egress for fitness in self.fit.values()}))
 
-    def chosen(self) -> dict[str, Any]:
-        """Ray's options for workers: on fit nodes only."""
-        return {"label_selector": {NODE_ID: f"in({','.join(sorted(self.fit))})"}} if self.is_cluster else {}
+    def chosen(self, stage: Stage) -> dict[str, Any]:
+        """Ray's options for a stage's workers: on fit nodes only; those that visit sites on as many as there are."""
+        if not self.is_cluster:
+            return {}
+        where: dict[str, Any] = {"label_selector": {NODE_ID: f"in({','.join(sorted(self.fit))})"}}
+        # Each node may have an address of its own, and each address its own rate.
+        return where if stage.lane == COMPUTE else where | {"ray_remote_args_fn": spread}
 
     # At its end
 
@@ -236,6 +241,11 @@ class Mark:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def spread() -> dict[str, Any]:
+    """Ray's options for workers that are to be on as many nodes as there are."""
+    return {"scheduling_strategy": "SPREAD"}
 
 
 def alive() -> list[Mapping[str, Any]]:

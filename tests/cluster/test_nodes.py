@@ -184,11 +184,28 @@ def test_nodes_that_die_take_no_row_with_them_on_a_store_that_fails_too(
             same_tables(url, finished)
 
 
+def test_the_death_of_the_only_gpu_is_said_and_waited_for(land: Land, tmp_path: Path, sample_site: str) -> None:
+    root = tmp_path / "root"
+    wanted = ("--set", "resources.frames.gpus=1", "--set", "limits.wait_for_gpus_s=4")
+    process = begin(land.nodes, *sample_run(root), *wanted, site=sample_site)
+    wait_for_rows(Store(root), "frames", process)
+    land.nodes.nodes["gpu"].kill()
+    code, out, err = ended(process)
+    assert code == 1, out + err
+    assert "node gpu" in out
+    assert "waiting up to 0:04 for the cluster to start machines with GPUs" in out
+    [line] = err.splitlines()
+    assert "1 GPU(s) each, but this cluster has 0" in line
+    assert "finished work is kept" in line
+
+
 def test_the_death_of_the_head_is_one_line_and_the_same_command_goes_on(
     land: Land, tmp_path: Path, finished: Path, sample_site: str
 ) -> None:
     root = tmp_path / "root"
-    process = begin(land.nodes, *sample_run(root), site=sample_site)
+    # By default Ray waits for a head for a minute.
+    waits = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+    process = begin(land.nodes, *sample_run(root), site=sample_site, **waits)
     wait_for_rows(Store(root), "transcripts", process)
     land.nodes.nodes["head"].kill()
     code, out, err = ended(process)

@@ -34,7 +34,7 @@ from vsumdata.pipeline.engine.watches import Watches
 from vsumdata.pipeline.engine.waves import MEDIA, Display, Wave
 from vsumdata.pipeline.recipe import media_stage
 from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
-from vsumdata.pipeline.workers.cluster import Gpus, cluster, needed, pool, visitors_cpus
+from vsumdata.pipeline.workers.cluster import Gpus, NoRoom, cluster, needed, pool, visitors_cpus
 from vsumdata.pipeline.workers.execution import Execution, job, worth
 from vsumdata.pipeline.workers.keeper import STOP
 from vsumdata.pipeline.workers.nodes import Nodes
@@ -131,11 +131,15 @@ class Flow:
                 execution.close()
             if execution.stuck_s() > waves.STUCK_S:
                 self.say(f"{lane}: no node has room for the workers of before: they start anew")
-                del self.executions[lane]
-                execution.is_stopping = True
-                execution.stop(0.0)
-                for wave in [wave for wave in self.waves if wave.lane == lane]:
-                    self.drop_wave(wave)
+                self.give_up(lane, execution)
+
+    def give_up(self, lane: str, execution: Execution) -> None:
+        """End a lane's workers at once; what they had not committed is planned anew."""
+        del self.executions[lane]
+        execution.is_stopping = True
+        execution.stop(0.0)
+        for wave in [wave for wave in self.waves if wave.lane == lane]:
+            self.drop_wave(wave)
 
     # Planning
 
@@ -449,10 +453,14 @@ class Flow:
 
     def end(self, execution: Execution, error: BaseException | None) -> None:
         """A lane's workers have ended. Raises the error that ended them."""
-        if execution not in self.executions.values():
+        lane = next((lane for lane, other in self.executions.items() if other is execution), None)
+        if lane is None:
             # It was given up.
             return
-        self.executions = {lane: other for lane, other in self.executions.items() if other is not execution}
+        if isinstance(error, NoRoom) and self.nodes.is_cluster:
+            self.give_up(lane, execution)
+            return
+        del self.executions[lane]
         if error is not None:
             raise error
 

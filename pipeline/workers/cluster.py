@@ -340,6 +340,10 @@ def training_session(address: str | None) -> Iterator[None]:
             raise cause(error) from error
 
 
+class NoRoom(ClusterError):
+    """The nodes that could hold a lane's workers are gone; others may come."""
+
+
 def cause(error: BaseException) -> StorageError | ClusterError | UsageError:
     """Unwrap Ray's error: return the error that a worker raised as one of ours."""
     if isinstance(error, StorageError | UsageError | ClusterError):
@@ -350,5 +354,7 @@ def cause(error: BaseException) -> StorageError | ClusterError | UsageError:
         said = re.findall(rf"^vsumdata\.manifests\.errors\.{kind.__name__}: (.+)$", text, re.MULTILINE)
         if said:
             return kind(said[-1])
+    if "is not schedulable" in text:
+        return NoRoom("no node of the cluster has room for a worker any more; finished work is kept: run again")
     raised = re.findall(r"^(?!ray\.)[\w.]+(?:Error|Exception|Exit): .+$", text, re.MULTILINE)
     return ClusterError(f"a worker could not do its work: {(raised or text.strip().splitlines() or ['?'])[-1]}")

@@ -201,8 +201,9 @@ def ask(run: str, node: str, method: str, *arguments: Any) -> Any:
 
     try:
         return ray.get(getattr(keeper(run, node), method).remote(*arguments))
-    except ray.exceptions.RayActorError as error:
-        raise Lost(f"node {node} is gone") from error
+    # Of a node that is gone Ray says that the actor has died, cannot be reached, or cannot be scheduled.
+    except ray.exceptions.RayError as error:
+        raise Lost(f"node {node} does not answer: {error}") from error
 
 
 def bring_over(node: str, video_id: str, what: str, scratch: Path, came_on: Callable[[], None]) -> None:

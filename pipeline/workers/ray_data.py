@@ -169,6 +169,8 @@ def set_up(is_local: bool) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # A short run gives some of its workers nothing, which Ray would tell the user.
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+    # Nothing else spreads workers over nodes; the pinned range of Ray has it.
+    warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
     # Ids of datasets then come from this process, not from an actor that counts them.
     context.use_legacy_dataset_ids = False
     # Ray takes the first that fits, and FromFeed is a FromBlocks.

@@ -192,8 +192,8 @@ def test_the_death_of_the_only_gpu_is_said_and_waited_for(land: Land, tmp_path: 
     land.nodes.nodes["gpu"].kill()
     code, out, err = ended(process)
     assert code == 1, out + err
-    assert "node gpu" in out
-    assert "waiting up to 0:04 for the cluster to start machines with GPUs" in out
+    assert "node gpu" in out, err
+    assert "waiting up to 0:04 for the cluster to start machines with GPUs" in out, err
     [line] = err.splitlines()
     assert "1 GPU(s) each, but this cluster has 0" in line
     assert "finished work is kept" in line

@@ -114,6 +114,7 @@ def test_it_asks_slurm_for_what_it_needs() -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_told_to_stop_it_ends_in_time_and_goes_on_when_requeued(site: Site) -> None:
     first = site.submit("--set", "crawl.seconds_between_requests=1")
     until = time.monotonic() + 120

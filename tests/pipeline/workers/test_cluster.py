@@ -187,6 +187,28 @@ def test_pools_leave_a_place_for_every_lane(
     assert pool(stage_zoo.stage(**changes), 100, [resources], kept_free) == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "nodes", "kept_free", "expected"),
+    [
+        ({}, [{"CPU": 4.0}, {"CPU": 4.0}], 0.0, Pool(8, 1, 0, 1)),
+        # A worker must fit into one node: with a whole CPU none would, beside the visitors.
+        ({}, [{"CPU": 1.0}] * 3, 0.5, Pool(3, 0.5, 0, 1)),
+        ({}, [{"CPU": 64.0}, {"CPU": 0.5}], 0.0, Pool(65, 64 / 65, 0, 1)),
+        ({}, [{"CPU": 64.0}, {"CPU": 0.25}], 0.0, Pool(64, 1, 0, 1)),
+        ({"gpus": -1}, [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 2.0}], 0.0, Pool(2, 1, 1, 4)),
+        ({"gpus": 0.5}, [{"CPU": 4.0, "GPU": 1.0}] * 2, 0.0, Pool(4, 1, 0.5, 2)),
+        ({"memory_gb": 4.0}, [{"CPU": 8.0, "memory": 9e9}, {"CPU": 8.0, "memory": 5e9}], 0.0, Pool(3, 1, 0, 5, 4e9)),
+    ],
+)
+def test_a_worker_fits_into_one_node(changes: dict, nodes: list[dict], kept_free: float, expected: Pool) -> None:
+    assert pool(stage_zoo.stage(**changes), 100, nodes, kept_free) == expected
+
+
+def test_gpus_of_two_nodes_do_not_make_one_worker() -> None:
+    with pytest.raises(UsageError, match=r"2 GPU\(s\) each, but this cluster has 2"):
+        pool(stage_zoo.stage(gpus=2.0), 1, [{"CPU": 4.0, "GPU": 1.0}] * 2)
+
+
 def test_short_work_starts_few_workers_unless_the_manifest_gives_their_number() -> None:
     assert worth(stage_zoo.stage(), 40, [10.0, 30.0]) == 3, "800 s of media"
     assert worth(stage_zoo.stage(), 2, []) == 2

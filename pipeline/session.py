@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import difflib
 import logging
 import os
@@ -13,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
@@ -33,8 +31,6 @@ from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_
 from vsumdata.pipeline.workers.address import ray_address
 from vsumdata.stages.youtube.options import browser_cookies
 
-# From glibc's <malloc.h>.
-M_ARENA_MAX = -8
 SAMPLE_HOST = "sample.invalid"
 # Tests redirect hosts to sites on this machine with it: "HOST=127.0.0.1:PORT,…". A manifest cannot, and all other rules
 # of fetching stay on.
@@ -60,7 +56,6 @@ class Request:
 def run(request: Request, console: Console) -> int:
     """Do what was asked and return the exit code. Raises UsageError before any work starts."""
     begun = time.monotonic()
-    save_memory()
     again = parse_retry(request.retry)
     wanted = parse_stages(request.stage)
     address = ray_address(request.address)
@@ -99,14 +94,6 @@ def run(request: Request, console: Console) -> int:
         return 1
     # A crawler's videos fail now and then, which is normal; a run in which none succeeded is not.
     return 1 if (job.outcomes[FAILED] or job.outcomes[RETRY]) and not job.outcomes[DONE] else 0
-
-
-def save_memory() -> None:
-    """Have this process give back what it has freed, as it may work for weeks beside its workers."""
-    # Arrow's own pool and glibc's heap for each thread keep most of it: 68 of 478 MB with 30,000 videos.
-    pa.set_memory_pool(pa.system_memory_pool())
-    with contextlib.suppress(AttributeError, OSError):  # a C library without it
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def what_is_left(summary: Mapping[str, Any], wanted: Sequence[str]) -> str:

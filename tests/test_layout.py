@@ -60,7 +60,7 @@ def test_every_folder_is_in_the_wheel() -> None:
 
 def test_tests_mirror_the_tree() -> None:
     """A folder of tests stands for the folder of the tree that has its name; these two stand for none."""
-    beside = {"bench", "golden"}
+    beside = {"bench", "cluster", "golden"}
     for folder in folders("tests"):
         room = folder.relative_to(ROOT / "tests")
         if room.parts and room.parts[0] not in beside:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -16,8 +17,9 @@ from typing import Any
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KEPT = "finished work is kept; run the same command again to continue"
-# From Linux's <sys/prctl.h>.
+# From Linux's <sys/prctl.h> and glibc's <malloc.h>.
 PR_SET_PDEATHSIG = 1
+M_ARENA_MAX = -8
 
 
 def in_child(program: Callable[[], int], say: Callable[[str], None]) -> int:
@@ -35,6 +37,7 @@ def in_child(program: Callable[[], int], say: Callable[[str], None]) -> int:
         end_with(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         try:
+            save_memory()
             return program()
         finally:
             # Whatever it was, it has been said or is about to be.
@@ -61,6 +64,18 @@ def in_child(program: Callable[[], int], say: Callable[[str], None]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def save_memory() -> None:
+    """Have this process give back what it frees, as it may work for weeks beside its workers."""
+    # Arrow's own pool and glibc's heap for each thread keep much of it: 68 of 478 MB after 30,000 videos. Arrow looks
+    # for its pool when it is imported; the workers, which inherit the variables, keep the faster one.
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
+        os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+        importlib.import_module("pyarrow")
+        del os.environ["ARROW_DEFAULT_MEMORY_POOL"]
+    with contextlib.suppress(AttributeError, OSError):  # a C library without it
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def end_with(parent: int) -> None:

@@ -32,6 +32,9 @@ DECIDED_BY = ("view_count", "duration_s", "live_status", "media_type", "source",
 # Null where a video has no heatmap. Reading the heatmaps themselves to see which are there helped to make the first
 # planner take 12 s for 10,000 videos.
 HEATMAP = "digest.heatmap"
+# The columns that planning a table asks of its own rows, and those that are counted.
+OWN = ("video_id", "outcome", "reason", "version", "tries", "committed_at", "retry_after")
+COUNTED = ("video_id", "outcome", "reason", "retry_after")
 PUBLISHED = "published"  # for the run's watches, which would scan the table once more
 
 
@@ -185,7 +188,9 @@ def plan(
     records = [records[at] for at in np.flatnonzero(ready).tolist()]
     read = {table: rows.filter(pa.array(ready)) for table, rows in read.items()}
     ids = ids.filter(pa.array(ready))
-    own = aligned(own_rows(store, stages, name), ids)
+    own = own_rows(store, stages, name)
+    # Only what is asked of a row of its own: with the digests each copy would take twice the memory.
+    own = aligned(own.select([*OWN, *(f"upstream.{table}" for table in stage.reads)]), ids)
 
     duration_s = None
     if "videos" in read:
@@ -215,7 +220,7 @@ def plan(
         free &= visited
     result.ready = int(np.count_nonzero(free))
     result.tasks = make_tasks(records, own, read, upstream, np.flatnonzero(free)[:limit], duration_s)
-    result.count(own.filter(pa.array(~pending)), verdicts)
+    result.count(own.select(COUNTED).filter(pa.array(~pending)), verdicts)
     result.due_now = int(np.count_nonzero(pending & flags(pc.equal(own["outcome"], tables.RETRY))))
     return result
 

@@ -88,13 +88,17 @@ class LaneWorker:
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
         first = next(iter(jobs.values()))
-        # The same folder of the run as the driver's, but where this machine has its temporary files.
-        scratch = upkeep.scratch_parent(Store(first.context.root)) / Path(first.context.scratch).name
+        scratch = Path(first.context.scratch)
+        name = f"{scratch.name}-{first.stage.lane}-{os.getpid()}"
+        if first.home:
+            # The same folder of the run as the driver's, but where this machine has its temporary files.
+            scratch = upkeep.scratch_parent(Store(first.context.root)) / scratch.name
+            # In containers each process may have the same id.
+            name += f"-{this_node()[:8]}"
         self.jobs = {
             table: replace(job, context=replace(job.context, scratch=str(scratch))) for table, job in jobs.items()
         }
         self.workers: dict[str, StageWorker | VisitWorker] = {}
-        name = f"{Path(first.context.scratch).name}-{first.stage.lane}-{os.getpid()}"
         log_to(Store(first.context.root), name, secrets_of(first.context.crawl.get("yt_dlp") or {}))
 
     def __call__(self, block: pa.Table) -> pa.Table:

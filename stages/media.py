@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import pickle
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, VideoError
+from vsumdata.manifests.store import Store
 from vsumdata.stages.pictures.probe import MediaInfo, probe
 from vsumdata.stages.stage import Context, Function, Row, make_folder, safe_name
 from vsumdata.stages.transcripts import from_captions
@@ -143,7 +145,11 @@ def bring_one(url: str, folder: Path, what: str, session: Session, *, resumable:
     # A lock, because two runs may want the same file. The second finds it finished.
     with locked(partial):
         try:
-            return finished(folder, what) or finish(*download(url, partial, what, session), what)
+            if found := finished(folder, what) or from_store(folder, what, session.context):
+                return found
+            made = finish(*download(url, partial, what, session), what)
+            to_store(made, session.context)
+            return made
         except (SkipVideo, FailVideo):
             # The outcome is final, so nobody will resume it.
             resumable = False
@@ -157,9 +163,41 @@ def bring_one(url: str, folder: Path, what: str, session: Session, *, resumable:
                     folder.rmdir()
 
 
+@functools.cache
+def store_at(root: str) -> Store:
+    return Store(root)
+
+
+def from_store(folder: Path, what: str, context: Context) -> Path | None:
+    """Fetch a download that an earlier run has kept on an object store; None if there is none."""
+    if not context.keeps_copies:
+        return None
+    store = store_at(context.root)
+    assert store.objects is not None
+    for kept in store.objects.below(f"{store.base}/media/{folder.name}"):
+        name = kept.path.rpartition("/")[2]
+        if serves(name, what):
+            part = folder / f".{name}.part"
+            part.write_bytes(store.content(kept.path))
+            return part.rename(folder / name)
+    return None
+
+
+def to_store(made: Path, context: Context) -> None:
+    """Keep a download on an object store."""
+    if context.keeps_copies:
+        store = store_at(context.root)
+        store.put(f"{store.base}/media/{made.parent.name}/{made.name}", made.read_bytes())
+
+
+def serves(name: str, what: str) -> bool:
+    """Whether a finished file's name says that it holds `what`: `picture.webm`, `picture+sound.mp4`."""
+    return not name.startswith(".") and what in Path(name).stem.split("+")
+
+
 def finished(folder: Path, what: str) -> Path | None:
-    """A finished download whose name says that it holds `what`: `picture.webm`, `picture+sound.mp4`. Else None."""
-    return next((path for path in folder.glob("*.*") if path.is_file() and what in path.stem.split("+")), None)
+    """A finished download that holds `what`, or None."""
+    return next((path for path in folder.glob("*.*") if path.is_file() and serves(path.name, what)), None)
 
 
 def finish(path: Path, info: Mapping[str, Any], what: str) -> Path:

@@ -59,9 +59,13 @@ class Context:
 
     @property
     def keeps_media(self) -> bool:
-        """Whether downloads stay, under the root."""
-        # yt-dlp and ffmpeg write local files only, so nothing is kept on an object store.
+        """Whether downloads stay where they are made, under the root."""
         return bool(self.crawl.get("keep_media", False)) and "://" not in self.root
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether a copy of each download goes to the root, an object store: yt-dlp and ffmpeg need local files."""
+        return bool(self.crawl.get("keep_media", False)) and "://" in self.root
 
     def media_path(self, video_id: str) -> Path:
         """The folder of this video's downloads: under the root with `crawl.keep_media`, else in scratch."""

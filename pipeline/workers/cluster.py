@@ -90,7 +90,8 @@ def connected(address: str | None, *, is_child: bool = False, **options: Any) ->
     import ray
 
     if ray.is_initialized():
-        yield
+        with in_our_words():
+            yield
         return
     # ray#54928: 0 is the announced default. Without it Ray prints a FutureWarning at every start.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -129,9 +130,21 @@ def connected(address: str | None, *, is_child: bool = False, **options: Any) ->
         # cover them and no other switch does.
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
         try:
-            yield
+            with in_our_words():
+                yield
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def in_our_words() -> Iterator[None]:
+    """Raise an error of Ray's as one of ours: any call may meet a Ray that is gone, such as giving it a block."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise cause(error) from error
 
 
 def without_monitors() -> None:

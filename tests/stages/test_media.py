@@ -19,6 +19,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from tests.manifests.object_kit import keys_of, root_url
 from tests.pipeline.media_kit import lavfi
 from tests.stages.media_site import MEDIA, MP4, VALID, VIDEO_ID, MediaSite, files, obtain, row, stream
 
@@ -101,6 +102,17 @@ def test_kept_file_serves_both_tables_and_later_runs(site: MediaSite, tmp_path: 
     assert files(Path(context.root)) == ["media", KEPT, f"{KEPT}/picture+sound.mp4"]
 
 
+def test_a_download_is_kept_on_an_object_store(site: MediaSite, tmp_path: Path, s3_port: int, bucket: str) -> None:
+    url = root_url(s3_port, bucket)
+    context = replace(site.context(tmp_path, keep=True), root=url)
+    assert Path(obtain(row(), "picture", context)["media"]).read_bytes() == MEDIA
+    assert keys_of(s3_port, bucket) == [f"root/media/{KEPT.rpartition('/')[2]}/picture+sound.mp4"]
+    shutil.rmtree(Path(context.scratch) / "media")
+    heard = fetch_sound({"languages": ["en"]}, context)(row())
+    assert Path(heard["media"]).read_bytes() == MEDIA
+    assert (len(site.asked.pages), len(site.asked.ranges)) == (1, 1), "another run has it without a visit"
+
+
 def test_a_kept_download_never_touches_scratch(site: MediaSite, tmp_path: Path) -> None:
     """Scratch may be on another disk, where the last rename would fail."""
     memory = Path("/dev/shm")
@@ -130,12 +142,6 @@ def test_nothing_is_fetched_where_captions_serve(site: MediaSite, tmp_path: Path
     spoken["videos"]["caption"] = {"language": "en", "kind": "manual", "format": "vtt", "text": text}
     assert fetch_sound({"languages": ["en"]}, site.context(tmp_path))(spoken) == spoken
     assert site.asked.pages == []
-
-
-def test_an_object_store_keeps_no_media(site: MediaSite, tmp_path: Path) -> None:
-    plain = site.context(tmp_path, keep=True)
-    context = Context(root="s3://bucket/root", scratch=plain.scratch, crawl=plain.crawl, transport=plain.transport)
-    assert Path(obtain(row(), "picture", context)["media"]).is_relative_to(plain.scratch)
 
 
 def test_own_files_are_used_where_they_lie(tmp_path: Path) -> None:

@@ -35,8 +35,6 @@ STOP = "stop"
 PIECE_BYTES = 8 << 20
 # What must be alike on all nodes: rows of one table would differ.
 ALIKE = ("vsumdata", "torch", "yt-dlp")
-# Leases on an object store and retries compare times of several machines.
-MOST_SKEW_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,7 @@ class Asked:
     """What a node must show before it gets work.
 
     `mark` is a file that the driver made in a local root, `files` are some of the user's own that the driver sees,
-    `models` the locations that workers open, `now` the driver's time in seconds since the epoch.
+    `models` the locations that workers open.
     """
 
     root: str = field(repr=False)  # may hold keys
@@ -53,15 +51,18 @@ class Asked:
     models: tuple[str, ...]
     needs_ffmpeg: bool
     versions: Mapping[str, str]
-    now: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitness:
-    """What a node has shown: what is wrong with it, and the address that sites see, see `pace.own_address`."""
+    """What a node has shown: what is wrong with it, the address that sites see (`pace.own_address`), and its clock.
+
+    `now` is in seconds since the epoch.
+    """
 
     problems: tuple[str, ...]
     egress: str
+    now: float
 
 
 def versions_here() -> dict[str, str]:
@@ -90,7 +91,7 @@ class Keeper:
 
     def fitness(self, asked: Asked) -> Fitness:
         """Compare this node with the driver's."""
-        return Fitness(problems=tuple(problems(asked)), egress=own_address())
+        return Fitness(problems=tuple(problems(asked)), egress=own_address(), now=time.time())
 
     def has(self, path: str) -> bool:
         """Whether this node sees a file."""
@@ -162,8 +163,6 @@ def problems(asked: Asked) -> Iterator[str]:
                 yield f"does not have the model {location}: put it there, or name one of the hub or of a package"
         except UsageError as error:
             yield str(error)
-    if abs(skew_s := time.time() - asked.now) > MOST_SKEW_S:
-        yield f"has a clock that is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}: set it (NTP)"
 
 
 def is_seen(mark: str) -> bool:

@@ -24,6 +24,8 @@ ANSWERS_S = 60.0
 # For all nodes to clean up at the end of a run.
 LEAVES_S = 30.0
 LOOK_EVERY_S = 2.0
+# Retries compare times of several machines.
+MOST_SKEW_S = 60.0
 NODE_ID = "ray.io/node-id"
 
 
@@ -49,6 +51,7 @@ class Nodes:
     resources_of: dict[str, Mapping[str, float]] = field(default_factory=dict)
     keepers: dict[str, Any] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)  # Ray's references to what they will have shown
+    asked_at: dict[str, float] = field(default_factory=dict)  # by this machine's clock
     looked_at: float = 0.0
     changes: int = 0  # nodes that were taken out or put in
     home: str = ""  # the driver's node
@@ -99,8 +102,8 @@ class Nodes:
             models=tuple(self.models),
             needs_ffmpeg=self.needs_ffmpeg,
             versions=versions_here(),
-            now=time.time(),
         )
+        self.asked_at[at] = time.time()
         self.asked[at] = self.keepers[at].fitness.remote(question)
 
     def hear(self, node: str, reference: Any, patience_s: float) -> None:
@@ -114,11 +117,11 @@ class Nodes:
         except ray.exceptions.RayError as error:
             self.unfit[node] = why_it_failed(error)
         else:
-            if found.problems:
-                self.unfit[node] = "; it ".join(found.problems)
+            if wrong := [*found.problems, *skew(found.now, self.asked_at[node], time.time())]:
+                self.unfit[node] = "; it ".join(wrong)
             else:
                 self.fit[node] = found
-        del self.asked[node]
+        del self.asked[node], self.asked_at[node]
 
     # During the run
 
@@ -147,7 +150,16 @@ class Nodes:
         return set(self.fit) != before
 
     def drop(self, node: str) -> None:
-        for known in (self.names, self.fit, self.unfit, self.out, self.keepers, self.asked, self.resources_of):
+        for known in (
+            self.names,
+            self.fit,
+            self.unfit,
+            self.out,
+            self.keepers,
+            self.asked,
+            self.asked_at,
+            self.resources_of,
+        ):
             known.pop(node, None)
 
     def take_out(self, node: str, why: str) -> None:
@@ -241,6 +253,14 @@ class Mark:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def skew(there: float, before: float, after: float) -> list[str]:
+    """Say how far a clock is off that showed `there` at some time between `before` and `after` of ours."""
+    off_s = max(there - after, before - there)
+    if off_s <= MOST_SKEW_S:
+        return []
+    return [f"has a clock that is {off_s:.0f} s {'ahead' if there > after else 'behind'}: set it (NTP)"]
 
 
 def spread() -> dict[str, Any]:

@@ -25,7 +25,7 @@ def places(tmp_path: Path) -> Places:
     said: list[str] = []
     nodes = Nodes(store=Store(tmp_path), run="run-1", say=said.append, is_cluster=True)
     for node, egress in (("a", ""), ("b", "8.8.8.8"), ("c", "")):
-        nodes.fit[node] = Fitness(problems=(), egress=egress)
+        nodes.fit[node] = Fitness(problems=(), egress=egress, now=0.0)
         nodes.names[node], nodes.resources_of[node] = node, {"CPU": 4.0}
     nodes.looked_at = float("inf")  # there is no Ray to ask
     return Places(nodes, Gpus(True, 0.0, said.append))

@@ -199,6 +199,22 @@ def test_the_death_of_the_only_gpu_is_said_and_waited_for(land: Land, tmp_path: 
 
 
 @pytest.mark.long
+def test_a_node_that_joins_takes_the_place_of_one_that_died(
+    land: Land, tmp_path: Path, finished: Path, sample_site: str
+) -> None:
+    root = tmp_path / "root"
+    second = land.nodes.start("gpu-2", gpus=1)
+    process = begin(land.nodes, *sample_run(root), "--set", "resources.frames.gpus=1", site=sample_site)
+    wait_for_rows(Store(root), "frames", process)
+    second.kill()
+    land.nodes.start("gpu-3", gpus=1)
+    code, out, err = ended(process)
+    assert (code, err) == (0, ""), out
+    assert re.search(r"node gpu-3 \(.+?\) has joined", out)
+    same_tables(root, finished)
+
+
+@pytest.mark.long
 def test_the_death_of_the_head_is_one_line_and_the_same_command_goes_on(
     land: Land, tmp_path: Path, finished: Path, sample_site: str
 ) -> None:

@@ -94,7 +94,8 @@ def head(num_cpus: int = 2) -> Iterator[Head]:
             f"--temp-dir={folder}", *(f"--{name}={value}" for name, value in ports.items()),
         ]  # fmt: skip
         with open(f"{folder}/head.log", "w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            # Jobs begin in the head's folder. A checkout would bring its own metadata.
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
         try:
             found = Head(
                 f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}/metrics", environment

@@ -12,15 +12,31 @@ import pyarrow.parquet as pq
 
 from vsumdata.manifests import tables
 from vsumdata.manifests.errors import StorageError
+from vsumdata.manifests.rows import combined
+
+# `content.a+b` is one hash of the digests of the columns a and b: smaller than both, and made once for each part.
+CONTENT = "content"
+
+
+def content_of(columns: Iterable[str]) -> str:
+    """The name under which `Store.latest` gives one hash of some columns of a row."""
+    return f"{CONTENT}.{'+'.join(columns)}"
+
+
+def stored(column: str) -> list[str]:
+    """The columns of a part that one of `read_part` is made of."""
+    name, _, key = column.partition(".")
+    return [f"digest.{each}" for each in key.split("+")] if name == CONTENT else [column]
 
 
 def read_part(source: Any, path: str, columns: Sequence[str], use_threads: bool) -> pa.Table:
     """Some columns of one part, under the names asked for, and its name as `part`. Raises StorageError."""
     # Every request to an object store costs a round trip; pre-buffering merges those of neighbouring columns.
+    wanted = list(dict.fromkeys(each for column in columns for each in stored(column)))
     with pq.ParquetFile(source, pre_buffer=isinstance(source, pa.PythonFile)) as file:
-        content = file.read(list(columns), use_threads=use_threads)
+        content = file.read(wanted, use_threads=use_threads)
     # pyarrow reads on without a column that is not there.
-    if missing := {column.partition(".")[0] for column in columns} - set(content.column_names):
+    if missing := {column.partition(".")[0] for column in wanted} - set(content.column_names):
         raise StorageError(other_layout(path.rpartition("/")[0], missing))
     # A dictionary column stores the name once, not once for each of its thousands of rows.
     at = pa.array(np.zeros(len(content), np.int32))
@@ -29,8 +45,11 @@ def read_part(source: Any, path: str, columns: Sequence[str], use_threads: bool)
 
 
 def pick(content: pa.Table, column: str) -> pa.ChunkedArray:
-    """A column; `digest.title` is the field `title` of the struct `digest`."""
+    """A column; `digest.title` is the field `title` of the struct `digest`, and see `CONTENT`."""
     name, _, key = column.partition(".")
+    if name == CONTENT:
+        digests = [pick(content, each) for each in stored(column)]
+        return pa.chunked_array([combined(digests, len(content))])
     return pc.struct_field(content[name], key) if key else content[name]
 
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from vsumdata.manifests import clock, tables
 from vsumdata.manifests.manifest import Manifest, Select
+from vsumdata.manifests.roots.parts import content_of
 from vsumdata.manifests.rows import combined
 from vsumdata.manifests.select import decide, worth_fetching
 from vsumdata.manifests.sources import Record, fields_hash
@@ -311,9 +312,9 @@ def make_tasks(
 
 def own_rows(store: Store, stages: Stages, name: str) -> pa.Table:
     """Read each video's latest row in a table: its digests and hashes, no payload."""
-    # The columns that any stage needs: then one scan serves the plans of all stages.
-    read = sorted({column for stage in stages.values() for column in stage.inputs().get(name, ())})
-    columns = [f"digest.{column}" for column in read] + [f"upstream.{table}" for table in stages[name].reads]
+    # What any stage needs: then one scan serves the plans of all stages.
+    read = {stage.inputs()[name] for stage in stages.values() if stage.inputs().get(name)}
+    columns = [*sorted(map(content_of, read)), *(f"upstream.{table}" for table in stages[name].reads)]
     if name == "videos":
         columns += [*DECIDED_BY, HEATMAP, PUBLISHED]
     return store.latest(name, fingerprint(stages, name), columns)
@@ -324,7 +325,7 @@ def read_rows(store: Store, stages: Stages, name: str, columns: Sequence[str]) -
     derived = store.known(name, fingerprint(stages, name)).derived
     if ("content", columns) not in derived:
         rows = own_rows(store, stages, name)
-        hashes = combined([rows[f"digest.{column}"] for column in columns], len(rows))
+        hashes = rows[content_of(columns)] if columns else combined([], len(rows))
         # Whatever a row that is not `done` says, its readers see only that there is nothing.
         content = pc.if_else(pc.equal(rows["outcome"], tables.DONE), hashes, "none")
         derived["content", columns] = rows.select(["video_id", "outcome", "part"]).append_column("content", content)

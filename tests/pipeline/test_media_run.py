@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.pipeline.media_kit import needs_models
-from tests.pipeline.sample_kit import SMALL_CLIP, here, start
+from tests.pipeline.sample_kit import SMALL_CLIP, here, start, victims
 from tests.stages.media_site import MEDIA, VALID, Answer, MediaSite, stream
 
 from vsumdata.manifests.store import Store
@@ -47,7 +47,12 @@ def test_a_killed_run_goes_on_and_its_media_serve_later_runs(ray_session: None, 
                 assert time.monotonic() < deadline
                 assert process.poll() is None
                 time.sleep(0.1)
+            # A worker outlives its driver by moments, and would ask the site once more.
+            workers = victims(process.pid, "worker")
             process.kill()
+            while any(Path(f"/proc/{pid}").exists() for pid in workers):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
         released.set()
         site.fault = lambda n, headers: None
         site.asked.ranges.clear()

@@ -33,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # Seconds within which a second signal of the same kind is the same one.
-TWICE_WITHIN_S = 1.0
+TWICE_WITHIN_S = 0.5
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_MANIFEST, DEFAULT_ROOT = "wikihow_ehow", "./data"
 

@@ -350,7 +350,7 @@ def decisions(store: Store, stages: Stages, select: Select) -> Verdicts:
     derived = store.known("videos", fingerprint(stages, "videos")).derived
     rules = f"{select!r} {sorted(select.model_fields_set)}"
     if rules not in derived:
-        rows = own_rows(store, stages, "videos")
+        rows = own_rows(store, stages, "videos").select(["video_id", "outcome", *DECIDED_BY, HEATMAP])
         rows = rows.filter(pc.equal(rows["outcome"], tables.DONE))
         facts = rows.select([*DECIDED_BY, HEATMAP]).rename_columns([*DECIDED_BY, "heatmap"])
         # Not all at once: the values of a row take 800 bytes as Python's.

@@ -15,13 +15,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import StorageError, UsageError
 from vsumdata.manifests.store import Store
+from vsumdata.manifests.versions import versions
 from vsumdata.pipeline.state.pace import own_address
 from vsumdata.stages.encoders.hub import PACKAGE, local_path
 from vsumdata.stages.media import REFUSED
@@ -67,13 +67,8 @@ class Fitness:
 
 def versions_here() -> dict[str, str]:
     """The versions of the packages that must be alike on all nodes."""
-    found = {}
-    for name in ALIKE:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+    found = versions()
+    return {name: found[name] for name in ALIKE}
 
 
 class Keeper:

@@ -98,21 +98,25 @@ class Store:
 
     # Writing
 
-    def write(self, table: str, fingerprint: str, content: pa.Table) -> str:
-        """Commit one part and return its name. Raises StorageError when the root cannot be written."""
+    def write(self, table: str, fingerprint: str, content: pa.Table, order: pa.Array | None = None) -> str:
+        """Commit one part, its rows in the order of the indices `order`, and return its name.
+
+        Raises StorageError when the root cannot be written.
+        """
         # The zeros make names sort by time; the random end keeps two writers apart that commit at the same moment.
         name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
         path = f"{self.folder(table, fingerprint)}/{name}"
         # In memory first: `put` needs the whole file, since on an object store the one PUT is the commit.
         buffer = io.BytesIO()
+        per_group = rows_per_group(content)
         # Parquet has no checksums unless asked, and `verify` could not find a flipped bit without them.
-        pq.write_table(
-            content,
-            buffer,
-            compression="zstd",
-            row_group_size=rows_per_group(content),
-            write_page_checksum=True,
-        )
+        with pq.ParquetWriter(buffer, content.schema, compression="zstd", write_page_checksum=True) as writer:
+            for first in range(0, len(content), per_group):
+                # One group after the other: a sorted copy of a shard would double what a run's process holds.
+                rows = (
+                    content.slice(first, per_group) if order is None else content.take(order[first : first + per_group])
+                )
+                writer.write_table(rows, row_group_size=per_group)
         self.put(path, buffer.getbuffer())
         return name
 

@@ -26,14 +26,16 @@ from vsumdata.manifests import tables
 from vsumdata.manifests.errors import StorageError, UsageError
 from vsumdata.manifests.roots import index
 from vsumdata.manifests.roots.local import TEMPORARY
-from vsumdata.manifests.roots.parts import keep_latest, other_layout
+from vsumdata.manifests.roots.parts import GROUP_BYTES, keep_latest, other_layout
 from vsumdata.manifests.store import Store
 
 # Small parts are slow to scan: 5 tables of 100,000 rows took 5.5 s in 2,000 files each, compacted 0.3 to 0.6 s.
-SHARD_BYTES = 128 << 20  # compaction starts the next shard when one has reached this size
+# Compaction starts the next shard when one has reached this size. Counted in memory, where a run's process holds it
+# beside all else: on disk the same rows may have a tenth.
+SHARD_BYTES = 64 << 20
+SMALL_BYTES = SHARD_BYTES // 2  # larger parts stay as they are
 # Thousands of small Arrow buffers take several times the memory of their content, so pieces are combined early.
 COMBINED_AT = 100  # pieces
-SMALL_BYTES = 64 << 20  # larger parts stay as they are
 TMPDIR_VARIABLE = "VSUMDATA_TMPDIR"  # where temporary files go; default: the system's temporary folder
 WORKERS_END_S = 20.0  # a killed worker is gone within a second; on an overloaded machine it takes longer
 
@@ -173,7 +175,7 @@ def temporaries(store: Store) -> list[Path]:
 
 def compact_if_many(store: Store, table: str, fingerprint: str, many: int) -> None:
     """Compact one table if it has more than `many` parts and no other process compacts."""
-    if len(store.parts(table, fingerprint)) > many:
+    if sum(info.size < SMALL_BYTES for info in store.parts(table, fingerprint)) > many:
         # No waiting: another process that holds the lock does this work already, and a run must not stand still.
         with store.lock(wait=False) as taken:
             if taken:
@@ -199,40 +201,53 @@ def compact_table(store: Store, table: str, fingerprint: str) -> tuple[int, int]
     by_part: dict[str, list[str]] = {}
     for video_id, part in zip(latest["video_id"].to_pylist(), latest["part"].to_pylist(), strict=True):
         by_part.setdefault(part, []).append(video_id)
-    pieces: list[pa.Table] = []
-    merged: list[pafs.FileInfo] = []
-    size_bytes = 0
+    shard = Shard()
     for info, opened in store.sources(small):
         with pq.ParquetFile(opened()) as file:
+            if file.num_row_groups * GROUP_BYTES > SMALL_BYTES:
+                # Small on disk only.
+                continue
             content = file.read()
         # Keep the rows that are the latest of their video; rows that a later part has replaced go.
         wanted = pa.array(by_part.get(info.base_name, []), pa.string())
-        pieces.append(content.filter(pc.is_in(content["video_id"], value_set=wanted)))
-        if len(pieces) == COMBINED_AT:
-            pieces = [pa.concat_tables(pieces).combine_chunks()]
-        merged.append(info)
-        size_bytes += info.size
-        if size_bytes >= SHARD_BYTES:
-            write_shard(store, table, fingerprint, pieces, merged)
-            pieces, merged, size_bytes = [], [], 0
+        shard.add(info.path, content.filter(pc.is_in(content["video_id"], value_set=wanted)))
+        if shard.size_bytes >= SHARD_BYTES:
+            write_shard(store, table, fingerprint, shard)
+            shard = Shard()
     # A single part at the end would only be written again as it is.
-    if len(merged) > 1:
-        write_shard(store, table, fingerprint, pieces, merged)
+    if len(shard.paths) > 1:
+        write_shard(store, table, fingerprint, shard)
     # They name parts that are gone, so they serve nobody any more.
     store.delete(info.path for info in store.indexes(table, fingerprint))
     return len(found), len(store.parts(table, fingerprint))
 
 
-def write_shard(
-    store: Store, table: str, fingerprint: str, pieces: list[pa.Table], merged: list[pafs.FileInfo]
-) -> None:
-    """Commit `pieces` as one part, then delete the parts `merged`, whose latest rows they are."""
-    content = keep_latest(pa.concat_tables(pieces))
+@dataclass
+class Shard:
+    """What becomes one part: the latest rows of the parts at `paths`, `size_bytes` of memory."""
+
+    paths: list[str] = field(default_factory=list)
+    combined: list[pa.Table] = field(default_factory=list)
+    pieces: list[pa.Table] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def add(self, path: str, rows: pa.Table) -> None:
+        self.paths.append(path)
+        self.pieces.append(rows)
+        self.size_bytes += rows.nbytes
+        if len(self.pieces) == COMBINED_AT:
+            self.combined.append(pa.concat_tables(self.pieces).combine_chunks())
+            self.pieces = []
+
+
+def write_shard(store: Store, table: str, fingerprint: str, shard: Shard) -> None:
+    """Commit a shard as one part, then delete the parts whose latest rows it holds."""
+    content = keep_latest(pa.concat_tables([*shard.combined, *shard.pieces]))
     if len(content):
         # Sorted, so that a reader of one id can skip row groups by their statistics.
-        store.write(table, fingerprint, content.take(pc.sort_indices(content["video_id"])))
+        store.write(table, fingerprint, content, pc.sort_indices(content["video_id"]))
     # Only after the commit: a kill in between leaves rows twice, which readers do not see. The other order loses them.
-    store.delete(info.path for info in merged)
+    store.delete(shard.paths)
 
 
 @dataclass

@@ -16,6 +16,8 @@ from vsumdata.manifests.rows import combined
 
 # `content.a+b` is one hash of the digests of the columns a and b: smaller than both, and made once for each part.
 CONTENT = "content"
+# A row group in memory. A reader of one video reads one group; with a shard as one group it would read all of it.
+GROUP_BYTES = 16 << 20
 
 
 def content_of(columns: Iterable[str]) -> str:
@@ -76,7 +78,6 @@ def keep_latest(found: pa.Table) -> pa.Table:
     return found.take(order.filter(pa.array(is_first)))
 
 
-def rows_per_group(content: pa.Table, target_bytes: int = 16 << 20) -> int:
-    """How many rows make a row group of some 16 MB."""
-    # A reader of one video reads one row group. With a shard as one group it would read all 128 MB.
-    return max(1, int(len(content) * target_bytes / max(1, content.nbytes)))
+def rows_per_group(content: pa.Table) -> int:
+    """How many rows make a row group."""
+    return max(1, int(len(content) * GROUP_BYTES / max(1, content.nbytes)))

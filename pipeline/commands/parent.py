@@ -17,15 +17,19 @@ from typing import Any
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KEPT = "finished work is kept; run the same command again to continue"
+# After a signal. SLURM kills 30 s after its SIGTERM (KillWait); a run ends within some 10 s, unless what it waits for is
+# gone: where the signal went to all processes, Ray's head among them, Ray's own calls wait for that for a minute.
+ENDS_WITHIN_S = 25
 # From Linux's <sys/prctl.h> and glibc's <malloc.h>.
 PR_SET_PDEATHSIG = 1
 M_ARENA_MAX = -8
 
 
-def in_child(program: Callable[[], int], say: Callable[[str], None]) -> int:
+def in_child(program: Callable[[], int], say: Callable[[str], None], ends_within_s: int = ENDS_WITHIN_S) -> int:
     """Call `program` in a child process and return its exit code; `say` a line if it ended without its own.
 
-    Signals go on to the child. A killed parent takes the child with it, as a killed driver would end by itself.
+    Signals go on to the child, which is killed if it has not ended `ends_within_s` after the first. A killed parent
+    takes the child with it, as a killed driver would end by itself.
     """
     # Before the first import of what starts threads: a fork copies the thread that calls it only.
     reading, writing = os.pipe()
@@ -46,10 +50,17 @@ def in_child(program: Callable[[], int], say: Callable[[str], None]) -> int:
     received = list[int]()
 
     def forward(signum: int, frame: Any) -> None:
+        if not received:
+            signal.alarm(ends_within_s)
         received.append(signum)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signum)
 
+    def give_up(signum: int, frame: Any) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, give_up)
     for signum in FORWARDED:
         # Whoever ignores one (`nohup`, a script's background job) wants the run to go on.
         if signal.getsignal(signum) != signal.SIG_IGN:

@@ -19,7 +19,7 @@ from tests.cluster.nodes_kit import Nodes, can_hide, ray_nodes
 from tests.manifests.object_kit import FlakyProxy, root_url
 from tests.pipeline.crawl_kit import MadeUpSite
 from tests.pipeline.media_kit import lavfi, needs_models, write_manifest
-from tests.pipeline.sample_kit import PROGRAM, assert_same, contents, leftovers, sample_run
+from tests.pipeline.sample_kit import PROGRAM, assert_same, contents, leftovers, sample_run, wait_for_rows
 
 from vsumdata.manifests.store import Store
 
@@ -168,9 +168,10 @@ def test_nodes_that_die_take_no_row_with_them_on_a_store_that_fails_too(
     land: Land, finished: Path, sample_site: str, s3_port: int, bucket: str, kills: tuple[int, random.Random]
 ) -> None:
     number, draw = kills
-    for at in range(1 if number <= 2 else number):
+    is_short = number <= 2
+    for at in range(1 if is_short else number):
         victim = land.nodes.nodes["third"] if at == 0 else land.nodes.start(f"another-{at}", cpus=2)
-        with FlakyProxy(s3_port, share=0.1, stall_s=0.5) as proxy:
+        with FlakyProxy(s3_port, share=0.1, stall_s=0.5 if is_short else 5.0) as proxy:
             # The nodes have no keys in their environment.
             url = root_url(proxy.port, bucket, f"root-{at}", keys=True)
             process = begin(land.nodes, *sample_run(url), site=sample_site)
@@ -236,11 +237,3 @@ def test_the_death_of_the_head_is_one_line_and_the_same_command_goes_on(
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     same_tables(root, finished)
-
-
-def wait_for_rows(store: Store, table: str, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + ENDS_WITHIN_S
-    while not any(store.parts(table, at) for at in store.older(table, "")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.2)

@@ -104,6 +104,15 @@ def disturbed(command: list[str], site: str, kills: int, chance: random.Random) 
             return killed
 
 
+def wait_for_rows(store: Store, table: str, process: subprocess.Popen[str]) -> None:
+    """Wait until a run has committed some rows of a table."""
+    until = time.monotonic() + 300.0
+    while not any(store.parts(table, at) for at in store.older(table, "")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
 def contents(root: Path | str) -> dict[str, dict[str, dict[str, Any]]]:
     """table -> video_id -> its latest row, without what depends on the clock."""
     store = Store(root)

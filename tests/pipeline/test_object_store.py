@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.manifests.object_kit import KEY, SECRET, FlakyProxy, keys_of, root_url, uploads_of
 from tests.pipeline.crawl_kit import MadeUpSite
-from tests.pipeline.sample_kit import assert_same, contents, here, sample_run, start, vsumdata
+from tests.pipeline.sample_kit import assert_same, contents, here, sample_run, start, vsumdata, wait_for_rows
 
 from vsumdata.datasets.shards import open_shards
 from vsumdata.manifests import upkeep
@@ -86,3 +86,23 @@ def test_two_runs_at_once_divide_the_videos(finished: Path, s3_port: int, bucket
     assert_same({name: whole[name] for name in ("videos", "articles")}, made)
     assert strange(s3_port, bucket) == []
     assert vsumdata("verify", "--root", url).returncode == 0
+
+
+@pytest.mark.long
+def test_a_store_that_goes_away_for_good_ends_the_run_in_one_line_and_the_same_command_goes_on(
+    finished: Path, sample_site: str, s3_port: int, bucket: str
+) -> None:
+    with FlakyProxy(s3_port) as proxy:
+        process = start(*sample_run(root_url(proxy.port, bucket)), site=sample_site)
+        wait_for_rows(Store(root_url(s3_port, bucket)), "transcripts", process)
+        proxy.is_down = True
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == 1, out + err
+        [line] = err.splitlines()
+        assert "the object store does not answer" in line
+        assert "Traceback" not in out
+    url = root_url(s3_port, bucket)
+    answer = vsumdata(*sample_run(url), site=sample_site)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert_same(contents(finished), contents(url))
+    assert (strange(s3_port, bucket), uploads_of(s3_port, bucket)) == ([], 0)

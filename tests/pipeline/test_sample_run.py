@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import re
 import shutil
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.bench.machine import descendants
 from tests.pipeline.crawl_kit import MadeUpSite
 from tests.pipeline.sample_kit import (
     REPAIR,
@@ -210,6 +213,31 @@ def test_a_terminated_run_ends_like_an_interrupted_one(sample_site: str, tmp_pat
     assert time.monotonic() - begun < 30, "SLURM's KillWait"
     assert leftovers(root) == []
     assert vsumdata("verify", "--root", str(root)).returncode == 0
+
+
+@pytest.mark.long
+def test_sigterm_to_all_processes_at_once_is_one_line_and_the_same_command_goes_on(
+    finished: Path, sample_site: str, tmp_path: Path
+) -> None:
+    """As some schedulers and init systems end a job: Ray's own processes get the signal too."""
+    root = tmp_path / "root"
+    process = start(*sample_run(root), site=sample_site)
+    deadline = time.monotonic() + 120
+    while not list(root.glob("transcripts/*/part-*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for pid in [process.pid, *(pid for pid, _ in descendants(process.pid))]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert err.startswith("interrupted by SIGTERM")
+    assert err.count("\n") == 1
+    assert time.monotonic() - begun < 30, "SLURM's KillWait"
+    answer = vsumdata(*sample_run(root), site=sample_site)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert_same(contents(finished), contents(root))
+    assert leftovers(root) == []
 
 
 def test_two_runs_at_once_do_no_harm(finished: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:

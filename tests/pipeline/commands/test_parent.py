@@ -17,7 +17,7 @@ from vsumdata.pipeline.commands.parent import in_child
 def program():
     print(os.getpid(), flush=True)
     {what}
-sys.exit(in_child(program, lambda line: print(line, file=sys.stderr)))
+sys.exit(in_child(program, lambda line: print(line, file=sys.stderr), 3))
 """
 
 
@@ -58,6 +58,18 @@ def test_a_signal_goes_on_to_the_child(signum: signal.Signals) -> None:
     process.send_signal(signum)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (7, "")
+
+
+def test_a_child_that_does_not_end_is_killed_some_time_after_the_signal() -> None:
+    """As one that waits in Ray's core for a head that got the signal too."""
+    process, child = begin("signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert err.startswith("interrupted by SIGTERM")
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_a_child_that_dies_of_a_signal_without_a_word_gets_one() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KEPT = "finished work is kept; run the same command again to continue"
-# After a signal. SLURM kills 30 s after its SIGTERM (KillWait); a run ends within some 10 s, unless what it waits for is
-# gone: where the signal went to all processes, Ray's head among them, Ray's own calls wait for that for a minute.
+# After a signal. SLURM kills 30 s after its SIGTERM (KillWait). A run ends within some 10 s, unless what it waits for
+# is gone: where all processes got the signal, Ray's head among them, Ray's own calls wait for that for a minute.
 ENDS_WITHIN_S = 25
 # From Linux's <sys/prctl.h> and glibc's <malloc.h>.
 PR_SET_PDEATHSIG = 1

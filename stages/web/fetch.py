@@ -34,9 +34,14 @@ AGENT = "vsumdata"
 # The domains that wikiHow serves articles from: by subject, and by language where it is no part of wikihow.com
 # (Krinkle/wikihow-src@a998fa5: AlternateDomain.class.php, WikihowHomepage.i18n.php). Not its two former ones without
 # the name, which anybody may own by now.
-WIKIHOW_DOMAINS = ("wikihow.com", "wikihow-fun.com", *(f"wikihow.{end}" for end in (
-    *("fitness", "health", "legal", "life", "mom", "pet", "tech"), *("com.tr", "cz", "it", "jp", "vn")
-)))
+WIKIHOW_DOMAINS = (
+    "wikihow.com",
+    "wikihow-fun.com",
+    *(
+        f"wikihow.{end}"
+        for end in (*("fitness", "health", "legal", "life", "mom", "pet", "tech"), *("com.tr", "cz", "it", "jp", "vn"))
+    ),
+)
 SITES = (*WIKIHOW_DOMAINS, "ehow.com")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 SHORTENERS = frozenset("bit.ly buff.ly goo.gl ift.tt is.gd ow.ly t.co tinyurl.com".split())
@@ -280,7 +285,7 @@ def read_robots(text: str) -> Protego:
 
 
 def is_of(host: str, domains: Collection[str]) -> bool:
-    """Whether a host is one of the domains or lies below one of them; `evilwikihow.com` and `wikihow.com.evil` do not."""
+    """Whether a host is one of the domains or lies below one of them, as `evilwikihow.com` does not."""
     return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 

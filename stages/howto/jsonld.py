@@ -21,8 +21,9 @@ WRAPPING = re.compile(r"<!\[CDATA\[|\]\]>|<!--|-->|^\s*//|/\*|\*/|,(?=\s*[}\]])"
 PARTS = ("@graph", "mainentity", "mainentityofpage", "haspart", "subjectof", "about")
 STEPS = {"howto": ("step", "steps"), "recipe": ("recipeinstructions", "instructions")}
 ITEMS = ("itemlistelement", "steps", "step")
-WORD = re.compile(r"\w+")
-NUMBERED = re.compile(r"\W*([^\W\d_]*)\W*(\d{1,4})\W*")
+# With the accents that stand behind their letters.
+WORD = re.compile(r"[\w\u0300-\u036f]+")
+NUMBERED = re.compile(r"\W*([^\W\d_]*)\W*(\d{1,4})[\u3000-\u9fff\uac00-\ud7af]{0,2}\W*")
 
 
 class LinkedStep(NamedTuple):
@@ -180,18 +181,17 @@ def once(name: str, text: str) -> tuple[str, str]:
 
     The headline is empty if it is but a piece of the text: cut off ("Preheat the oven to…") or with words left out.
     """
-    if not name or not text:
+    if not name or not text or name == text:
         return name, text or name
     cut = re.sub(r"\s*(\.{2,}|…)$", "", name)
-    ours, found = words(cut), list(WORD.finditer(text))
-    theirs = [word.casefold() for word in words(text)]
-    names = [word.casefold() for word in ours]
-    if text.casefold().startswith(cut.casefold()) or (names and theirs[: len(names)] == names):
-        end = found[len(names) - 1].end() if names and theirs[: len(names)] == names else len(cut)
-        mark = re.compile(r"[.!?:。！？：]*").match(text, end)
-        # Half a word, or three dots: the name was cut to some length.
-        is_whole = cut == name and not (end < len(text) and text[end - 1].isalnum() and text[end].isalnum())
-        return (text[: mark.end() if mark else end] if is_whole else ""), text
+    found = list(WORD.finditer(text))
+    names, theirs = ([word.casefold() for word in words(given)] for given in (cut, text))
+    is_prefix = bool(names) and theirs[: len(names)] == names
+    if is_prefix or text.casefold().startswith(cut.casefold()):
+        end = found[len(names) - 1].end() if is_prefix else len(cut)
+        # Three dots, or half a word: the name was cut to some length.
+        is_cut = cut != name or (text[end - 1 : end].isalnum() and text[end : end + 1].isalnum())
+        return ("" if is_cut else name if text.startswith(name) else text[:end]), text
     if names and theirs and cut != name and theirs[: len(names) - 1] == names[:-1]:
         return "", text
     # The other way round: the text is the beginning of the name.
@@ -216,7 +216,7 @@ def words(text: str) -> list[str]:
 def lines(text: str) -> list[str]:
     """The lines of a text, also those that HTML makes, without their numbers."""
     broken = MARK_UP.sub(lambda tag: "\n" if tag[1].lower() in BLOCKS else tag[0], unescape(text))
-    found = [re.sub(r"^\d{1,3}[.)]\s+", "", plain(line)) for line in broken.splitlines()]
+    found = [re.sub(r"^\d{1,3}[.)](?!\d)\s*", "", plain(line)) for line in broken.splitlines()]
     return [line for line in found if line]
 
 

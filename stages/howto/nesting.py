@@ -56,6 +56,9 @@ def closed(html: str, max_depth: int) -> str:
         if not name or (name in FRAME and not is_end):
             continue
         kept = len(opened) if name in FRAME else ended_by(opened, name) if is_end else begun_by(opened, name)
+        # Without the end tag, what is left of and right of it would be a tag: "<</b>div>".
+        if is_end and kept == len(opened) and html[tag.start() - 1 : tag.start()] in ("<", "/"):
+            continue
         written.append(html[at : tag.start()])
         written += [f"</{one}>" for one in reversed(opened[kept:])]
         del opened[kept:]
@@ -71,7 +74,7 @@ def ended_by(opened: list[str], name: str) -> int:
     """How many of the open elements stay open at an end tag."""
     names = HEADINGS if name in HEADINGS else {name}
     # An end tag of a part of a line ends nothing outside of its paragraph or block.
-    around = TABLE if name in RANKS else SCOPE if name in SPECIAL or name in TABLE else SPECIAL
+    around = TABLE if name in TABLE or name in RANKS else SCOPE if name in SPECIAL else SPECIAL
     around = around | {"ol", "ul"} if name == "li" else around
     return last(opened, names, around, len(opened))
 

@@ -14,7 +14,11 @@ from vsumdata.manifests.errors import FailVideo
 from vsumdata.stages.howto.jsonld import LinkedStep, once
 from vsumdata.stages.howto.parser import parse_article
 
-FOLD: dict[str, Any] = {"@type": "HowTo", "name": "Fold", "step": [{"@type": "HowToStep", "name": "Fold.", "text": "Fold. Twice."}]}
+FOLD: dict[str, Any] = {
+    "@type": "HowTo",
+    "name": "Fold",
+    "step": [{"@type": "HowToStep", "name": "Fold.", "text": "Fold. Twice."}],
+}
 WRITTEN = json.dumps(FOLD)
 STEP = [("", "Fold.", "Fold. Twice.")]
 

@@ -16,8 +16,15 @@ from vsumdata.stages.speech.cues import unescape
 MAX_DEPTH = 8
 MAX_VALUES = 20  # in one block
 MARK_UP = re.compile(r"</?([a-zA-Z]\w*)\b[^<>]*>")
-# What pages put around their JSON for browsers that do not know it, and the comma that JavaScript allows at an end.
-WRAPPING = re.compile(r"<!\[CDATA\[|\]\]>|<!--|-->|^\s*//|/\*|\*/|,(?=\s*[}\]])", re.MULTILINE)
+# What pages put around their JSON for browsers that do not know it, comments, and the comma that JavaScript allows at
+# an end.
+WRAPPING = re.compile(
+    r"<!\[CDATA\[|\]\]>|<!--|-->"
+    r"|^[ \t]*//[ \t]*(?=<!|\]\]|-->|[\[{])|^[ \t]*//.*$"
+    r"|/\*[^*<\[{]{0,999}\*/|/\*|\*/"
+    r"|,(?=\s*[}\]])",
+    re.MULTILINE,
+)
 PARTS = ("@graph", "mainentity", "mainentityofpage", "haspart", "subjectof", "about")
 STEPS = {"howto": ("step", "steps"), "recipe": ("recipeinstructions", "instructions")}
 ITEMS = ("itemlistelement", "steps", "step")

@@ -46,6 +46,7 @@ def steps(*blocks: Any) -> list[tuple[str, str, str]]:
         f'{{"@type": "WebSite"}}\n{WRITTEN}',
         f'{{"@type": "WebSite"}},{WRITTEN}',
         WRITTEN.replace('"', "&quot;"),
+        WRITTEN.replace("{", '{\n// "old": 1,\n', 1).replace("[", "[ /* the steps */ ", 1),
         WRITTEN.replace("Fold. Twice", "Fold.\n\tTwice"),
     ],
 )

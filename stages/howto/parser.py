@@ -33,7 +33,7 @@ __all__ = ["Article", "Step", "canonical_url", "parse_article", "site_of"]
 
 # Goes up whenever the same page may give another article.
 PARSER_VERSION = 4
-# Real pages have up to about 10,000 tags, 60 deep. A hostile page could have millions, and take all time and memory.
+# Real pages have up to about 13,000 tags, 50 deep. A hostile page could have millions, and take all time and memory.
 MAX_CHARACTERS, MAX_TAGS, MAX_DEPTH = 10_000_000, 60_000, 100
 OTHER = "other"  # a site that is neither
 # wikiHow's pages name the licence of their texts only in the terms of use.

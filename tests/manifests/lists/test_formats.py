@@ -245,3 +245,36 @@ def test_whatever_a_list_holds_it_is_read_or_its_mistakes_are_told(
                 assert record.video_id
         except ManifestError as error:
             assert str(path) in str(error)
+
+
+# What a line may say under another name
+
+
+def test_an_article_may_stand_under_either_name(tmp_path: Path) -> None:
+    url = "https://www.wikihow.life/Fold-Paper"
+    lines = [
+        {"video_id": A, "article": url},
+        {"video_id": B, "article_url": url},
+        {"video_id": C, "article": {"text": 1}},
+    ]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = read_list(tmp_path / "list.jsonl", "ids:list", own_files=False)
+    assert [record.article_url for _, record in found] == [url, url, None]
+    own = [
+        {"video": "a.mp4", "article_url": url},
+        {"video": "b.mp4", "article": url},
+        {"video": "c.mp4", "article": "c.html"},
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, own)))
+    records = [record for _, record in read_list(tmp_path / "own.jsonl", "files:own", own_files=True)]
+    assert [(one.article_url, one.article) for one in records] == [
+        (url, None),
+        (url, None),
+        (None, str(tmp_path / "c.html")),
+    ]
+
+
+def test_id_column_goes_with_ids(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("sources: [{files: videos.csv, id_column: yt}]")
+    with pytest.raises(ManifestError, match="id_column goes with ids"):
+        load(str(tmp_path / "mine.yaml"))

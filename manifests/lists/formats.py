@@ -11,7 +11,6 @@ import io
 import json
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,18 +139,16 @@ def of_csv(file: TextIO, one_of: Sequence[str]) -> Iterator[Entry]:
         number, head = next_line(file, number)
     separator = stated[1] if stated else max(SEPARATORS, key=re.sub(r'"[^"]*"', "", head).count)
     (header,) = list(csv.reader([head], delimiter=separator)) or [[]]
-    columns = [column_name(name) for name in header]
-    wanted = [column_name(name) for name in one_of]
-    twice = [name for name, times in Counter(columns).items() if times > 1 and name in wanted]
-    if twice or not set(wanted) & set(columns):
+    spelt = {bare(name): name for name in one_of}
+    # The manifest's spelling counts. No cell can hold an article's steps.
+    columns = [spelt.get(bare(name)) or column_name(name) for name in header]
+    columns = [name if name != "steps" else "" for name in columns]
+    twice = [name for name in one_of if columns.count(name) > 1]
+    if twice or not set(one_of) & set(columns):
         what = f"the column {twice[0]} stands twice" if twice else f"no column {' or '.join(one_of)}"
         ids = "" if one_of == ("video",) else "; name the column of the YouTube ids in the manifest: `id_column`"
         yield Entry(max(1, number), mistake=f"{what} in the header ({', '.join(header)[:200]}){ids}")
         return
-    # The manifest's spelling of a column counts.
-    spelt = dict(zip(wanted, one_of, strict=True))
-    # No cell can hold an article's steps.
-    columns = [spelt.get(name, name) if name != "steps" else "" for name in columns]
     yield from rows(csv.reader(file, delimiter=separator), columns, number)
 
 
@@ -185,6 +182,11 @@ def rows(reader: Any, columns: Sequence[str], before: int) -> Iterator[Entry]:
         yield Entry(number, found, remark=odd if len(cells) != len(columns) else "")
 
 
+def bare(name: str) -> str:
+    """A column's name without what spellings differ in: "YouTube ID" and "youtubeId" are youtube_id."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
 def column_name(name: str) -> str:
-    """A column's name as we write it: "YouTube ID" is youtube_id."""
+    """A column's name as we write names: "View Count" is view_count."""
     return re.sub(r"[\s-]+", "_", name.strip().lstrip("\ufeff").lower())

@@ -86,7 +86,9 @@ def test_an_empty_better_column_gives_way_to_the_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("header", ["video_id", "Video_ID", " VIDEO ID ", "Video-Id", '"video_id"'])
+@pytest.mark.parametrize(
+    "header", ["video_id", "Video_ID", " VIDEO ID ", "Video-Id", '"video_id"', "videoId", "YouTubeID"]
+)
 def test_separators_and_spellings_of_the_header(tmp_path: Path, separator: str, header: str) -> None:
     rows = [["Title", header, "note"], ['"One, two; three"', A, ""], ["Four", f" {B} ", "x"]]
     (tmp_path / "list.csv").write_text("\n".join(separator.join(row) for row in rows))

@@ -138,7 +138,11 @@ def of_csv(file: TextIO, one_of: Sequence[str]) -> Iterator[Entry]:
     if stated := re.fullmatch(r"sep=(.)", head.strip(), re.IGNORECASE):
         number, head = next_line(file, number)
     separator = stated[1] if stated else max(SEPARATORS, key=re.sub(r'"[^"]*"', "", head).count)
-    (header,) = list(csv.reader([head], delimiter=separator)) or [[]]
+    try:
+        (header,) = list(csv.reader([head], delimiter=separator)) or [[]]
+    except csv.Error as error:
+        yield Entry(max(1, number), mistake=f"the header is not readable as CSV: {error}")
+        return
     spelt = {bare(name): name for name in one_of}
     # The manifest's spelling counts. No cell can hold an article's steps.
     columns = [spelt.get(bare(name)) or column_name(name) for name in header]

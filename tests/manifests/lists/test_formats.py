@@ -124,6 +124,7 @@ def test_the_manifest_names_another_column(tmp_path: Path, column: str) -> None:
         ("id,title\nx,y\n", None, "1: no column youtube_id or video_id in the header (id, title); name the column"),
         ("\n\nid,title\nx,y\n", "ytid", "3: no column ytid in the header (id, title)"),
         (f"video_id,video_id\n{A},{B}\n", None, "1: the column video_id stands twice in the header"),
+        ('"' * 400_000, None, "1: the header is not readable as CSV: field larger than field limit"),
         ("", None, "1: no column youtube_id or video_id in the header ()"),
         (f"title,video_id\nOne,\nTwo,{A}\n", None, "2: video_id: Field required"),
         (f"title,video_id\n{A},One\n", None, "2: video_id: 'One' is no YouTube id"),

@@ -173,7 +173,7 @@ def read(path: Path) -> list[list[str]]:
     import yaml
 
     check_download(path, "its project's repository")
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     # YAML reads most JSON, but not PoR's: it is indented by tabs.
     parse = json.loads if path.suffix == ".json" else yaml.safe_load
     try:

@@ -26,13 +26,18 @@ class Section(BaseModel):
 
 class Source(Section):
     channel: str | None = Field(None, description="a channel's handle (@name) or URL")
-    ids: str | None = Field(None, description="JSON Lines of video ids; relative to the manifest")
-    files: str | None = Field(None, description="JSON Lines of one's own videos; relative to the manifest")
+    ids: str | None = Field(None, description="a list of YouTube ids (JSON Lines, JSON, CSV, text), by its path")
+    files: str | None = Field(None, description="a list of one's own videos (the same formats), by its path")
+    id_column: str | None = Field(
+        None, min_length=1, description="column or key of the ids in `ids`; default: youtube_id, else video_id"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
         if sum(value is not None for value in (self.channel, self.ids, self.files)) != 1:
             raise ValueError("a source is exactly one of channel, ids, files")
+        if self.id_column is not None and self.ids is None:
+            raise ValueError("id_column goes with ids")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Read a manifest's lists of videos (`ids`, `files`): one `Record` for each JSON line.
+"""Read a manifest's lists of videos (`ids`, `files`): one `Record` for each line.
 
 `pipeline/state/listing.py` makes the same records from a channel's listing.
 """
@@ -6,29 +6,19 @@
 from __future__ import annotations
 
 import functools
-import gzip
 import hashlib
-import json
 import stat
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ValidationError
 
 from vsumdata.manifests.errors import ManifestError
+from vsumdata.manifests.lists.formats import entries
+from vsumdata.manifests.lists.lines import FileLine, IdLine
 from vsumdata.manifests.manifest import Loaded, line_of
 from vsumdata.manifests.rows import clean_text
 
@@ -39,8 +29,8 @@ SHOWN = 20
 FILE_FIELDS = ("video", "captions", "article")
 WHOLE_BYTES = {"video": 0, "captions": 8 << 20, "article": 8 << 20}
 SAMPLE_BYTES = 64 << 10
-# The columns are int64.
-LARGEST_COUNT = 2**63 - 1
+# In this order: in Mr. HiSum's and MoSu's metadata `video_id` is the data set's own name, beside `youtube_id`.
+ID_COLUMNS = ("youtube_id", "video_id")
 
 
 # Slots: a run keeps a hundred thousand of them.
@@ -71,105 +61,6 @@ class Record:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def whole_text(text: str) -> str:
-    """Refuse lone surrogates: JSON can hold them, but no table, no file name and no terminal."""
-    if clean_text(text) != text:
-        raise ValueError("has a lone surrogate (\\ud800 to \\udfff), which is no character")
-    return text
-
-
-def file_name(path: str) -> str:
-    """Refuse what no file can be called."""
-    if "\0" in path:
-        raise ValueError("has a zero byte, which no path can hold")
-    return whole_text(path)
-
-
-Text = Annotated[str, AfterValidator(whole_text)]
-FileName = Annotated[str, AfterValidator(file_name)]
-
-
-class Line(BaseModel):
-    """What a line of any list may give."""
-
-    video_id: str | None = Field(
-        None, min_length=1, max_length=200, description="name of the video in all tables; default: the file's stem"
-    )
-    title: Text | None = Field(None, description="title of the video")
-
-    @field_validator("video_id")
-    @classmethod
-    def _printable(cls, value: str | None) -> str | None:
-        if value is not None and (not value.isprintable() or value != value.strip()):
-            raise ValueError("must be printable, without blanks around it")
-        return value
-
-
-class Bin(BaseModel):
-    """One bin of a heatmap, as we store it or as yt-dlp writes it (`start_time`, `end_time`)."""
-
-    # Python's JSON has Infinity and NaN.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    start_s: float = Field(
-        ge=0, validation_alias=AliasChoices("start_s", "start_time"), description="start of the bin in seconds"
-    )
-    end_s: float = Field(
-        ge=0, validation_alias=AliasChoices("end_s", "end_time"), description="end of the bin in seconds"
-    )
-    value: float = Field(ge=0, le=1, description="how often viewers replay this part, 0 to 1")
-
-
-class FileLine(Line):
-    """A line of a `files` list: one of the user's own videos."""
-
-    # A misspelt key of one's own list is an error. Silently ignored, it would lose the captions of every video.
-    model_config = ConfigDict(extra="forbid")
-    video: FileName = Field(min_length=1, description="path of the video, relative to the list")
-    description: Text | None = Field(None, description="the video's own description")
-    captions: FileName | None = Field(None, description="path of a subtitle file, relative to the list")
-    article: FileName | None = Field(None, description="the article: a URL, or the path of an HTML file")
-    view_count: int | None = Field(None, ge=0, le=LARGEST_COUNT, description="number of views")
-    heatmap: list[Bin] | None = Field(None, description="the most-replayed curve, a list of bins")
-    license: Text | None = Field(None, description="license of the video")
-
-    @field_validator("video")
-    @classmethod
-    def _names_it(cls, value: str, info: ValidationInfo) -> str:
-        # A folder ("..") has no stem of its own.
-        if info.data.get("video_id") is None and not Path(value).stem.strip("."):
-            raise ValueError(f"{value!r} gives the video no name; give it a video_id")
-        return value
-
-
-class StepLine(BaseModel):
-    """One step of an article, under our keys or those of WikiHow Summaries (`img`, `vid`)."""
-
-    model_config = ConfigDict(extra="ignore")
-    text: str | None = Field(None, description="text of the step")
-    headline: str | None = Field(None, description="headline of the step")
-    section: str | None = Field(None, description="headline of the section that holds the step")
-    image_url: str | None = Field(
-        None, validation_alias=AliasChoices("image_url", "img"), description="URL of the step's picture"
-    )
-    clip_url: str | None = Field(
-        None, validation_alias=AliasChoices("clip_url", "vid"), description="URL of the step's video clip"
-    )
-
-
-class IdLine(Line):
-    """A line of an `ids` list: one video on YouTube. Unknown keys are ignored."""
-
-    # Published lists carry keys of their own (WikiHow Summaries has `slug`).
-    model_config = ConfigDict(extra="ignore")
-    video_id: str = Field(
-        pattern=r"^[A-Za-z0-9_-]{11}$",
-        validation_alias=AliasChoices("video_id", "youtube_id"),
-        description="YouTube id, 11 characters",
-    )
-    article_url: str | None = Field(None, description="URL of the video's article")
-    steps: list[StepLine | str] | None = Field(None, description="the article's steps; then its page is not fetched")
-
-
 def label(source: Any) -> str:
     """The name of a source in the tables: `channel:@wikihow`."""
     kind, value = next((k, v) for k, v in source.model_dump().items() if v is not None)
@@ -191,7 +82,8 @@ def read_lists(loaded: Loaded) -> tuple[list[Record], list[str]]:
         path = (loaded.folder / str(source.files or source.ids)).resolve()
         if not path.is_file():
             raise ManifestError(missing(loaded, index, path))
-        for number, record in read_list(path, label(source), own_files=source.files is not None):
+        own_files, id_column = source.files is not None, source.id_column
+        for number, record in read_list(path, label(source), own_files=own_files, id_column=id_column):
             where, video_id = f"{path}:{number}", record.video_id
             remarks += record.remarks or ()
             # The first counts even if it is defective and a later one is not: the article of a video must not
@@ -233,42 +125,56 @@ def left_out(record: Record) -> str:
     return f"the first record counts{steps}"
 
 
-def read_list(path: Path, source: str, *, own_files: bool) -> Iterator[tuple[int, Record]]:
-    """(line number, record) of one JSON Lines file, gzipped or not.
+def read_list(
+    path: Path, source: str, *, own_files: bool, id_column: str | None = None
+) -> Iterator[tuple[int, Record]]:
+    """(line number, record) of one list in any format (`lists.formats`), gzipped or not.
 
     Raises ManifestError with all mistakes after the last line.
     """
     mistakes: list[str] = []
-    for number, text in numbered_lines(path):
-        where = f"{path}:{number}"
+    for entry in entries(path, ("video",) if own_files else (id_column,) if id_column else ID_COLUMNS):
+        where, value = f"{path}:{entry.line}", entry.value
+        # A line of text, or of JSON that is but a text.
+        if isinstance(value, str):
+            value = {"video" if own_files else id_column or "video_id": value}
+        if entry.mistake or not isinstance(value, dict):
+            mistakes.append(f"{where}: {entry.mistake or 'a line is a JSON object'}")
+            continue
         try:
-            value = json.loads(text)
-            if not isinstance(value, dict):
-                mistakes.append(f"{where}: a line is a JSON object")
-            elif own_files:
+            if own_files:
                 record = file_record(FileLine.model_validate(value), path, source)
             else:
-                value, changed = without_surrogates(value)
+                value, changed = without_surrogates(with_one_id(value, id_column))
                 record = id_record(IdLine.model_validate(value), source, where, changed)
-        except json.JSONDecodeError as error:
-            mistakes.append(f"{where}: not valid JSON: {error.msg} at column {error.colno}")
         except ValidationError as error:
             mistakes += [
                 f"{where}: {'.'.join(map(str, wrong['loc'])) or 'a key'}: "
                 + ("unknown key" if wrong["type"] == "extra_forbidden" else wrong["msg"].removeprefix("Value error, "))
                 for wrong in error.errors()
             ]
-        # Python refuses numbers of more than 4,300 digits, and brackets that are nested a thousand deep.
-        except (ValueError, RecursionError) as error:
-            mistakes.append(f"{where}: not readable as JSON: {error}")
         else:
+            if entry.remark:
+                said = f"{where}: {record.video_id}: {entry.remark}"
+                record = replace(record, remarks=(*(record.remarks or ()), said))
             # After a mistake the list is refused anyway; read on only to find the other mistakes.
             if not mistakes:
-                yield number, record
+                yield entry.line, record
     if mistakes:
         more = [f"… and {len(mistakes) - SHOWN} more"] if len(mistakes) > SHOWN else []
         # A key may hold what no terminal can show.
         raise ManifestError("\n".join(mistakes[:SHOWN] + more).encode("utf-8", "backslashreplace").decode())
+
+
+def with_one_id(value: dict[str, Any], id_column: str | None) -> dict[str, Any]:
+    """A line of an `ids` list with its YouTube id under `video_id`; an address under `article` is its `article_url`."""
+    names = (id_column,) if id_column else ID_COLUMNS
+    found = next((value[name] for name in names if value.get(name) not in (None, "")), None)
+    rest = {name: item for name, item in value.items() if name not in ID_COLUMNS}
+    article = rest.get("article")
+    if rest.get("article_url") is None and isinstance(article, str) and article.startswith(("https://", "http://")):
+        rest["article_url"] = article
+    return rest if found is None else {**rest, "video_id": found}
 
 
 def without_surrogates(value: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -284,23 +190,8 @@ def without_surrogates(value: dict[str, Any]) -> tuple[dict[str, Any], list[str]
             return {name: clean(item, f"{key}.{name}") for name, item in inner.items()}
         return [clean(item, f"{key}.{at}") for at, item in enumerate(inner)] if isinstance(inner, list) else inner
 
-    read = ("video_id", "youtube_id", "title", "article_url", "steps")
+    read = ("video_id", "title", "article_url", "steps")
     return {name: clean(value[name], name) for name in read if name in value}, changed
-
-
-def numbered_lines(path: Path) -> Iterable[tuple[int, str]]:
-    """(line number from 1, text) of each line that is not blank. Raises ManifestError if the file cannot be read."""
-    try:
-        # "-sig", because PowerShell and Notepad write a byte order mark.
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as file:
-            yield from ((number, text) for number, text in enumerate(file, 1) if text.strip())
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not UTF-8 text at byte {error.start}") from error
-    # Neither is an OSError: a download that broke off, and one that was damaged on its way.
-    except (EOFError, zlib.error) as error:
-        raise ManifestError(f"{path}: the gzip file is cut off or damaged ({error}); get it again") from error
 
 
 def file_record(line: FileLine, path: Path, source: str) -> Record:

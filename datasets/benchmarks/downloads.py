@@ -76,7 +76,7 @@ def read_json(path: Path, where: str) -> Any:
     """The JSON value in the file at `path`. Raises UsageError if it is not JSON or is cut off."""
     check(path, where)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not JSON, or is cut off ({error}); get it again from {where}") from error
 

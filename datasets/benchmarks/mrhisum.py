@@ -138,7 +138,7 @@ def _read_split(path: Path) -> dict[str, str]:
 
 def _read_metadata(path: Path, split: Mapping[str, str]) -> dict[str, dict[str, str]]:
     check(path, WHERE)
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         missing = {"video_id", "youtube_id", "duration"} - set(reader.fieldnames or ())
         if missing:

@@ -75,14 +75,14 @@ def _of_users(path: Path, rows: Iterable[tuple[str, str, np.ndarray]]) -> list[A
 
 def _read_tsv(path: Path) -> list[Annotation]:
     check(path, WHERE)
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         found = _of_users(path, (_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip()))
     info_path = path.with_name(INFO)
     if not info_path.exists():
         return found
     check(info_path, WHERE)
     # Titles contain quotation marks, which are text here; by default csv would read them as quoting.
-    with info_path.open(encoding="utf-8", newline="") as file:
+    with info_path.open(encoding="utf-8-sig", newline="") as file:
         info = {row.get("video_id"): row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
     missing = [video.youtube_id for video in found if video.youtube_id not in info]
     if missing:

@@ -236,14 +236,41 @@ def summarize(  # noqa: PLR0913 - its parameters are the command's flags
 def export_root(
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The file to write")],
     root: Root = "./data",
-    format_: Annotated[str, typer.Option("--format", help="The layout: eccv16-h5")] = "eccv16-h5",
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="eccv16-h5, or availability: which videos could be had and which are gone"),
+    ] = "eccv16-h5",
 ) -> None:
-    """Write a root's features in the HDF5 layout that other summarization code reads."""
-    from vsumdata.datasets.publish.eccv16_h5 import FORMAT, export
+    """Write a root for others: its features in the HDF5 layout that other summarization code reads (eccv16-h5), or
+    each video of its list with outcome, reason and date, as FILE.csv or FILE.jsonl (availability)."""
+    from vsumdata.datasets.publish import availability, eccv16_h5
+
+    if format_ == availability.FORMAT:
+        export_availability(output, root)
+    elif format_ == eccv16_h5.FORMAT:
+        export_features(output, root)
+    else:
+        raise UsageError(f"--format: no format `{format_}`; known are: {eccv16_h5.FORMAT}, {availability.FORMAT}")
+
+
+def export_availability(output: str, root: str) -> None:
+    """`export --format availability`."""
+    from vsumdata.datasets.publish.availability import export
+    from vsumdata.manifests.store import Store
+    from vsumdata.pipeline.reports.availability import availability, in_words
+
+    found, remarks = availability(Store(root))
+    for remark in remarks:
+        err.print(remark, highlight=False, markup=False, soft_wrap=True)
+    number = export(found, output)
+    out.print(f"{number} videos in {output}: {in_words(found)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def export_features(output: str, root: str) -> None:
+    """`export --format eccv16-h5`."""
+    from vsumdata.datasets.publish.eccv16_h5 import export
     from vsumdata.datasets.shards import open_shards
 
-    if format_ != FORMAT:
-        raise UsageError(f"--format: no format `{format_}`; known is: {FORMAT}")
     done = export(open_shards(root), output)
     for video_id, reason in done.left_out.items():
         err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)

@@ -1,6 +1,6 @@
 """Find the steps in the pages of wikiHow and eHow, one function per layout.
 
-wikiHow's numbered lists since 2013, its plain lists of 2009 and 2011, and eHow's blocks of 2015 and 2017.
+wikiHow's numbered lists since 2012, its plain lists of 2009 and 2011, and eHow's blocks of 2015 and 2017.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ CLIPS = "https://www.wikihow.com/video"
 
 STEP_NUMBER = re.compile(r"Step \d+:?")
 NEEDS = re.compile(r"need|material|suppl|ingredient|tool|equipment", re.IGNORECASE)
+
+# What stands beside the text of a step.
+BESIDE = ".step_num, .thumb, .mwimg, .whvid_cont, .whvid_gif, .m-video, .video-player, .content-spacer"
+# wikiHow's heading over the steps: its message `steps` in each language.
+STEPS = frozenset("Steps Pasos Passos Passaggi Étapes Vorgehensweise Stappen Шаги Langkah Postup Adımlar".split())
+STEPS |= {"Các bước", "步骤", "ステップ", "단계", "الخطوات", "चरण", "ขั้นตอน"}
+NUMBER = r"(?:\d{1,3}|One|Two|Three|Four|Five|Six|Seven|Eight|Nine|Ten)"
+COUNTED = re.compile(rf"(?:Method|Part) {NUMBER}(?: of {NUMBER})?\s?:\s*(?=\S)")
+COUNTED_ANYWHERE = re.compile(r"[^\d:：]{1,30}(\d{1,3})[^\d:：]{1,20}(\d{1,3})[^\d:：]{0,9}[:：]\s*(?=\S)")
 
 LINES = ["br", "p", "div", "ul", "ol", "li", "dl", "dt", "dd", "table", "tr", "td", "th", "blockquote", "pre"]
 BLOCKS = frozenset([*LINES, "h1", "h2", "h3", "h4", "h5", "h6"])
@@ -100,23 +109,61 @@ def clip_address(path: str) -> str | None:
 
 
 def wikihow_steps(soup: BeautifulSoup, base: str) -> list[Step]:
-    """Read wikiHow's pages since 2013: `div.section.steps` > `ol.steps_list_2` > `li` > `div.step`, bold headlines."""
-    names: dict[int, str] = {}
+    """Read wikiHow's pages since 2012: `ol.steps_list_2` > `li`, bold headlines; later with a `div.step` in each."""
+    # By its class and not by "Steps": the class is the same in all languages.
+    headings = section_names(soup)
     steps = []
     # In the order of the document: the numbers in `step-id-110` run on over sections and are ambiguous.
-    for item in soup.select("div.section.steps ol.steps_list_2 > li"):
-        # The nearest: in a page that was cut off, sections lie inside each other.
-        section = item.find_parent("div", class_="steps")
-        body = item.select_one("div.step")
+    for item in soup.select("ol.steps_list_2 > li"):
         # `.sample` and `#sd_container` hold wikiHow's sample documents, whose lists look like steps.
-        if section is None or body is None or item.find_parent(class_="sample") or item.find_parent(id="sd_container"):
+        if item.find_parent(class_="sample") or item.find_parent(id="sd_container"):
             continue
-        if id(section) not in names:
-            names[id(section)] = text_of(section.select_one("h3 .mw-headline"))
         clip = clip_address(attribute_of(item.select_one("video"), "data-src", "src"))
-        headline = text_of(body.select_one("b.whb"))
-        steps.append(Step(names[id(section)], headline, text_of(body), image_of(item, base), clip))
+        image, body = image_of(item, base), item.select_one("div.step")
+        # Pages of 2012 to 2014 have pictures, clips and the number beside the text. wikiHow's `boldFirstSentence`
+        # puts a `div.step` around the text only since then (WikihowArticle.class.php).
+        for beside in item.select(BESIDE) if body is None else ():
+            beside.decompose()
+        text = text_of(body or item)
+        steps.append(Step(headings[id(item.parent)], bold_sentence(body or item, text), text, image, clip))
     return steps
+
+
+def section_names(soup: BeautifulSoup) -> dict[int, str]:
+    """The name of the section of each numbered list, by the list's `id()`; "" without one."""
+    names: dict[int, str] = {}
+    name, headings = "", {id(span.find_parent("h3")) for span in soup.select("h3 .mw-headline")}
+    for tag in soup.select("h2, h3, div.steps, ol.steps_list_2"):
+        if tag.name == "ol":
+            names[id(tag)] = name
+        elif tag.name != "h3":
+            name = ""
+        elif not headings:
+            name = heading_words(tag)
+        elif id(tag) in headings:
+            name = text_of(tag.select_one(".mw-headline"))
+    # The samples' lists have names too, but are none of the methods that are counted.
+    number = len(set(names.values()) - {""})
+    return {at: without_count(name, number) for at, name in names.items()}
+
+
+def without_count(name: str, number: int) -> str:
+    """A section's name without the words that the site put before it: "Method 1 of 2: By Hand", "Método 1 de 2: …"."""
+    match = COUNTED.match(name) or COUNTED_ANYWHERE.match(name)
+    # In other languages the numbers must fit: "Days 1 to 7: Rest" is a name.
+    if match is None or (match.re is COUNTED_ANYWHERE and not int(match[1]) <= int(match[2]) == number):
+        return name
+    return name[match.end() :]
+
+
+def bold_sentence(body: Tag, text: str) -> str:
+    """The first bold words of a step with the mark that ends them, which may stand behind the tag."""
+    bold = body.select_one("b.whb")
+    headline = text_of(bold) if bold is not None else bold_start(body)
+    following = bold.next_sibling if bold is not None else None
+    mark = re.match(r"[.!?:…。！？：]+", following) if isinstance(following, NavigableString) else None
+    whole = headline + mark[0] if mark and headline[-1:].isalnum() else headline
+    return whole if text.startswith(whole) else headline
 
 
 def classes(tag: Tag) -> Sequence[str]:
@@ -124,15 +171,16 @@ def classes(tag: Tag) -> Sequence[str]:
 
 
 def wikihow_intro(soup: BeautifulSoup) -> str:
-    """The introduction of a wikiHow page since 2013."""
-    # The pages of 2020 have `#mf-section-0`; the second place serves pages without it.
+    """The introduction of a wikiHow page since 2012."""
+    # The pages of 2020 have `#mf-section-0`, those from 2013 on `#intro`; earlier ones put it before the heading.
     lead = soup.select_one("#mf-section-0")
-    return text_of(lead) or " ".join(filter(None, map(text_of, soup.select("#intro > p"))))
+    paragraphs = soup.select("#intro > p")
+    return text_of(lead) or " ".join(filter(None, map(text_of, paragraphs))) or plain_intro(soup)
 
 
 def steps_heading(soup: BeautifulSoup) -> Tag | None:
-    """The `h2` "Steps" in wikiHow's pages of 2009 and 2011."""
-    return next((h2 for h2 in soup.select("h2") if heading_words(h2) == "Steps"), None)
+    """The `h2` "Steps", in the page's language, in wikiHow's pages up to 2012."""
+    return next((h2 for h2 in soup.select("h2") if heading_words(h2) in STEPS), None)
 
 
 def heading_words(tag: Tag) -> str:
@@ -176,7 +224,7 @@ def bold_start(item: Tag) -> str:
 
 
 def plain_intro(soup: BeautifulSoup) -> str:
-    """The introduction of wikiHow's pages of 2009 and 2011: the paragraphs before the heading "Steps"."""
+    """The introduction of wikiHow's pages up to 2012: the paragraphs before the heading "Steps"."""
     heading = steps_heading(soup)
     before = heading.find_all_previous("p") if heading else []
     return " ".join(filter(None, map(text_of, reversed(before))))

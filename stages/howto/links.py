@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from vsumdata.stages.web.fetch import SHORTENERS
+from vsumdata.stages.web.fetch import SHORTENERS, SITES, WIKIHOW_DOMAINS, is_of
 
-HOSTS = r"(?:www\.|m\.)?(?:wikihow|ehow)\.com|" + "|".join(map(re.escape, sorted(SHORTENERS)))
+HOSTS = rf"(?:[a-z]{{2}}\.)?(?:www\.|m\.)?(?:{'|'.join(map(re.escape, SITES))})|" + "|".join(
+    map(re.escape, sorted(SHORTENERS))
+)
 LINK = re.compile(rf"(?:https?://|(?<![\w.@/-])(?:{HOSTS})/)[^\s<>\"“”…，。！？；、]{{1,2000}}", re.IGNORECASE)
 # Most short links in a description lead to a channel or a shop, and following one costs a request. So the words on its
 # line or on the line above must announce an article.
@@ -18,7 +20,11 @@ HINTED = re.compile(r"\b(?:steps?|tutorials?|guides?|full|how.?to|learn (?:more|
 ANNOUNCED_WITHIN = 200  # characters before the link, or after it
 NAMESPACES = ["special", "category", "user", "user_talk", "user-talk", "talk", "discussion", "image", "file"]
 NAMESPACES += ["video", "wikihow", "help", "template", "forum", "course"]
-NOT_ARTICLES = frozenset(["", "main-page", "index.php", "api.php"])
+# The same in the languages of wikiHow's other domains.
+NAMESPACES += ["categoría", "categoria", "catégorie", "kategorie", "kategori", "thể-loại", "especial", "speciale"]
+NAMESPACES += ["spezial", "speciální", "özel", "đặc-biệt", "usuario", "utente", "benutzer", "uživatel", "kullanıcı"]
+NOT_ARTICLES = frozenset(["", "main-page", "index.php", "api.php", "robots.txt"])
+NOT_ARTICLES |= {"portada", "página-principal", "pagina-principale", "hauptseite", "hlavní-strana", "anasayfa"}
 # An article's number tells it from eHow's categories, and /video_… is a page with a clip and no steps.
 EHOW_ARTICLE = re.compile(r"/(?!video)(?:[a-z-]+_)?\d+[_/][^/]+/?", re.IGNORECASE)
 BRACKETS = {")": "(", "]": "[", "}": "{", "）": "（", "】": "【", "』": "『", "」": "「"}
@@ -39,11 +45,12 @@ def find_article_url(description: str, hosts: Collection[str] = ()) -> str | Non
         # Descriptions hold all kinds of text after "http": a port that is no number, an open bracket.
         except ValueError:
             continue
-        host, path = host.removeprefix("m."), parts.path
+        # m.wikihow.com, es.m.wikihow.com
+        host, path = re.sub(r"^([a-z]{2}\.)?m\.", r"\1", host), parts.path
         if port not in (None, 80, 443):
             continue
         if is_article(host, path, hosts):
-            return f"https://{'www.' if host in ('wikihow.com', 'ehow.com') else ''}{host}{path.rstrip('/')}"
+            return f"https://{'www.' if host in SITES else ''}{host}{path.rstrip('/')}"
         if host in SHORTENERS and path.strip("/") and (likelihood := announced(before, after)):
             found.append((likelihood, f"https://{host}{path}"))
     # `max` returns the first of equals.
@@ -88,9 +95,9 @@ def is_article(host: str, path: str, hosts: Collection[str]) -> bool:
     """Whether the path on the host is an article of wikiHow (any language), eHow or one of `hosts`."""
     if host in hosts:
         return re.match(r"/(wikihow|ehow)/[^/]", path) is not None
-    if host == "ehow.com" or host.endswith(".ehow.com"):
+    if is_of(host, ["ehow.com"]):
         return EHOW_ARTICLE.fullmatch(path) is not None
-    if host != "wikihow.com" and not host.endswith(".wikihow.com"):
+    if not is_of(host, WIKIHOW_DOMAINS):
         return False
     slug = unquote(path).strip("/").lower()
     # Titles may contain a colon ("Play-Halo:-Reach"), so the word before it must be a known namespace.

@@ -26,13 +26,15 @@ from vsumdata.stages.howto.layouts import (
     attribute_of,
     text_of,
 )
+from vsumdata.stages.howto.nesting import FRAME, TooDeepError, closed
+from vsumdata.stages.web.fetch import WIKIHOW_DOMAINS, is_of
 
 __all__ = ["Article", "Step", "canonical_url", "parse_article", "site_of"]
 
 # Goes up whenever the same page may give another article.
-PARSER_VERSION = 3
-# Real pages have up to about 4,000 tags, 25 deep. A hostile page could have millions, and take all time and memory.
-MAX_TAGS, MAX_DEPTH = 30_000, 100
+PARSER_VERSION = 4
+# Real pages have up to about 13,000 tags, 50 deep. A hostile page could have millions, and take all time and memory.
+MAX_CHARACTERS, MAX_TAGS, MAX_DEPTH = 10_000_000, 60_000, 100
 OTHER = "other"  # a site that is neither
 # wikiHow's pages name the licence of their texts only in the terms of use.
 WIKIHOW_LICENSE = "CC BY-NC-SA 3.0"
@@ -40,8 +42,13 @@ WIKIHOW_LICENSE = "CC BY-NC-SA 3.0"
 # The site's additions to a title: "How to Boil Eggs: 12 Steps (with Pictures) - wikiHow Life", "… | eHow.com".
 DECORATION = re.compile(r"(: \d+ Steps)?( \(with Pictures\))?( [-–—|] (wikiHow|eHow)( Life| Fun| Health|\.com)?)?$")
 
+ENGLISH = re.compile(
+    r"https?://(www\.|m\.)?wikihow(\.com|-fun\.com|\.fitness|\.health|\.legal|\.life|\.mom|\.pet|\.tech)/"
+)
+
 # Text that nobody reads. Only `sup.reference`, because other `sup` elements are the numerators of fractions.
-JUNK = "script, style, noscript, template, sup.reference, .ts_popup, .wh_ad_inner"
+# `#method_toc` lists the methods before the introduction: "Two Methods: By Hand".
+JUNK = "script, style, noscript, template, sup.reference, .ts_popup, .wh_ad_inner, #method_toc, .editsection, a.edit"
 
 
 @dataclass(frozen=True)
@@ -93,24 +100,37 @@ def canonical_url(html: str) -> str | None:
 def read(html: str) -> tuple[BeautifulSoup, list[str]]:
     """Parse a page; return it without `JUNK`, and its JSON-LD blocks. Raises `FailVideo` as `parse_article` does."""
     # Counted in the text, before any parser spends memory on it.
+    if len(html) > MAX_CHARACTERS:
+        raise FailVideo("too_large", f"{len(html)} characters")
     if not 0 < html.count("<") <= MAX_TAGS:
         raise FailVideo("too_large" if "<" in html else "no_steps", f"{html.count('<')} tags")
     # Lone surrogates have no UTF-8 form, and the parser turns a NUL into U+FFFD.
     sound = html.encode("utf-8", "replace").decode().replace("\0", "")
-    with warnings.catch_warnings():
-        # Old pages are XHTML, and are read as HTML on purpose.
-        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        try:
-            soup = BeautifulSoup(sound, "lxml")
-        except ParserRejectedMarkup as error:
-            raise FailVideo("no_steps", str(error)) from error
+    soup = parsed(sound)
     if depth_of(soup) > MAX_DEPTH:
-        raise FailVideo("too_large", f"tags are nested deeper than {MAX_DEPTH}")
+        # Not yet the page's fault: lxml nests what follows a tag that is not closed (`nesting`).
+        try:
+            soup = parsed(closed(sound, MAX_DEPTH))
+        except TooDeepError as error:
+            raise FailVideo("too_large", str(error)) from error
+        if depth_of(soup) > MAX_DEPTH + len(FRAME):
+            raise FailVideo("too_large", f"tags are nested deeper than {MAX_DEPTH}")
     # Before JUNK goes, because the blocks are scripts.
     linked_data = [tag.get_text() for tag in soup.select('script[type^="application/ld+json" i]')]
     for tag in soup.select(JUNK):
         tag.decompose()
     return soup, linked_data
+
+
+def parsed(html: str) -> BeautifulSoup:
+    """The tree that lxml makes of a page. Raises `FailVideo` (no_steps) for what is no page at all."""
+    with warnings.catch_warnings():
+        # Old pages are XHTML, and are read as HTML on purpose.
+        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
+        try:
+            return BeautifulSoup(html, "lxml")
+        except ParserRejectedMarkup as error:
+            raise FailVideo("no_steps", str(error)) from error
 
 
 def depth_of(soup: BeautifulSoup) -> int:
@@ -138,10 +158,13 @@ def site_of(*addresses: str) -> str | None:
             parts = urlsplit(address)
         except ValueError:
             continue
-        place = f"{parts.hostname or ''}{parts.path}".lower()
-        match = re.match(rf"(?:[^/]*\.)?({WIKIHOW}|{EHOW})\.com(?:/|$)|[^/]+/({WIKIHOW}|{EHOW})/", place)
-        if match:
-            return match[1] or match[2]
+        host = (parts.hostname or "").rstrip(".")
+        if is_of(host, WIKIHOW_DOMAINS):
+            return WIKIHOW
+        if is_of(host, ["ehow.com"]):
+            return EHOW
+        if match := re.match(rf"/({WIKIHOW}|{EHOW})/", parts.path.lower()):
+            return match[1]
     return None
 
 
@@ -153,8 +176,12 @@ def title_of(soup: BeautifulSoup, url: str) -> str:
             title = text_of(tag) or " ".join(attribute_of(tag, "content").split())
             if title := DECORATION.sub("", title, count=1):
                 return title
-    slug = re.search(r"//[^/]*wikihow\.com/([^/?#]+)$", url)
-    return "How to " + unquote(slug[1]).replace("-", " ") if slug else ""
+    slug = re.search(r"//[^/]+/([^/?#]+)$", url) if site_of(url) == WIKIHOW else None
+    if slug is None:
+        return ""
+    # Only the English addresses leave these words out.
+    how_to = "How to " if ENGLISH.match(url) else ""
+    return how_to + unquote(slug[1]).replace("-", " ")
 
 
 def license_of(soup: BeautifulSoup, site: str) -> str | None:

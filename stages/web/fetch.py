@@ -31,7 +31,18 @@ from vsumdata.stages.web.cache import Page, WebCache
 from vsumdata.stages.web.connections import cut_off_after, open_session
 
 AGENT = "vsumdata"
-SITES = ("wikihow.com", "ehow.com")
+# The domains that wikiHow serves articles from: by subject, and by language where it is no part of wikihow.com
+# (Krinkle/wikihow-src@a998fa5: AlternateDomain.class.php, WikihowHomepage.i18n.php). Not its two former ones without
+# the name, which anybody may own by now.
+WIKIHOW_DOMAINS = (
+    "wikihow.com",
+    "wikihow-fun.com",
+    *(
+        f"wikihow.{end}"
+        for end in (*("fitness", "health", "legal", "life", "mom", "pet", "tech"), *("com.tr", "cz", "it", "jp", "vn"))
+    ),
+)
+SITES = (*WIKIHOW_DOMAINS, "ehow.com")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 SHORTENERS = frozenset("bit.ly buff.ly goo.gl ift.tt is.gd ow.ly t.co tinyurl.com".split())
 # A file may ask for any delay, and a longer one would hold the worker past its time limit for a video.
@@ -161,7 +172,7 @@ class Fetcher:
         except ValueError as error:
             raise FailVideo("not_allowed", f"{url!r} is not a URL: {error}") from error
         known = host in self.local or host in shorteners
-        known = known or any(host == site or host.endswith(f".{site}") for site in self.sites)
+        known = known or is_of(host, self.sites)
         # "@": https://wikihow.com@evil.example/ looks like one host and is another. Credentials are never ours either.
         if parts.scheme != "https" or not known or port not in (None, 443) or "@" in parts.netloc:
             raise FailVideo("not_allowed", f"{url} is not an https address of {', '.join(self.sites)}")
@@ -271,6 +282,11 @@ def read_robots(text: str) -> Protego:
     # Protego reads neither a byte order mark before the first line nor a version behind our name, and the rules for us
     # would be lost.
     return Protego.parse(re.sub(rf"(?im)^(\s*user-agent\s*:\s*{AGENT})/.*$", r"\1", text.removeprefix("\ufeff")))
+
+
+def is_of(host: str, domains: Collection[str]) -> bool:
+    """Whether a host is one of the domains or lies below one of them, as `evilwikihow.com` does not."""
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 def is_short(url: str) -> bool:

@@ -55,6 +55,11 @@ PAGES = (
     'src="/a.jpg"></figure><div class="content"><span class="head">Things You\'ll '
     'Need</span><ul><li>Egg</li></ul></div></div></div></span><div class="mod step"><div class="stepContent"><div '
     'class="content"><span class="head">Step 1</span><p>Crack it.</p></div></div></div>',
+    '<div id="intro"><p id="method_toc">Two Methods:<a>A</a></p><p>Lead.</p></div><h2 id="x_head"><a class="edit">Edit'
+    '</a><span>Pasos</span></h2><div id="x"><h3><span>Method 1 of 2: A</span></h3><ol class="steps_list_2"><li><div '
+    'class="step_num">1</div><div class="mwimg"><img src="/1.jpg"></div><b class="whb">Cut</b>. Now.</li></ol></div>',
+    # Deeper than lxml may nest it.
+    "<h2>Steps</h2><ol><li><b>Cast.</b> Wait.</li></ol><ol>" + '<li class="comment"><div><p>No.</li>' * 60 + "</ol>",
 )
 PAGE_TOKENS = (
     *("</li>", "</div>", "<div>", "<li>", "<b>", "<sup>", "<ol>", "<script>", "<h2>Steps</h2>", "<video>"),
@@ -70,7 +75,8 @@ PAGE_TOKENS = (
     *('<a href="https://creativecommons.org/licenses/by/4.0">', "<h1>", "<p>word ", "<table><tr><td>", "<svg>"),
     *('<div class="sample">', "<template>", "<noscript>", "<plaintext>", "<textarea>", "<style>", "<title>"),
     *("<select>", " x=y", "<frameset>", "<?xml version='1.0' encoding='utf-16'?>", "<!DOCTYPE html>"),
-    *("<base href='//[x'>", "<ul><li>", "word "),
+    *("<base href='//[x'>", "<ul><li>", "word ", "<li><div></li>", "<dd><div>", "</table>", "<td>", '="', "<a ='"),
+    *('<h3><span class="mw-headline">Method 1 of 2: ', '<div class="step_num">1</div>', '<p id="method_toc">'),
 )  # fmt: skip
 NESTED = (
     '<div class="section steps"><ol class="steps_list_2"><li><div class="step">',
@@ -99,10 +105,13 @@ HOW_TO = (
     '"HowToStep", "text": "Eat.", "video": [{"contentUrl": "https://x/y.mp4"}]}]}',
     '{"@graph": [{"@type": ["Recipe", "x"], "recipeInstructions": ["Mix.", {"@type": "ListItem", "item": {"text": '
     '"Bake."}}]}]}',
+    '<!-- //<![CDATA[ {"@Type": "schema:HOWTO", "Step": [{"@id": "#1"}, {"Name": "Step 1", "Text": "1. Mix\\n2. Go"}, '
+    '{"name": "Bake the…", "description": "Bake the cake."},]}; {"@id": "#1", "text": [{"@value": "Eat."}]} //]]> -->',
+    '{"@type": "HowTo", "step": {"@type": "HowToSection", "steps": "<ol><li>Mix.</li><li>Bake.</li></ol>"}}',
 )
 HOW_TO_TOKENS = (
     *('"Stir.",', '{"text":"Stir."},', '{"name":"x","itemListElement":["a",', "<b", "<p>", "&lt;b", "word "),
-    '"@graph":[',
+    *('"@graph":[', "/*", "*/", "//", "<!--", ";", ",]", '{"@id":"#1"},', "&quot;", '{"name":"Step 1","text":"a"},'),
 )  # fmt: skip
 AROUND_HOW_TO = (
     ('{"@type":"HowTo","step":[', '"x"]}'),
@@ -197,6 +206,12 @@ ID_LINES = (
     '{"youtube_id": "yHKZh5uW-gg", "slug": "X", "title": "Boil", "steps": [{"text": "a", "headline": "b", "vid": '
     '"/7/x y.mp4"}]}',
 )
+TABLES = (
+    'video_id,youtube_id,title,views\nvideo_1,aaaaaaaaaaa,"Tie, ""fast""\na knot",5\nvideo_2,yHKZh5uW-gg,x,6\n',
+    "sep=;\r\nTitle;Video ID;article_url\r\nBoil;aaaaaaaaaaa;https://www.wikihow.com/X\r\n;yHKZh5uW-gg;\r\n",
+)
+ARRAYS = ('["aaaaaaaaaaa",\n {"youtube_id": "yHKZh5uW-gg", "article": "https://www.wikihow.com/X", "steps": ["a"]}]',)
+TEXTS = ("# mine\naaaaaaaaaaa\nhttps://youtu.be/yHKZh5uW-gg?t=1\n\nyoutube aaaaaaaaaab\n",)
 MANIFESTS = (
     'name: mine\nsources:\n  - channel: "@wikihow"\n  - {ids: list.jsonl}\nselect: {min_views: 5, tabs: [videos, '
     "shorts]}\ncaptions: {languages: [en, de]}\n",

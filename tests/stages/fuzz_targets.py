@@ -7,6 +7,7 @@ import json
 import math
 import re
 import tempfile
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -115,9 +116,9 @@ def read_probe(text: str) -> None:
         assert all(0 < side < 2**31 for side in info.best_video.shown_size), info.best_video
 
 
-def read_lines(text: str, *, own_files: bool) -> None:
+def read_lines(text: str, *, own_files: bool, name: str = "list.jsonl") -> None:
     """A list, and what a run makes of its records before any work."""
-    path = written("list.jsonl", text)
+    path = written(name, text)
     for _, record in read_list(path, "files:list.jsonl" if own_files else "ids:list.jsonl", own_files=own_files):
         assert record.video_id.encode(), record
         fields_hash(record, (*FILE_FIELDS, "title", "steps"))
@@ -326,6 +327,19 @@ def of_the_users_own() -> tuple[Target, ...]:
             documented=(ManifestError,),
             tokens=('{"video_id": "aaaaaaaaaaa"}\n', '"x",'),
             around=(("", ""), ('{"video_id": "aaaaaaaaaaa", "steps": [', '"x"]}')),
+        ),
+        *(
+            Target(
+                name=f"lists as {ending}",
+                share=1,
+                form="both" if ending == "json" else "text",
+                seeds=seeds.TABLES if ending == "csv" else seeds.ARRAYS if ending == "json" else seeds.TEXTS,
+                read=partial(read_lines, own_files=False, name=f"list.{ending}"),
+                documented=(ManifestError,),
+                tokens=("aaaaaaaaaaa\n", '"a,\n', ",", ";", '""', "[", '"aaaaaaaaaaa",', "youtu.be/aaaaaaaaaaa\n"),
+                around=(("", ""), ("video_id,title\naaaaaaaaaaa,", ""), ('["aaaaaaaaaaa",', '"aaaaaaaaaaa"]')),
+            )
+            for ending in ("csv", "json", "txt")
         ),
         Target(
             name="manifests",

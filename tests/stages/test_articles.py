@@ -1,6 +1,7 @@
 """The stage `articles`: links in descriptions, local pages, given steps, the web, and short links."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from vsumdata.manifests.errors import FailVideo, SkipVideo, ThrottledError
 from vsumdata.manifests.tables import payload
 from vsumdata.stages.articles import load, unpacked
 from vsumdata.stages.howto.links import find_article_url
-from vsumdata.stages.howto.parser import parse_article
+from vsumdata.stages.howto.parser import PARSER_VERSION, parse_article
 from vsumdata.stages.stage import Context
 from vsumdata.stages.web.cache import decode_html
 
@@ -280,3 +281,50 @@ def test_an_address_with_half_of_a_character_is_none(tmp_path):
         (None, None),
         ("https://www.wikihow.com/b.jpg", None),
     ]
+
+
+# ---- a page that an older parser has read ------------------------------------------------------------------
+
+OLD_PAGE = """<html><head><link rel="canonical" href="http://www.wikihow.com/Fold"></head><body><h1>How to Fold</h1>
+<div id="intro"><p id="method_toc">Two Methods:</p><p>Thin.</p></div><div class="section steps"><ol
+class="steps_list_2"><li><div class="step_num">1</div><b class="whb">Fold.</b> Twice.</li></ol></div></body></html>"""
+
+
+def test_a_newer_parser_reads_the_kept_page_and_asks_nobody(site, tmp_path):
+    url = f"https://{HOST}/wikihow/Fold"
+    site.add("/wikihow/Fold", (200, HTML, OLD_PAGE.encode()))
+    function = load({}, Context(root=str(tmp_path), scratch=str(tmp_path), transport={HOST: site.address}))
+    task = {"video_id": "a", "source": {}, "videos": {"article_url": url}}
+    first = function(task)
+    asked = len(site.asked)
+    assert asked > 0
+    # As the version before left it in the table.
+    stored = {**first, "step": [], "intro": "Two Methods: Thin.", "parser_version": PARSER_VERSION - 1}
+    again = load({}, Context(root=str(tmp_path / "other"), scratch=str(tmp_path), transport={HOST: site.address}))
+    row = again({**task, "kept": stored})
+    assert row == first
+    assert (row["intro"], row["parser_version"], [step["text"] for step in row["step"]]) == (
+        "Thin.",
+        PARSER_VERSION,
+        ["Fold. Twice."],
+    )
+    assert len(site.asked) == asked
+    # The description links to another article by now: that one is fetched.
+    again({**task, "kept": {**stored, "url": f"https://{HOST}/wikihow/Cut"}})
+    assert len(site.asked) > asked
+
+
+@pytest.mark.parametrize("host", ["www.wikihow.life", "www.wikihow-fun.com", "m.wikihow.com.tr", "www.wikihow.cz"])
+def test_wikihows_other_domains_are_fetched_each_by_its_own_rules(site, tmp_path, host):
+    """The host of the address is the one whose robots.txt and pace count."""
+    paced: list[str] = []
+    hosts = {host: site.address}
+    site.add("/Fold", (200, HTML, re.sub("<link[^>]*>", "", OLD_PAGE).encode()))
+    function = load({}, Context(root=str(tmp_path), scratch=str(tmp_path), transport=hosts, pace=paced.append))
+    row = function({"video_id": "a", "source": {"article_url": f"https://{host}/Fold"}, "videos": {}})
+    assert (row["site"], row["license"], row["url"]) == ("wikihow", "CC BY-NC-SA 3.0", f"https://{host}/Fold")
+    assert set(paced) == {host}
+    site.add("/robots.txt", (200, {}, b"User-agent: *\nDisallow: /\n"))
+    fresh = load({}, Context(root=str(tmp_path / "b"), scratch=str(tmp_path), transport=hosts))
+    with pytest.raises(SkipVideo, match="robots"):
+        fresh({"video_id": "a", "source": {"article_url": f"https://{host}/Fold"}, "videos": {}})

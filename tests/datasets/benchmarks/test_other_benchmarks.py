@@ -88,6 +88,15 @@ def test_mrhisum_with_other_features_than_scores_is_cut_to_the_shorter(tmp_path,
     assert video.change_points.tolist() == [[0, 8], [8, min(kept, 22)]] + ([[22, 23]] if kept == 23 else [])
 
 
+def test_byte_order_marks_beside_mrhisum_are_no_part_of_the_first_name(tmp_path):
+    """MoSu's metadata.csv has one as it is published, and editors add them."""
+    write_mrhisum(tmp_path)
+    before = [video.url for video in mrhisum.load(tmp_path)]
+    for name in ("metadata.csv", "mr_hisum_split.json"):
+        (tmp_path / name).write_text((tmp_path / name).read_text(), encoding="utf-8-sig")
+    assert [video.url for video in mrhisum.load(tmp_path)] == before
+
+
 def test_what_is_wrong_beside_mrhisum(tmp_path):
     write_mrhisum(tmp_path)
     metadata, split = tmp_path / "metadata.csv", tmp_path / "mr_hisum_split.json"

@@ -101,7 +101,11 @@ def test_trained_methods_have_rows_and_their_runs_are_kept(tmp_path, monkeypatch
         ([*SMALL, "--json", "none/table.json"], "none/table.json cannot be written"),
         (["bench", "--on", "synthetic", "--data", "nose=1"], "no setting `nose`; did you mean `noise`?"),
         (["export", "--root", "none", "-o", "x.h5"], "no vsumdata root"),
-        (["export", "--root", "none", "-o", "x.h5", "--format", "eccv16"], "no format `eccv16`; known is: eccv16-h5"),
+        (
+            ["export", "--root", "none", "-o", "x.h5", "--format", "eccv16"],
+            "no format `eccv16`; known are: eccv16-h5, availability",
+        ),
+        (["export", "--root", "none", "-o", "x.csv", "--format", "availability"], "no vsumdata root"),
         (["export", "--root", "none"], "--output"),
     ],
 )

@@ -124,6 +124,16 @@ def test_other_addresses_are_not_asked(site, fetcher, url):
     assert site.asked == []
 
 
+@pytest.mark.parametrize("end", ["com", "life", "com.tr", "it", "jp", "legal"])
+def test_wikihows_domains_are_allowed_and_those_that_look_alike_are_not(fetcher, end):
+    for host in (f"www.wikihow.{end}", f"wikihow.{end}", f"m.wikihow.{end}", "www.wikihow-fun.com", "es.wikihow.com"):
+        assert fetcher.check(f"https://{host}/A") == host
+    for host in (f"wikihow.{end}.evil.example", f"evilwikihow.{end}", f"wikihow.{end}x", "wikihow.evil", "fun.com"):
+        for url in (f"https://{host}/A", f"https://www.wikihow.{end}@{host}/A", f"http://www.wikihow.{end}/A"):
+            with pytest.raises(FailVideo, match="not_allowed"):
+                fetcher.check(url)
+
+
 def test_wrong_content_type(site, fetcher):
     with pytest.raises(FailVideo, match="no_steps"):
         fetcher.get(site.add("/a", (200, {"Content-Type": "application/pdf"}, b"%PDF")))

@@ -50,7 +50,7 @@ def videos_stage(manifest: Manifest) -> Stage:
         lane=VISITS,
         workers=manifest.crawl.workers,
         keeps=("info", "caption", "retrieved_at"),
-        signal=videos.health,
+        signal=videos.signal,
     )
 
 

@@ -90,7 +90,7 @@ class FailVideo(VideoError):
 
 
 class RetryVideo(VideoError):
-    """Transient: try again after `after_s` seconds. Not `is_counted`: the site's mood, which no number of tries ends."""
+    """Transient: try again after `after_s` seconds. Not `is_counted`: a mood of the site, no try of the video's."""
 
     outcome = "retry"
 

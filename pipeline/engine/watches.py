@@ -212,9 +212,8 @@ class Watches:
                 number += put_back(store, stages, found.filter(pc.fill_null(is_meant, False)), kind)
         return number
 
-
     def settle(self, store: Store, stages: Stages) -> int:
-        """Store as removed the videos without an answer where others were read before and after; return their number."""
+        """Store videos without an answer as removed where others were read before and after; return their number."""
         found = earlier(store, stages) if self.alike.settled else pa.table({})
         if not len(found):
             return 0

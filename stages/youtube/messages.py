@@ -28,18 +28,20 @@ class Words(NamedTuple):
 VIDEO = "yt-dlp extractor/youtube/_video.py"
 TAB = "yt-dlp extractor/youtube/_tab.py"
 WORDING = "YouTube's wording; no public report found"
+# Of a sentence. youtube-dl puts a line break behind "Video unavailable" where yt-dlp puts a full stop.
+START = r"(?:^|[.:!] ?|video unavailable )"
 
 
 def alone(sentence: str) -> str:
     """The pattern of a sentence that ends the message: more words would say more ("… in your country", "… again")."""
-    return rf"(?:^|[.:!] ?){sentence}[.!]*$"
+    return rf"{START}{sentence}[.!]*$"
 
 
 # The order matters: a message that tells trouble also holds words of later rows ("Unable to download API page: HTTP
 # Error 429"), and a rights holder's or a level's name may hold any words, so what frames a name comes first.
 MESSAGES: tuple[Words, ...] = (
     Words("region", r"contains content from .*blocked it (?:in your country|on copyright grounds)", "#2804"),
-    Words("region", r"unfortunately, this video is not available in your country", "MusicGenerator/mumble-ruby-pluginbot#11"),
+    Words("region", r"unfortunately, this video is not available in", "MusicGenerator/mumble-ruby-pluginbot#11"),
     Words("members_only", r"available to this channel's members", "#16516, #14949"),
     # Nobody's fault: counted as the video's failure, one ban would mark a whole channel as removed.
     Words("throttled", r"not a bot\b", "#10128"),
@@ -69,7 +71,7 @@ MESSAGES: tuple[Words, ...] = (
     Words("drm", r"experiment that applies drm to all videos", "#12563"),
     # What is true of the video itself.
     Words("private", r"this video is private", "recorded answer of YouTube"),
-    Words("private", r"(?:^|[.:] ?)(?:this is a )?private video", "#2804"),
+    Words("private", START + r"(?:this is a )?private video", "#2804"),
     Words("members_only", r"join this channel to get access", "ytdl-org/youtube-dl#29928"),
     # Needs a paid account, as a members-only video does.
     Words("members_only", r"only available to music premium members", "recorded answer of YouTube"),
@@ -86,7 +88,7 @@ MESSAGES: tuple[Words, ...] = (
     Words("removed", alone(r"this video (?:is no longer|isn't) available(?: any ?more)?"), WORDING),
     Words("removed", alone(r"this live stream recording is not available"), WORDING),
     Words("removed", alone(r"the uploader has not made this video available"), "ytdl-org/youtube-dl#4475"),
-    Words("removed", r"(?:^|[.:] ?)(?:this video )?has been removed by the (?:uploader|user)", "vididataset/VIDI#1"),
+    Words("removed", START + r"(?:this video )?has been removed by the (?:uploader|user)", "vididataset/VIDI#1"),
     Words("removed", r"this video has been removed for violating", "jely2002/youtube-dl-gui#554"),
     Words("removed", r"account associated with this video has been (?:terminated|closed)", "vididataset/VIDI#1"),
     Words("removed", r"uploader has closed their youtube account", WORDING),
@@ -105,9 +107,9 @@ MESSAGES: tuple[Words, ...] = (
     Words(UNAVAILABLE, r"not available on this (?:app|device)", "#10108"),
     Words(UNAVAILABLE, r"this live event has ended", "#11218, #16507"),
     Words(UNAVAILABLE, r"we're processing this video", WORDING),
-    Words(UNAVAILABLE, r"(?:^|[.:] ?)please sign in\b|get the best youtube experience", "#11201, #9899, #9869"),
-    Words(UNAVAILABLE, r"try again later|something went wrong|an (?:internal )?error occurred", "chelaxian/tg-ytdlp-bot#446"),
-    Words(UNAVAILABLE, r"(?:^|[.:] ?)video unavailable", "#17702, yattee/yattee-server#16"),
+    Words(UNAVAILABLE, START + r"please sign in\b|get the best youtube experience", "#11201, #9899, #9869"),
+    Words(UNAVAILABLE, r"try again later", "chelaxian/tg-ytdlp-bot#446"),
+    Words(UNAVAILABLE, START + r"video unavailable", "#17702, yattee/yattee-server#16"),
     Words("no_formats", r"drm protected", VIDEO),
     Words("no_formats", r"no video formats found|requested format is not available", "yt-dlp YoutubeDL.py"),
     # Last, because these are parts of more telling messages. yt-dlp itself does not repeat a 403.
@@ -117,7 +119,7 @@ MESSAGES: tuple[Words, ...] = (
     Words("transient", r"unable to download|the downloaded file is empty", "toolforge/video2commons#288"),
     Words("transient", r"temporary failure|failed to resolve|unexpected_eof|ssl:", "yt-dlp networking/exceptions.py"),
 )
-EQUIP = "look at `vsumdata doctor`, and update yt-dlp, yt-dlp-ejs and deno together (pip install -U 'yt-dlp[default,deno]')"
+EQUIP = "see `vsumdata doctor`, and update yt-dlp, yt-dlp-ejs and deno (pip install -U 'yt-dlp[default,deno]')"
 CLIENTS = "another client (`crawl.yt_dlp.extractor_args.youtube.player_client`), cookies or another address"
 # What to do where the client is at fault, by the class of the message.
 REMEDIES = {

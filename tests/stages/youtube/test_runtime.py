@@ -88,7 +88,10 @@ def test_the_package_brings_a_runtime_that_starts(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("#!/bin/sh\necho no such library >&2; exit 127\n", r"deno \(.*\) does not start: no such library: pip install"),
+        (
+            "#!/bin/sh\necho no such library >&2; exit 127\n",
+            r"deno \(.*\) does not start: no such library: pip install",
+        ),
         ("#!/bin/sh\nexit 3\n", "does not start: exit code 3"),
         ("no program", "does not start: Exec format error"),
         ("#!/bin/sh\n[ $1 = run ] && echo 42 || echo deno 1.40.0\n", "deno 1.40.0 .*is too old for yt-dlp"),

@@ -42,7 +42,7 @@ def as_ours(error: Exception, url: str) -> Ours:
     if kind == "throttled":
         return ThrottledError(host_of(url), message, retry_after_s(error))
     if kind in REMEDIES:
-        return SetupError(f"{message}: {REMEDIES[kind]}")
+        return SetupError(f"{' '.join(message.split())}: {REMEDIES[kind]}")
     if kind in {NO_ANSWER, UNAVAILABLE}:
         return RetryVideo(UNAVAILABLE, RETRY_AFTER_S, message, is_counted=False)
     if kind == "transient":

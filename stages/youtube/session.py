@@ -227,7 +227,7 @@ class Session:
         Where it has let it in for another video, this one is tried again: one odd video must not end every run.
         """
         kind, said = self.remarks.blamed()
-        why = f"{detail}: {REMEDIES[kind]}" + (f" (yt-dlp: {said[:200]})" if said else "")
+        why = f"{detail}: {REMEDIES[kind]}" + (f" (yt-dlp: {' '.join(said.split())[:200]})" if said else "")
         if self.is_proven:
             return RetryVideo(UNAVAILABLE, SETUP_AFTER_S, why, is_counted=False)
         return SetupError(why)

@@ -38,6 +38,8 @@ ALIKE_TROUBLE, ALIKE_REFUSALS = 20, WINDOW
 # to a row. Else a channel whose videos really are gone would stop every run. YouTube's moods of a client last minutes
 # to hours; those that last for days stop the next run at other videos, and its whole row is put back again.
 TOLD_AGAIN_AFTER = timedelta(hours=6)
+# More videos without an answer between two that were read look like an outage of a minute.
+FEW_UNSURE = 3
 HAS_HEATMAP, READABLE, ALIKE = "heatmap", "readable", "alike"
 WORDS = {
     HAS_HEATMAP: (
@@ -109,16 +111,19 @@ class Alike:
     """Count videos in a row that meet the same thing, whatever it is; no share before them is needed.
 
     `told` are the videos that met a pile-up long ago and count no more. `row` are the latest videos that met `met`,
-    `fresh` is how many of them count. A video of which yt-dlp got no answer does not exist, or yt-dlp is broken:
-    `unsure` are those since the last video that was read, of videos after a first one; once another one is read, too,
-    they are `settled`.
+    `fresh` is how many of them count; `cleared` are those of rows that ended.
+
+    A video of which yt-dlp got no answer does not exist, or yt-dlp was blocked. `unsure` are such videos behind one
+    that was read. Once another one is read, too, a few of them are `settled`; of many those that were `retried`.
     """
 
     told: frozenset[str] = frozenset()
+    retried: frozenset[str] = frozenset()
     is_watching: bool = True
     met: str = ""
     row: list[str] = field(default_factory=list)
     fresh: int = 0
+    cleared: set[str] = field(default_factory=set)
     has_read: bool = False
     unsure: set[str] = field(default_factory=set)
     settled: set[str] = field(default_factory=set)
@@ -126,8 +131,9 @@ class Alike:
     def add(self, video_id: str, said: Mapping[str, Any]) -> None:
         """Add one visited video. Raises CollapseError."""
         if said.get("readable"):
-            self.met, self.row, self.fresh, self.has_read = "", [], 0, True
-            self.settled |= self.unsure
+            self.end_row("")
+            self.has_read = True
+            self.settled |= self.unsure if len(self.unsure) <= FEW_UNSURE else self.unsure & self.retried
             self.unsure = set()
             return
         if "met" not in said:
@@ -135,7 +141,7 @@ class Alike:
         if said["has_no_answer"] and self.has_read:
             self.unsure.add(video_id)
         if said["met"] != self.met:
-            self.met, self.row, self.fresh = said["met"], [], 0
+            self.end_row(said["met"])
         if video_id not in self.row:
             self.row.append(video_id)
             self.fresh += video_id not in self.told
@@ -148,6 +154,11 @@ class Alike:
                 "`crawl.yt_dlp`, and run again; if a browser shows the same of these videos, run with "
                 "`--set crawl.stop_when_alike=false`",
             )
+
+    def end_row(self, met: str) -> None:
+        """Begin a row of what was met now."""
+        self.cleared.update(self.row)
+        self.met, self.row, self.fresh = met, [], 0
 
 
 @dataclass
@@ -177,13 +188,12 @@ class Watches:
             return 0
         is_late = pc.greater_equal(found["committed_at"], self.since)
         if kind == ALIKE:
-            # With those that were in the workers' hands when the run stopped.
-            first = pc.min(found.filter(pc.is_in(found["video_id"], pa.array(self.alike.row)))["committed_at"])
-            is_late = pc.and_(is_late, pc.greater_equal(found["committed_at"], first))
+            # Not by the row: it lacks those that were stored, but not heard of yet, when the run stopped.
+            is_cleared = pc.is_in(found["video_id"], pa.array(sorted(self.alike.cleared), pa.string()))
             pairs = zip(found["outcome"].to_pylist(), found["reason"].to_pylist(), strict=True)
             is_alike = pa.array([kind_of(outcome, reason) == self.alike.met for outcome, reason in pairs])
-            found = found.filter(pc.fill_null(pc.and_(pc.and_(is_alike, is_late), is_listed(found)), False))
-            return put_back(store, stages, found, kind)
+            is_meant = pc.and_(pc.and_(is_alike, is_late), pc.and_(is_listed(found), pc.invert(is_cleared)))
+            return put_back(store, stages, found.filter(pc.fill_null(is_meant, False)), kind)
         is_cleared = pc.is_in(found["video_id"], pa.array(list(self.watched[kind].cleared), pa.string()))
         is_bad = pc.invert(good(found, kind))
         is_watched = pc.and_(counted(found, kind), pc.invert(is_cleared))
@@ -235,16 +245,18 @@ def watches(store: Store, stages: Stages, crawl: Crawl) -> Watches:
         rows_of_it = found.filter(pc.fill_null(counted(found, kind), False))
         num_good = pc.sum(pc.fill_null(good(rows_of_it, kind), False)).as_py() or 0
         made[kind] = Watch(kind, good=num_good, total=len(rows_of_it))
-    return Watches(made, alike=Alike(told_of(found), is_watching=crawl.stop_when_alike))
+    return Watches(made, alike=alike(found, is_watching=crawl.stop_when_alike))
 
 
-def told_of(found: pa.Table) -> frozenset[str]:
-    """The videos that met trouble twice, or were put back, long enough ago."""
+def alike(found: pa.Table, *, is_watching: bool) -> Alike:
+    """The watch for pile-ups, which knows the videos that met trouble, or were put back, in earlier runs."""
     if not len(found):
-        return frozenset()
-    is_again = pc.and_(pc.equal(found["outcome"], tables.RETRY), pc.greater_equal(found["version"], 2))
+        return Alike(is_watching=is_watching)
+    found = found.filter(pc.equal(found["outcome"], tables.RETRY))
     is_long_ago = pc.less_equal(found["committed_at"], clock.utc_now() - TOLD_AGAIN_AFTER)
-    return frozenset(found.filter(pc.and_(is_again, is_long_ago))["video_id"].to_pylist())
+    told = found.filter(pc.and_(is_long_ago, pc.greater_equal(found["version"], 2)))
+    retried = frozenset(found["video_id"].to_pylist())
+    return Alike(frozenset(told["video_id"].to_pylist()), retried, is_watching)
 
 
 def put_back(store: Store, stages: Stages, found: pa.Table, kind: str) -> int:

@@ -269,6 +269,14 @@ def test_a_mood_of_days_is_not_believed_where_new_videos_meet_it_too(tmp_path: P
     assert set(stored(root).values()) == {"retry unknown"}
 
 
+def test_many_ids_without_an_answer_are_removed_the_second_time_only() -> None:
+    silent = met("retry", "unavailable", "Failed to extract any player response")
+    for retried, settled in ((frozenset[str](), set[str]()), (frozenset("bc"), set("bc"))):
+        watching = Watches({}, alike=Alike(retried=retried))
+        watching.add([("a", met("done")), *((name, silent) for name in "bcdef"), ("g", met("done"))])
+        assert watching.alike.settled == settled
+
+
 def test_an_id_without_an_answer_is_removed_where_others_are_read_before_and_after(tmp_path: Path) -> None:
     root, words = kit.Root(tmp_path / "root"), "[youtube] x: Failed to extract any player response"
     listed = kit.records("none-0", "good-1", "none-1", "good-2", "none-2")

@@ -111,7 +111,8 @@ class Alike:
     """Count videos in a row that meet the same thing, whatever it is; no share before them is needed.
 
     `told` are the videos that met a pile-up long ago and count no more. `row` are the latest videos that met `met`,
-    `fresh` is how many of them count; `cleared` are those of rows that ended.
+    `fresh` is how many of them count. `recent` are the last ones visited: several workers' answers come back mixed, so
+    an ended row may be a part of the next one. `cleared` are those before.
 
     A video of which yt-dlp got no answer does not exist, or yt-dlp was blocked. `unsure` are such videos behind one
     that was read. Once another one is read, too, a few of them are `settled`; of many those that were `retried`.
@@ -121,8 +122,9 @@ class Alike:
     retried: frozenset[str] = frozenset()
     is_watching: bool = True
     met: str = ""
-    row: list[str] = field(default_factory=list)
+    row: dict[str, None] = field(default_factory=dict)
     fresh: int = 0
+    recent: deque[str] = field(default_factory=deque)
     cleared: set[str] = field(default_factory=set)
     has_read: bool = False
     unsure: set[str] = field(default_factory=set)
@@ -130,6 +132,10 @@ class Alike:
 
     def add(self, video_id: str, said: Mapping[str, Any]) -> None:
         """Add one visited video. Raises CollapseError."""
+        if said:
+            self.recent.append(video_id)
+        if len(self.recent) > WINDOW and (before := self.recent.popleft()) not in self.row:
+            self.cleared.add(before)
         if said.get("readable"):
             self.end_row("")
             self.has_read = True
@@ -143,7 +149,7 @@ class Alike:
         if said["met"] != self.met:
             self.end_row(said["met"])
         if video_id not in self.row:
-            self.row.append(video_id)
+            self.row[video_id] = None
             self.fresh += video_id not in self.told
         if self.is_watching and self.fresh >= (ALIKE_TROUBLE if self.met == TROUBLE else ALIKE_REFUSALS):
             what = "met trouble" if self.met == TROUBLE else f"were {self.met}"
@@ -157,8 +163,8 @@ class Alike:
 
     def end_row(self, met: str) -> None:
         """Begin a row of what was met now."""
-        self.cleared.update(self.row)
-        self.met, self.row, self.fresh = met, [], 0
+        self.cleared.update(video_id for video_id in self.row if video_id not in self.recent)
+        self.met, self.row, self.fresh = met, {}, 0
 
 
 @dataclass
@@ -266,7 +272,7 @@ def put_back(store: Store, stages: Stages, found: pa.Table, kind: str) -> int:
     return rewrite(store, stages, found, changes | {"detail": "visited when the site's answers changed"})
 
 
-def rewrite(store: Store, stages: Stages, found: pa.Table, changes: Mapping[str, Any]) -> int:
+def rewrite(store: Store, stages: Stages, found: pa.Table, changes: dict[str, Any]) -> int:
     """Write rows of `videos` anew, without what they held, with these values; return their number."""
     at = fingerprint(stages, "videos")
     parts = dict(zip(found["video_id"].to_pylist(), found["part"].to_pylist(), strict=True))

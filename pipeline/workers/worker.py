@@ -209,8 +209,8 @@ class Worker:
                 after_s = getattr(error, "after_s", None)
                 if error.reason == "file_missing" and self.is_nodes_fault(row):
                     return found | {"is_free": True, "unfit": f"does not see {error.detail}"}
-                found |= {"is_counted": getattr(error, "is_counted", True), "is_noted": error.is_noted}
-                return found | {"after_s": after_s, "is_free": self.answered(error)}
+                more = {"is_noted": error.is_noted, "is_counted": getattr(error, "is_counted", True)}
+                return found | more | {"after_s": after_s, "is_free": self.answered(error)}
             except Lost as error:
                 return {"outcome": tables.RETRY, "reason": "", "detail": str(error), "is_free": True, "is_lost": True}
             except (StorageError, UsageError):

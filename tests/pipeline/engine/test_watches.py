@@ -249,6 +249,16 @@ def test_what_was_booked_in_a_pile_up_is_put_back_and_nothing_else(tmp_path: Pat
     assert visit(root, begun(root), kit.records(*(f"v{n:02}" for n in range(80)))) == 80
 
 
+def test_answers_of_several_workers_come_back_mixed(tmp_path: Path) -> None:
+    """A good one that was visited before the pile-up may be heard of in the middle of it."""
+    root = kit.Root(tmp_path / "root")
+    made = begun(root)
+    assert visit(root, made, kit.records(*(f"a{n}" for n in range(8))), "failed", "error") == 8
+    assert visit(root, made, kit.records("good")) == 1
+    assert visit(root, made, kit.records(*(f"b{n:02}" for n in range(80))), "failed", "error") == ALIKE_TROUBLE
+    assert sorted(stored(root).values()) == ["done"] + ["retry unknown"] * (8 + ALIKE_TROUBLE)
+
+
 def test_a_channel_whose_videos_are_really_gone_is_believed_the_second_time(tmp_path: Path) -> None:
     root, gone = kit.Root(tmp_path / "root"), kit.records(*(f"v{n:02}" for n in range(ALIKE_REFUSALS)))
     assert visit(root, begun(root), gone, "skipped", "private") == ALIKE_REFUSALS

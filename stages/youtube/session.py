@@ -98,6 +98,8 @@ class Session:
         self.latest: tuple[str, float, dict[str, Any]] | None = None
         # Whether the latest video of YouTube came with streams, and whether any has: then this client is let in.
         self.has_streams = self.is_proven = False
+        # Whether the last one came without, and that was let pass, see `media.bring_ahead`.
+        self.is_suspect = False
         # Nobody closes a stage's function. Without this, sockets would stay open and new cookies would not be saved.
         # `opened` is a list because a finalizer must not refer to `self`.
         weakref.finalize(self, close_all, self.opened)
@@ -193,6 +195,7 @@ class Session:
         self.has_streams = any(one.get("format_note") != "storyboard" for one in found.get("formats") or ())
         self.is_proven |= self.has_streams
         if self.has_streams:
+            self.is_suspect = False
             return
         # The answer with the streams also has the captions: without it, "no captions" would be stored as a fact.
         if (trouble := self.remarks.trouble()) is not None:

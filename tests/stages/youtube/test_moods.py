@@ -14,6 +14,7 @@ from tests.stages.youtube.youtube_kit import PLAYER_URL
 
 from vsumdata.datasets.sample.site import Answer
 from vsumdata.manifests.errors import RetryVideo, SetupError, SkipVideo
+from vsumdata.stages import media
 from vsumdata.stages.youtube.session import Session
 
 NO_RUNTIME: dict[str, Any] = {"js_runtimes": {}}
@@ -72,6 +73,19 @@ def test_one_odd_video_among_others_is_tried_again(site: MadeUp, tmp_path: Path)
         session.extract(watch("made-up-odd"))
     assert (caught.value.reason, caught.value.is_counted) == ("unavailable", False)
     session.extract(watch("made-up-002"))
+
+
+def test_of_visits_for_media_the_second_without_streams_ends_the_run(site: MadeUp, tmp_path: Path) -> None:
+    """A visit stores nothing: the next run would begin, and end, with the same video."""
+    session = Session(site.context(tmp_path))
+    for video_id in ("made-up-001", "made-up-002"):
+        site.answers[video_id] = {"streamingData": {}}
+    media.bring_ahead("made-up-001", watch("made-up-001"), frozenset({media.PICTURE}), session)
+    with pytest.raises(RetryVideo, match="preview pictures") as caught:
+        media.raise_noted("made-up-001", media.PICTURE, session.context)
+    assert (caught.value.reason, caught.value.is_counted, caught.value.after_s) == ("unavailable", False, 3600.0)
+    with pytest.raises(SetupError, match="preview pictures"):
+        media.bring_ahead("made-up-002", watch("made-up-002"), frozenset({media.PICTURE}), session)
 
 
 def test_a_script_that_does_not_come_is_a_failed_request(site: MadeUp, tmp_path: Path) -> None:

@@ -39,9 +39,8 @@ RUN case "$DEVICE" in \
              --index-url "${TORCH_CPU_INDEX:?DEVICE=cpu needs --build-arg TORCH_CPU_INDEX=URL}" torch torchvision ;; \
       *) echo "DEVICE is cuda or cpu, not $DEVICE"; exit 1 ;; \
     esac
-# deno is the JavaScript runtime that yt-dlp needs for YouTube. Into /usr/local, not a virtual environment: KubeRay starts
-# Ray in a login shell, which forgets the PATH.
-RUN pip install --no-cache-dir --constraint constraints.txt ./*.whl deno==2.9.8 && rm -rf /install/*
+# Into /usr/local, not a virtual environment: KubeRay starts Ray in a login shell, which forgets the PATH.
+RUN pip install --no-cache-dir --constraint constraints.txt ./*.whl && rm -rf /install/*
 # By number, as Kubernetes needs it to see that it is not root.
 RUN useradd --uid 1000 --create-home vsumdata
 USER 1000

@@ -3,6 +3,7 @@
 VsumdataError
 ├── UsageError            wrong command line, root or configuration: exit code 2
 │   ├── ManifestError     a manifest or a list that it names is wrong; the message gives file, line and key
+│   ├── SetupError        this client cannot read a site as it is set up; no video is at fault
 │   └── Diverged          the loss or the model's output is not finite; other settings may help
 ├── SchemaError           a row or a file does not have the columns of its table
 ├── StorageError          the root cannot be read or written (disk full, permissions, broken part): stops the run
@@ -27,6 +28,10 @@ class UsageError(VsumdataError):
 
 class ManifestError(UsageError):
     """A manifest or one of the lists it names is wrong."""
+
+
+class SetupError(UsageError):
+    """A site's videos cannot be read as this client is set up (no JavaScript runtime, a refused client, …)."""
 
 
 class Diverged(UsageError):
@@ -85,15 +90,16 @@ class FailVideo(VideoError):
 
 
 class RetryVideo(VideoError):
-    """Transient: try again after `after_s` seconds."""
+    """Transient: try again after `after_s` seconds. Not `is_counted`: a mood of the site, no try of the video's."""
 
     outcome = "retry"
 
-    def __init__(self, reason: str, after_s: float = 300.0, detail: str = "") -> None:
+    def __init__(self, reason: str, after_s: float = 300.0, detail: str = "", is_counted: bool = True) -> None:
         super().__init__(reason, detail)
         # Without this, pickle would rebuild the error with `detail` in the place of `after_s`.
-        self.args = (reason, after_s, detail)
+        self.args = (reason, after_s, detail, is_counted)
         self.after_s = after_s
+        self.is_counted = is_counted
 
 
 class ThrottledError(VsumdataError):

@@ -138,6 +138,7 @@ class Crawl(Section):
         True, description="stop when heatmaps of old, popular videos suddenly stop coming"
     )
     stop_when_refused: bool = Field(True, description="stop when the site suddenly refuses most videos")
+    stop_when_alike: bool = Field(True, description="stop when many videos in a row meet the same trouble or refusal")
     yt_dlp: dict[str, Any] = Field({}, description="options of yt-dlp (cookiefile, proxy, …)")
 
 

@@ -17,9 +17,9 @@ SETTLED = frozenset({DONE, SKIPPED, FAILED})
 
 # The closed vocabulary of `reason`; anything else is a programming error.
 REASONS = frozenset(
-    # videos that cannot be read (`vsumdata.stages.youtube.errors.classify`)
-    "private members_only age_restricted removed region upcoming live no_formats unknown transient throttled "
-    "heatmap_not_fetched file_missing "
+    # videos that cannot be read (`vsumdata.stages.youtube.messages`)
+    "private members_only age_restricted removed region upcoming live no_formats unavailable unknown transient "
+    "throttled heatmap_not_fetched file_missing "
     # decisions (`vsumdata.manifests.select.decide`), counted but never stored
     "low_views no_heatmap short too_long too_short views_unknown "
     # articles

@@ -45,12 +45,14 @@ def videos_stage(manifest: Manifest) -> Stage:
         name="videos",
         reads={"source": OWN_RECORD + OWN_FACTS},
         load=videos.load,
+        # Counts up whenever the same answer of a site may give another row or outcome.
+        version=2,
         options={"languages": manifest.captions.languages},
         batch=8,
         lane=VISITS,
         workers=manifest.crawl.workers,
         keeps=("info", "caption", "retrieved_at"),
-        signal=videos.health,
+        signal=videos.signal,
     )
 
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, VideoError
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo, VideoError
 from vsumdata.manifests.store import Store
 from vsumdata.stages.pictures.probe import MediaInfo, probe
 from vsumdata.stages.stage import Context, Function, Row, make_folder, safe_name
 from vsumdata.stages.transcripts import from_captions
 from vsumdata.stages.youtube.download import NOTE, download
+from vsumdata.stages.youtube.errors import SETUP_AFTER_S
+from vsumdata.stages.youtube.messages import UNAVAILABLE
 from vsumdata.stages.youtube.session import Session
 
 PICTURE, SOUND = "picture", "sound"
@@ -101,6 +103,15 @@ def bring_ahead(video_id: str, url: str, needed: frozenset[str], session: Sessio
             return
         except VideoError as error:
             note(video_id, what, error, context)
+        except SetupError as error:
+            # A visit stores nothing, so one odd video would end each run. The second in a row tells of the client.
+            if session.is_suspect:
+                raise
+            session.is_suspect = True
+            put_off = RetryVideo(UNAVAILABLE, SETUP_AFTER_S, str(error), is_counted=False)
+            for missing in sorted(what for what in needed if finished(folder, what) is None):
+                note(video_id, missing, put_off, context)
+            return
 
 
 def note(video_id: str, what: str, error: VideoError, context: Context) -> None:

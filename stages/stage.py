@@ -130,7 +130,7 @@ class Stage:
     workers: int | None = None  # None: as many as the cluster's CPUs or GPUs allow
     payload: pa.Schema | None = None
     is_visit: bool = False  # only brings files for other stages, and makes no table
-    signal: Callable[[Row], Mapping[str, bool]] | None = None  # what an outcome says about the health of its source
+    signal: Callable[[Row], Mapping[str, Any]] | None = None  # what an outcome says about the health of its source
 
     def inputs(self) -> dict[str, tuple[str, ...]]:
         """The tables that the stage reads, without `source`."""

@@ -24,6 +24,7 @@ from vsumdata.stages.pictures.probe import probe
 from vsumdata.stages.speech.captions import Track, choose_track, is_usable
 from vsumdata.stages.stage import Context, Function, Row
 from vsumdata.stages.transcripts import from_captions
+from vsumdata.stages.youtube.messages import NO_ANSWER, classify
 from vsumdata.stages.youtube.session import Session
 
 # YouTube lists videos that nobody can watch under these titles. A visit would only confirm it.
@@ -34,6 +35,9 @@ WITH_HEATMAPS = {"youtube", "sample"}
 HEATMAP_AGE, HEATMAP_VIEWS = 30, 50_000
 # A site in a bad mood gives these reasons for all videos.
 REFUSALS = frozenset({"removed", "private", "region", "no_formats", "age_restricted", "members_only"})
+# What happened between this machine and the host, or here, and says nothing of its answers.
+SILENT = frozenset({"transient", "throttled", "file_missing"})
+TROUBLE = "trouble"
 # Addresses that expire, and what could hold a secret of the client.
 NOT_KEPT = frozenset(
     "url manifest_url http_headers cookies formats requested_formats requested_subtitles requested_downloads subtitles "
@@ -243,6 +247,11 @@ def own_caption(path: str, languages: list[str]) -> Row:
     return {"language": languages[0], "kind": "manual", "format": form, "text": text}
 
 
+def signal(answer: Row) -> dict[str, Any]:
+    """What the answer to a visit tells the run's watches."""
+    return health(answer) | mood(answer)
+
+
 def health(answer: Row) -> dict[str, bool]:
     """What the answer to a visit says of the site: whether it let the video be read, and sent a heatmap."""
     result = answer.get("result")
@@ -255,6 +264,25 @@ def health(answer: Row) -> dict[str, bool]:
     is_old = published is None or published <= (clock.utc_now() - timedelta(days=HEATMAP_AGE)).date()
     speaks = is_old and (views or 0) > HEATMAP_VIEWS
     return {"readable": True} | ({"heatmap": bool(result["heatmap"])} if speaks else {})
+
+
+def mood(answer: Row) -> dict[str, Any]:
+    """What a video met that could not be read: `met` (see `kind_of`), `said` in words, `has_no_answer` of yt-dlp."""
+    met = kind_of(answer["outcome"], answer["reason"])
+    if met is None:
+        return {}
+    detail = str(answer.get("detail") or "")
+    return {"met": met, "said": detail[:300], "has_no_answer": classify(detail) == NO_ANSWER}
+
+
+def kind_of(outcome: str, reason: str) -> str | None:
+    """What videos must have in common to be alike: the reason of a refusal, or that they met trouble at all.
+
+    None for what says nothing: videos that were read, hosts that did not answer, files that are missing here.
+    """
+    if outcome == tables.DONE or reason in SILENT:
+        return None
+    return reason if outcome == tables.SKIPPED else TROUBLE
 
 
 def published(value: Any) -> date | None:

@@ -58,7 +58,7 @@ class SampleChannelIE(SampleSiteIE):
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         name, tab = self._match_valid_url(url).group("id", "tab")
-        # YouTube's own words, which `stages.youtube.errors.classify` looks for.
+        # YouTube's own words, which `stages.youtube.messages` knows.
         if tab not in (None, "videos"):
             raise ExtractorError(f"This channel does not have a {tab} tab", expected=True, video_id=name)
         first = self._ask(f"channels/{name}", name, page=0)

@@ -23,7 +23,7 @@ from vsumdata.pipeline.engine.flow import Display, Flow
 from vsumdata.pipeline.engine.watches import Watches, watches
 from vsumdata.pipeline.recipe import GROUPS, recipe
 from vsumdata.pipeline.state import dataset
-from vsumdata.pipeline.state.listing import list_records
+from vsumdata.pipeline.state.listing import hosts_of, list_records
 from vsumdata.pipeline.state.pace import Pace, egress_of
 from vsumdata.pipeline.state.plan import Plan, Stages, fingerprint, plan, retries_due
 from vsumdata.pipeline.state.secrets import redact, secrets_of
@@ -33,8 +33,12 @@ from vsumdata.stages.encoders.models import UNRESOLVED, Models, model_keys, reso
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
 from vsumdata.stages.stage import Context
 from vsumdata.stages.youtube.options import portable, read_files, resolve_options
+from vsumdata.stages.youtube.runtime import check_runtime
+from vsumdata.stages.youtube.session import YOUTUBE
 
 USES_FFMPEG = frozenset({"videos", "transcripts", "frames"})
+# Tables that ask the hosts of the sources.
+VISITING = frozenset({"videos", "transcripts", "frames"})
 # Folders of the user's own videos in which each node of a cluster must see a file.
 MOST_FOLDERS = 50
 
@@ -84,6 +88,7 @@ class Run:
     transport: Mapping[str, str] = field(default_factory=dict)
     yt_dlp: dict[str, Any] = field(default_factory=dict)
     own_files: Sequence[str] = ()
+    visits_youtube: bool = False
     stages: Stages = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -96,7 +101,7 @@ class Run:
         self.console.print(redact(text, secrets), highlight=False, markup=False)
 
     def prepare(self, *, dry_run: bool) -> None:
-        """Claim the root, find ffmpeg and the models, build the stages.
+        """Claim the root, find ffmpeg, the JavaScript runtime and the models, build the stages.
 
         Raises UsageError before any work starts. A dry run reports a missing program or model and goes on.
         """
@@ -107,11 +112,16 @@ class Run:
         folders = {os.path.dirname(record.video): record.video for record in records if record.video}
         self.own_files = [path for path in list(folders.values())[:MOST_FOLDERS] if os.path.exists(path)]
         self.yt_dlp = resolve_options(self.loaded)
+        self.visits_youtube = not VISITING.isdisjoint(self.wanted) and not YOUTUBE.isdisjoint(
+            hosts_of(self.loaded, records)
+        )
         self.store.claim()
         known = self.store.read_json("models.json") or {}
         try:
             if not USES_FFMPEG.isdisjoint(self.wanted):
                 ffmpeg_version(ffmpeg_program())
+            if self.visits_youtube:
+                check_runtime()
             models = resolve_models(self.loaded, known, self.wanted)
         except UsageError as error:
             if not dry_run:
@@ -194,9 +204,10 @@ class Run:
         return summary
 
     def put_back_streaks(self) -> None:
-        """Have the next run visit again what was visited in a short moment of bad answers."""
+        """Have the next run visit again what was visited in a short moment of bad answers; settle what is sure now."""
         if number := self.watches.put_back_streaks(self.store, self.stages):
             self.say(f"{number} videos were visited while the site's answers may have been wrong: run again to be sure")
+        self.watches.settle(self.store, self.stages)
 
     def write_dataset(self, summary: Mapping[str, Any]) -> None:
         """Write dataset.json."""
@@ -271,6 +282,7 @@ class Run:
             files=self.own_files,
             models=sorted(models),
             needs_ffmpeg=not USES_FFMPEG.isdisjoint(self.wanted),
+            needs_runtime=self.visits_youtube,
         )
         if self.address is not None:
             ray_session.enter_context(cluster(self.address))

@@ -1,7 +1,7 @@
 """Notice when a site's answers change for this client, before its moods are stored as facts about videos.
 
-YouTube may stop sending heatmaps, and `no_heatmap` would drop good videos unseen; or it may call every video
-unavailable, and they would be stored as removed.
+YouTube may stop sending heatmaps, and `no_heatmap` would drop good videos unseen; it may call every video unavailable,
+and they would be stored as removed; or every video may meet the same trouble, and each would be tried in vain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from vsumdata.manifests.errors import CollapseError
 from vsumdata.manifests.manifest import Crawl
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.plan import HEATMAP, Stages, fingerprint, own_rows, payload_schema, table_schema
-from vsumdata.stages.videos import HEATMAP_AGE, HEATMAP_VIEWS, REFUSALS
+from vsumdata.stages.videos import HEATMAP_AGE, HEATMAP_VIEWS, REFUSALS, TROUBLE, kind_of
+from vsumdata.stages.youtube.messages import UNAVAILABLE
 
 # A collapse: of the last WINDOW videos the good share is below COLLAPSED of the share before them.
 WINDOW = 50
@@ -29,7 +30,17 @@ COLLAPSED = 1 / 3
 ENOUGH = 20
 # Bad answers in a row are doubtful if by the earlier share so many come together less often than this.
 DOUBTFUL = 1e-4
-HAS_HEATMAP, READABLE = "heatmap", "readable"
+# So many videos in a row, with none in between that could be read or was told something else, are the site's mood or
+# the client's fault. Trouble is nothing that neighbours share: 20 in a row are 4 minutes of a crawl at 12 s. Refusals
+# are: a channel's videos go private or are removed together, so these take as many as a window of the other watches.
+ALIKE_TROUBLE, ALIKE_REFUSALS = 20, WINDOW
+# A video that met a pile-up in an earlier run, so long ago, and meets the same again, tells of itself: it adds nothing
+# to a row. Else a channel whose videos really are gone would stop every run. YouTube's moods of a client last minutes
+# to hours; those that last for days stop the next run at other videos, and its whole row is put back again.
+TOLD_AGAIN_AFTER = timedelta(hours=6)
+# More videos without an answer between two that were read look like an outage of a minute.
+FEW_UNSURE = 3
+HAS_HEATMAP, READABLE, ALIKE = "heatmap", "readable", "alike"
 WORDS = {
     HAS_HEATMAP: (
         "have a heatmap",
@@ -96,17 +107,81 @@ class Watch:
 
 
 @dataclass
+class Alike:
+    """Count videos in a row that meet the same thing, whatever it is; no share before them is needed.
+
+    `told` are the videos that met a pile-up long ago and count no more. `row` are the latest videos that met `met`,
+    `fresh` is how many of them count. `recent` are the last ones visited: several workers' answers come back mixed, so
+    an ended row may be a part of the next one. `cleared` are those before.
+
+    A video of which yt-dlp got no answer does not exist, or yt-dlp was blocked. `unsure` are such videos behind one
+    that was read. Once another one is read, too, a few of them are `settled`; of many those that were `retried`.
+    """
+
+    told: frozenset[str] = frozenset()
+    retried: frozenset[str] = frozenset()
+    is_watching: bool = True
+    met: str = ""
+    row: dict[str, None] = field(default_factory=dict)
+    fresh: int = 0
+    recent: deque[str] = field(default_factory=deque)
+    cleared: set[str] = field(default_factory=set)
+    has_read: bool = False
+    unsure: set[str] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
+
+    def add(self, video_id: str, said: Mapping[str, Any]) -> None:
+        """Add one visited video. Raises CollapseError."""
+        if said:
+            self.recent.append(video_id)
+        if len(self.recent) > WINDOW and (before := self.recent.popleft()) not in self.row:
+            self.cleared.add(before)
+        if said.get("readable"):
+            self.end_row("")
+            self.has_read = True
+            self.settled |= self.unsure if len(self.unsure) <= FEW_UNSURE else self.unsure & self.retried
+            self.unsure = set()
+            return
+        if "met" not in said:
+            return
+        if said["has_no_answer"] and self.has_read:
+            self.unsure.add(video_id)
+        if said["met"] != self.met:
+            self.end_row(said["met"])
+        if video_id not in self.row:
+            self.row[video_id] = None
+            self.fresh += video_id not in self.told
+        if self.is_watching and self.fresh >= (ALIKE_TROUBLE if self.met == TROUBLE else ALIKE_REFUSALS):
+            what = "met trouble" if self.met == TROUBLE else f"were {self.met}"
+            raise CollapseError(
+                ALIKE,
+                f"{self.fresh} videos in a row {what}, the last one: {said['said']}. Hardly the videos' fault: the run "
+                "stops, and will visit them again. Update yt-dlp, or give cookies or another address in "
+                "`crawl.yt_dlp`, and run again; if a browser shows the same of these videos, run with "
+                "`--set crawl.stop_when_alike=false`",
+            )
+
+    def end_row(self, met: str) -> None:
+        """Begin a row of what was met now."""
+        self.cleared.update(video_id for video_id in self.row if video_id not in self.recent)
+        self.met, self.row, self.fresh = met, {}, 0
+
+
+@dataclass
 class Watches:
     """The watches of one run, which began at `since`."""
 
     watched: Mapping[str, Watch]
     since: datetime = field(default_factory=clock.utc_now)
+    alike: Alike = field(default_factory=Alike)
 
-    def add(self, signals: Iterable[tuple[str, Mapping[str, bool]]]) -> None:
+    def add(self, signals: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Add what visited videos say of the site, see `Stage.signal`. Raises CollapseError."""
         signals = list(signals)
         for kind, watch in self.watched.items():
             watch.add((video_id, said[kind]) for video_id, said in signals if kind in said)
+        for video_id, said in signals:
+            self.alike.add(video_id, said)
 
     def put_back(self, store: Store, stages: Stages, kind: str) -> int:
         """Turn the run's doubtful videos into retries; return their number.
@@ -118,6 +193,13 @@ class Watches:
         if not len(found):
             return 0
         is_late = pc.greater_equal(found["committed_at"], self.since)
+        if kind == ALIKE:
+            # Not by the row: it lacks those that were stored, but not heard of yet, when the run stopped.
+            is_cleared = pc.is_in(found["video_id"], pa.array(sorted(self.alike.cleared), pa.string()))
+            pairs = zip(found["outcome"].to_pylist(), found["reason"].to_pylist(), strict=True)
+            is_alike = pa.array([kind_of(outcome, reason) == self.alike.met for outcome, reason in pairs])
+            is_meant = pc.and_(pc.and_(is_alike, is_late), pc.and_(is_listed(found), pc.invert(is_cleared)))
+            return put_back(store, stages, found.filter(pc.fill_null(is_meant, False)), kind)
         is_cleared = pc.is_in(found["video_id"], pa.array(list(self.watched[kind].cleared), pa.string()))
         is_bad = pc.invert(good(found, kind))
         is_watched = pc.and_(counted(found, kind), pc.invert(is_cleared))
@@ -146,6 +228,19 @@ class Watches:
                 number += put_back(store, stages, found.filter(pc.fill_null(is_meant, False)), kind)
         return number
 
+    def settle(self, store: Store, stages: Stages) -> int:
+        """Store videos without an answer as removed where others were read before and after; return their number."""
+        found = earlier(store, stages) if self.alike.settled else pa.table({})
+        if not len(found):
+            return 0
+        is_meant = pc.and_(
+            pc.is_in(found["video_id"], pa.array(sorted(self.alike.settled))),
+            pc.and_(pc.equal(found["reason"], UNAVAILABLE), pc.greater_equal(found["committed_at"], self.since)),
+        )
+        changes = {"outcome": tables.SKIPPED, "reason": "removed", "retry_after": None}
+        detail = "no player response, while other videos were read before and after it"
+        return rewrite(store, stages, found.filter(is_meant), changes | {"detail": detail})
+
 
 def watches(store: Store, stages: Stages, crawl: Crawl) -> Watches:
     """Make the watches that the manifest asks for; they count the videos of earlier runs."""
@@ -156,22 +251,38 @@ def watches(store: Store, stages: Stages, crawl: Crawl) -> Watches:
         rows_of_it = found.filter(pc.fill_null(counted(found, kind), False))
         num_good = pc.sum(pc.fill_null(good(rows_of_it, kind), False)).as_py() or 0
         made[kind] = Watch(kind, good=num_good, total=len(rows_of_it))
-    return Watches(made)
+    return Watches(made, alike=alike(found, is_watching=crawl.stop_when_alike))
+
+
+def alike(found: pa.Table, *, is_watching: bool) -> Alike:
+    """The watch for pile-ups, which knows the videos that met trouble, or were put back, in earlier runs."""
+    if not len(found):
+        return Alike(is_watching=is_watching)
+    found = found.filter(pc.equal(found["outcome"], tables.RETRY))
+    is_long_ago = pc.less_equal(found["committed_at"], clock.utc_now() - TOLD_AGAIN_AFTER)
+    told = found.filter(pc.and_(is_long_ago, pc.greater_equal(found["version"], 2)))
+    retried = frozenset(found["video_id"].to_pylist())
+    return Alike(frozenset(told["video_id"].to_pylist()), retried, is_watching)
 
 
 def put_back(store: Store, stages: Stages, found: pa.Table, kind: str) -> int:
     """Turn these rows of `videos` into retries; return their number."""
+    reason = "heatmap_not_fetched" if kind == HAS_HEATMAP else "unknown"
+    changes = {"outcome": tables.RETRY, "reason": reason, "retry_after": clock.utc_now()}
+    return rewrite(store, stages, found, changes | {"detail": "visited when the site's answers changed"})
+
+
+def rewrite(store: Store, stages: Stages, found: pa.Table, changes: dict[str, Any]) -> int:
+    """Write rows of `videos` anew, without what they held, with these values; return their number."""
     at = fingerprint(stages, "videos")
     parts = dict(zip(found["video_id"].to_pylist(), found["part"].to_pylist(), strict=True))
     stored = store.read("videos", at, parts, ["upstream"]) if parts else {}
-    reason = "heatmap_not_fetched" if kind == HAS_HEATMAP else "unknown"
     again: list[dict[str, Any]] = [
         dict.fromkeys(payload_schema(stages["videos"]).names)
-        | {"video_id": video_id, "outcome": tables.RETRY, "reason": reason, "seconds": 0.0}
         # No try of the video's: the client is to blame, and however often that happens, no video may fail of it.
-        | {"detail": "visited when the site's answers changed", "version": row["version"] + 1, "tries": 0}
-        | {"committed_at": clock.utc_now(), "retry_after": clock.utc_now(), "upstream": row["upstream"]}
-        | {"digest": {}}
+        | {"video_id": video_id, "seconds": 0.0, "version": row["version"] + 1, "tries": 0}
+        | {"committed_at": clock.utc_now(), "upstream": row["upstream"], "digest": {}}
+        | changes
         for video_id, row in stored.items()
     ]
     if again:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.terminal import TerminalTable
-from vsumdata.stages.youtube.options import JAVASCRIPT_RUNTIMES
+from vsumdata.stages.youtube.runtime import check_runtime
 
 HOSTS = ("www.youtube.com", "www.wikihow.com", "huggingface.co")
 NETWORK_TIMEOUT_S = 3.0
@@ -55,18 +54,11 @@ def ffmpeg() -> Check:
 
 
 def javascript() -> Check:
-    import yt_dlp
-
-    # yt-dlp looks for deno alone unless told. Which runtimes it finds and accepts stands only in a private attribute.
-    with yt_dlp.YoutubeDL({"quiet": True, "js_runtimes": {name: {} for name in JAVASCRIPT_RUNTIMES}}) as ydl:
-        infos = [runtime.info for runtime in ydl._js_runtimes.values() if runtime and runtime.info]
-    found = next((f"{info.name} {info.version} ({info.path})" for info in infos if info.supported), None)
-    if found is None:
-        old = "".join(f"; {info.name} {info.version} is too old for yt-dlp" for info in infos)
-        return Check("JavaScript runtime", False, f"YouTube needs one: install deno or node{old}", optional=True)
-    # The runtime runs the scripts of yt-dlp-ejs; one without the other is of no use.
-    has_scripts = importlib.util.find_spec("yt_dlp_ejs") is not None
-    return Check("JavaScript runtime", has_scripts, found if has_scripts else "pip install yt-dlp-ejs", optional=True)
+    """Check the runtime that yt-dlp runs YouTube's script with; only manifests of YouTube's videos need it."""
+    try:
+        return Check("JavaScript runtime", True, check_runtime(), optional=True)
+    except UsageError as error:
+        return Check("JavaScript runtime", False, str(error), optional=True)
 
 
 def gpu() -> Check:

@@ -20,21 +20,19 @@ from vsumdata.manifests.roots.local import TEMPORARY
 from vsumdata.manifests.roots.objects import StoreRefused
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.run import USES_FFMPEG
+from vsumdata.pipeline.engine.run import USES_FFMPEG, VISITING
 from vsumdata.pipeline.recipe import parse_stages, recipe
 from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
+from vsumdata.pipeline.state.listing import hosts_of
 from vsumdata.pipeline.workers.address import ray_address
 from vsumdata.pipeline.workers.asked import REACHED_S, asked
 from vsumdata.pipeline.workers.cluster import answer_ray, pool, visitors_cpus
 from vsumdata.stages.encoders.models import resolve_models
-from vsumdata.stages.youtube.channels import channel_url
-from vsumdata.stages.youtube.errors import host_of
 from vsumdata.stages.youtube.options import resolve_options
+from vsumdata.stages.youtube.session import YOUTUBE
 
 STARTED_S = 120.0  # for a Ray of this machine to start
 MIN_FREE_BYTES = 1_000_000_000
-YOUTUBE = {"youtube.com", "youtu.be"}
-VISITING = {"videos", "transcripts", "frames"}  # tables that ask the hosts of the sources
 ANY_NUMBER = 1_000_000  # of videos
 # Errors of a root that say themselves what to do.
 REFUSALS = {UsageError.__name__, StoreRefused.__name__}
@@ -92,8 +90,7 @@ def sources(loaded: Loaded, tables: Collection[str]) -> list[Check]:
         checks.append(Check("crawl.yt_dlp", False, one_line(error)))
     if given := options.get("cookiefile"):
         checks.append(cookies(given))
-    hosts = {host_of(channel_url(channel, tab)) for channel in channels for tab in loaded.manifest.select.tabs}
-    hosts |= {host_of(record.url) for record in records if record.url}
+    hosts = hosts_of(loaded, records)
     if VISITING.isdisjoint(tables):
         return checks
     if hosts & YOUTUBE:

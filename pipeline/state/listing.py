@@ -17,7 +17,8 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.pace import Pace
 from vsumdata.pipeline.state.secrets import redact, secrets_of
 from vsumdata.stages.stage import Context
-from vsumdata.stages.youtube.channels import list_channel
+from vsumdata.stages.youtube.channels import channel_url, list_channel
+from vsumdata.stages.youtube.errors import host_of
 
 # A stored listing of a channel is used for this long before the channel is listed again.
 LISTING_SERVES_S = 24 * 3600.0
@@ -52,6 +53,13 @@ def list_records(store: Store, loaded: Loaded, context: Context | None, say: Cal
             if kept is not record and source.channel is None:
                 say(f"{label(source)}: {record.video_id} is also listed by {kept.source}, whose record counts")
     return list(found.values())
+
+
+def hosts_of(loaded: Loaded, records: Sequence[Record]) -> set[str]:
+    """The hosts of a manifest's channels and of the videos in its lists."""
+    channels = [source.channel for source in loaded.manifest.sources if source.channel]
+    found = {host_of(channel_url(channel, tab)) for channel in channels for tab in loaded.manifest.select.tabs}
+    return found | {host_of(record.url) for record in records if record.url}
 
 
 def channel_records(

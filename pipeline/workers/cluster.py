@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vsumdata.manifests import upkeep
-from vsumdata.manifests.errors import ClusterError, Diverged, StorageError, UsageError
+from vsumdata.manifests.errors import ClusterError, Diverged, SetupError, StorageError, UsageError
 from vsumdata.manifests.terminal import clock
 from vsumdata.pipeline.workers.address import present_token
 from vsumdata.pipeline.workers.asked import REACHED_S, asked
@@ -363,7 +363,7 @@ def cause(error: BaseException) -> StorageError | ClusterError | UsageError:
         return error
     # Ray wraps a worker's exception, and only its text arrives here. So look for the last line of its traceback.
     text = str(error)
-    for kind in (StorageError, Diverged, UsageError, ClusterError):
+    for kind in (StorageError, Diverged, SetupError, UsageError, ClusterError):
         said = re.findall(rf"^vsumdata\.manifests\.errors\.{kind.__name__}: (.+)$", text, re.MULTILINE)
         if said:
             return kind(said[-1])

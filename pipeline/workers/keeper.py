@@ -27,6 +27,7 @@ from vsumdata.stages.encoders.hub import PACKAGE, local_path
 from vsumdata.stages.media import REFUSED
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
 from vsumdata.stages.stage import make_folder, safe_name
+from vsumdata.stages.youtube.runtime import check_runtime
 
 NAMESPACE = "vsumdata"
 # A file of this name in the run's temporary folder tells its workers to end.
@@ -42,7 +43,7 @@ class Asked:
     """What a node must show before it gets work.
 
     `mark` is a file that the driver made in a local root, `files` are some of the user's own that the driver sees,
-    `models` the locations that workers open.
+    `models` the locations that workers open. `needs_runtime`: the run visits YouTube.
     """
 
     root: str = field(repr=False)  # may hold keys
@@ -51,6 +52,7 @@ class Asked:
     models: tuple[str, ...]
     needs_ffmpeg: bool
     versions: Mapping[str, str]
+    needs_runtime: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,11 @@ def problems(asked: Asked) -> Iterator[str]:
             ffmpeg_version(ffmpeg_program())
         except UsageError as error:
             yield str(error)
+    if asked.needs_runtime:
+        try:
+            check_runtime()
+        except UsageError as error:
+            yield f"cannot visit YouTube: {error}"
     for location in asked.models:
         try:
             # The hub's revisions and tags may be gigabytes: the worker that needs one fetches it.

@@ -43,6 +43,7 @@ class Nodes:
     files: Sequence[str] = ()
     models: Sequence[str] = ()
     needs_ffmpeg: bool = False
+    needs_runtime: bool = False
     fit: dict[str, Fitness] = field(default_factory=dict)  # by node id
     # Node id -> why it gets no workers; of those that were fit once, what they had shown.
     unfit: dict[str, str] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Nodes:
             files=tuple(self.files),
             models=tuple(self.models),
             needs_ffmpeg=self.needs_ffmpeg,
+            needs_runtime=self.needs_runtime,
             versions=versions_here(),
         )
         self.asked_at[at] = time.time()

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import pickle
-import random
 import shutil
 import socket
 import sys
@@ -31,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 
 from vsumdata.manifests import clock, rows, tables, upkeep
-from vsumdata.manifests.errors import StorageError, ThrottledError, UsageError, VideoError
+from vsumdata.manifests.errors import SetupError, StorageError, ThrottledError, UsageError, VideoError
 from vsumdata.manifests.roots.logs import log_handler
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.pace import Pace, site
@@ -41,6 +40,7 @@ from vsumdata.pipeline.workers import meters
 from vsumdata.pipeline.workers.commits import Commits
 from vsumdata.pipeline.workers.guard import Guard
 from vsumdata.pipeline.workers.keeper import STOP, Lost, ask, bring_over
+from vsumdata.pipeline.workers.retries import backoff_s, put_off
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 DETAIL_LENGTH = 2000
@@ -50,7 +50,6 @@ MAKERS = ("vsumdata", "torch", "open_clip_torch", "sentence-transformers", "fast
 # Errors of the disk, not of a video: no space, quota, file size limit, read-only.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 OUTCOME_COLUMNS = ("video_id", "outcome", "reason", "seconds")
-LONGEST_BACKOFF_S = 24 * 3600.0
 # A row that meets a refusal this often goes back, so that others go on.
 MAX_TRIPS = 3
 log = logging.getLogger("vsumdata.worker")
@@ -210,7 +209,8 @@ class Worker:
                 after_s = getattr(error, "after_s", None)
                 if error.reason == "file_missing" and self.is_nodes_fault(row):
                     return found | {"is_free": True, "unfit": f"does not see {error.detail}"}
-                return found | {"after_s": after_s, "is_free": self.answered(error), "is_noted": error.is_noted}
+                more = {"is_noted": error.is_noted, "is_counted": getattr(error, "is_counted", True)}
+                return found | more | {"after_s": after_s, "is_free": self.answered(error)}
             except Lost as error:
                 return {"outcome": tables.RETRY, "reason": "", "detail": str(error), "is_free": True, "is_lost": True}
             except (StorageError, UsageError):
@@ -321,6 +321,9 @@ class StageWorker(Worker):
                     answer = self.attempt(self.work, row)
                 except Stopping:
                     break
+                except SetupError as error:
+                    commits.add(self.finished(row, put_off(error), time.monotonic() - begun))
+                    raise
                 if self.is_doubted(row["task"], answer):
                     answer |= {"is_free": True, "is_doubted": True}
                 seconds, visits = time.monotonic() - begun, dict(self.visits)
@@ -354,7 +357,7 @@ class StageWorker(Worker):
             with contextlib.suppress(Lost):
                 ask(Path(self.context.scratch).name, at, "remove", row["video_id"])
 
-    def signal(self, answer: Row) -> Mapping[str, bool]:
+    def signal(self, answer: Row) -> Mapping[str, Any]:
         """Tell the run about the health of the source, for example whether a video has a heatmap."""
         return self.job.stage.signal(answer) if self.job.stage.signal is not None else {}
 
@@ -398,16 +401,19 @@ class StageWorker(Worker):
         """Make the table's row: the payload if the outcome is `done`, else nulls."""
         task = row["task"]
         outcome, detail, payload = answer["outcome"], answer.get("detail") or "", dict(self.empty)
-        tries = task.tries + 1 if outcome == tables.RETRY else 0
+        is_counted = answer.get("is_counted", True)
+        tries = task.tries + is_counted if outcome == tables.RETRY else 0
         if outcome == tables.DONE:
             result = dict(answer["result"])
             detail = result.pop("detail", None) or ""
             payload = result
         retry_after = None
-        if outcome == tables.RETRY and tries >= self.job.max_attempts:
+        if outcome == tables.RETRY and is_counted and tries >= self.job.max_attempts:
             outcome, detail = tables.FAILED, f"gave up after {tries} tries: {detail}"
         elif outcome == tables.RETRY:
-            retry_after = clock.utc_now() + timedelta(seconds=backoff_s(answer["after_s"], tries))
+            # What is not counted would else be asked again every two minutes, for ever.
+            times = tries if is_counted else task.version
+            retry_after = clock.utc_now() + timedelta(seconds=backoff_s(answer["after_s"], times))
         if outcome == tables.FAILED and self.job.home:
             detail = f"{detail} (on node {socket.gethostname()})"
         # A stage with a reason outside the closed vocabulary has a bug; the row says so and the run goes on.
@@ -434,12 +440,6 @@ class StageWorker(Worker):
         now = clock.utc_now()
         content = rows.to_table(self.schema, [row | {"committed_at": now} for row in finished])
         self.store.write(self.job.stage.name, self.job.fingerprint, content)
-
-
-def backoff_s(first_s: float, tries: int) -> float:
-    """Return how long to wait after the given number of failed tries: twice as long each time, within a quarter."""
-    # Rows that failed together would otherwise fall due together.
-    return min(first_s * 2.0 ** (tries - 1), LONGEST_BACKOFF_S) * random.uniform(0.75, 1.25)
 
 
 @contextlib.contextmanager

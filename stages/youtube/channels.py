@@ -13,7 +13,7 @@ from vsumdata.manifests.roots.folder import Folder
 from vsumdata.manifests.rows import clean_text, count_or_none, number_or_none, text_or_none
 from vsumdata.manifests.sources import Record
 from vsumdata.stages.stage import Context
-from vsumdata.stages.youtube.errors import RETRY_AFTER_S, as_ours, host_of
+from vsumdata.stages.youtube.errors import RETRY_AFTER_S, UNKNOWN_AFTER_S, as_ours, host_of
 from vsumdata.stages.youtube.kept_pages import KeptPages
 from vsumdata.stages.youtube.network import open_ytdlp
 from vsumdata.stages.youtube.options import settings
@@ -63,7 +63,7 @@ def list_channel(
             try:
                 found = ydl.extract_info(url, download=False) or {}
             except PARSING_ERRORS as error:
-                raise RetryVideo("unknown", RETRY_AFTER_S, f"{type(error).__name__} in yt-dlp: {error}") from error
+                raise RetryVideo("unknown", UNKNOWN_AFTER_S, f"{type(error).__name__} in yt-dlp: {error}") from error
             except yt_dlp.utils.YoutubeDLError as error:
                 ours = as_ours(error, url)
                 # Many channels have no shorts or no live videos; the other tabs still count.

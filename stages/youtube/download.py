@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, ThrottledError, VideoError
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo, ThrottledError
 from vsumdata.manifests.select import LIVE
-from vsumdata.stages.youtube.errors import RETRY_AFTER_S, as_ours
+from vsumdata.stages.youtube.errors import RETRY_AFTER_S, Ours, as_ours
+from vsumdata.stages.youtube.messages import UNAVAILABLE
 from vsumdata.stages.youtube.network import open_ytdlp
 from vsumdata.stages.youtube.options import settings
 from vsumdata.stages.youtube.session import Session
@@ -73,7 +74,7 @@ def download(url: str, partial: Path, what: str, session: Session) -> tuple[Path
             # The session has processed this info before. Its private keys (requested formats) belong to that pass.
             info = ydl.process_ie_result(ydl.sanitize_info(found, remove_private_keys=True), download=False)
         except yt_dlp.utils.YoutubeDLError as error:
-            raise as_ours(error, url) from error
+            raise session.told(as_ours(error, url), url) from error
         refuse_foreign(info, url)
         watch.begin(ydl, info)
         try:
@@ -252,11 +253,11 @@ def version(response: Any) -> str:
     return " ".join(filter(None, [headers.get("ETag") or headers.get("Last-Modified"), size]))
 
 
-def broken_off(error: Exception, url: str) -> VideoError | ThrottledError:
+def broken_off(error: Exception, url: str) -> Ours:
     """Turn an error of the transfer into ours, mostly a RetryVideo."""
     # The video's page was read a moment ago. So a 403 or 404 of its file means an expired address, not a removed video.
     ours = as_ours(error, url)
-    if isinstance(ours, ThrottledError) or ours.reason == "no_formats":
+    if isinstance(ours, ThrottledError | SetupError) or ours.reason in ("no_formats", UNAVAILABLE):
         return ours
     return RetryVideo("transient", RETRY_AFTER_S, ours.detail)
 

@@ -18,12 +18,10 @@ from vsumdata.manifests.errors import ManifestError, StorageError, UsageError
 from vsumdata.manifests.manifest import Loaded
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program
 from vsumdata.stages.stage import Context, make_folder
+from vsumdata.stages.youtube.runtime import runtimes
 
 log = logging.getLogger("vsumdata.yt_dlp")
 SOCKET_TIMEOUT_S = 20
-# YouTube's player challenge needs a JavaScript runtime since 2025-11 (yt-dlp#16694: without one, formats are
-# missing). By default yt-dlp enables deno alone and ignores an installed node.
-JAVASCRIPT_RUNTIMES = ("deno", "node", "bun", "quickjs")
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -112,7 +110,7 @@ REFUSED = {
     "wait_for_video": "would hold a worker for hours",
     "cookiesfrombrowser": "reads the user's browser: give it on the command line (--cookies-from-browser)",
     **dict.fromkeys(("netrc_cmd", "external_downloader_args", "postprocessor_args"), RUNS),
-    "js_runtimes": f"{RUNS}; vsumdata finds the runtimes on PATH",
+    "js_runtimes": f"{RUNS}; vsumdata brings deno",
     "remote_components": "fetches programs and runs them, which no manifest may; install yt-dlp-ejs",
     **dict.fromkeys(("usenetrc", "netrc_location"), PASSWORDS),
     "enable_file_urls": "would let a page read files of this machine",
@@ -205,7 +203,9 @@ def settings(context: Context, **more: Any) -> dict[str, Any]:
         "fragment_retries": 2,
         "extractor_retries": 1,
         "ffmpeg_location": ffmpeg_program(),
-        "js_runtimes": {name: {} for name in JAVASCRIPT_RUNTIMES},
+        # By default yt-dlp looks for deno alone, and not in the package. Without a runtime formats are missing
+        # (yt-dlp#16694).
+        "js_runtimes": runtimes(),
         **given,
         "quiet": True,
         # `Session` reads the warnings: they are the only trace of a request that failed.

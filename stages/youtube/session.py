@@ -10,13 +10,25 @@ import logging
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, ThrottledError, VideoError
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo, ThrottledError
+from vsumdata.manifests.select import LIVE
 from vsumdata.stages.stage import Context
-from vsumdata.stages.youtube.errors import NO_ANSWER, RETRY_AFTER_S, as_ours, host_of, retry_after_s
+from vsumdata.stages.youtube.errors import (
+    RETRY_AFTER_S,
+    SETUP_AFTER_S,
+    UNKNOWN_AFTER_S,
+    Ours,
+    as_ours,
+    host_of,
+    retry_after_s,
+)
+from vsumdata.stages.youtube.messages import NO_ANSWER, REMEDIES, UNAVAILABLE, classify
 from vsumdata.stages.youtube.network import open_ytdlp
 from vsumdata.stages.youtube.options import settings
+from vsumdata.stages.youtube.runtime import keep_from_home
 
 Content = TypeVar("Content")
 log = logging.getLogger("vsumdata.yt_dlp")
@@ -29,22 +41,30 @@ NO_PAGE = "unable to download api page"
 TEXT_BYTES, TEXT_S = 20_000_000, 60.0
 # A read blocks until the whole piece is there, so small pieces let the time limit act early.
 TEXT_PIECE_BYTES = 4096
-TROUBLE = (NO_PAGE, "unable to download webpage", "failed to parse json")
+# "Download of" the player's script: without it no challenge is solved, which says nothing of the runtime.
+TROUBLE = (NO_PAGE, "unable to download webpage", "failed to parse json", "download of ")
+YOUTUBE = frozenset({"youtube.com", "youtu.be"})
 # What yt-dlp's extractors raise on an answer in an unexpected form. yt-dlp does not wrap these in its own error.
 PARSING_ERRORS = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Remarks:
-    """A logger for yt-dlp that keeps the warnings: they say why an optional request failed."""
+    """A logger for yt-dlp that keeps the warnings: they say why an optional request failed, or streams are missing.
+
+    `lasting` are those that yt-dlp gives once and not for each video.
+    """
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.lasting: list[str] = []
 
     def debug(self, message: str) -> None:
         log.debug(message)
 
     def warning(self, message: str) -> None:
         self.warnings.append(message)
+        if classify(message) == "runtime":
+            self.lasting = [message]
         log.info(message)
 
     def error(self, message: str) -> None:
@@ -54,6 +74,13 @@ class Remarks:
     def trouble(self) -> str | None:
         """The first warning about a page that could not be fetched or read; None without one."""
         return next((text for text in self.warnings if any(words in text.lower() for words in TROUBLE)), None)
+
+    def blamed(self) -> tuple[str, str]:
+        """Why no streams came, as a key of `REMEDIES`, and the warning that says so."""
+        said = {classify(text): text for text in reversed(self.warnings + self.lasting)}
+        # Without a runtime no challenge is solved: the cause goes before what came of it.
+        kind = next((kind for kind in REMEDIES if kind in said), "streams")
+        return kind, said.get(kind, "")
 
 
 class Session:
@@ -69,6 +96,10 @@ class Session:
         self.opened: list[Any] = []
         self.used = 0
         self.latest: tuple[str, float, dict[str, Any]] | None = None
+        # Whether the latest video of YouTube came with streams, and whether any has: then this client is let in.
+        self.has_streams = self.is_proven = False
+        # Whether the last one came without, and that was let pass, see `media.bring_ahead`.
+        self.is_suspect = False
         # Nobody closes a stage's function. Without this, sockets would stay open and new cookies would not be saved.
         # `opened` is a list because a finalizer must not refer to `self`.
         weakref.finalize(self, close_all, self.opened)
@@ -94,11 +125,13 @@ class Session:
         if self.used >= RENEWED_AFTER:
             self.close()
         if not self.opened:
+            keep_from_home(Path(self.context.scratch))
             options = settings(self.context, skip_download=True, logger=self.remarks)
             self.opened.append(open_ytdlp(options, self.context.transport))
             self.used = 0
         self.used += 1
         self.remarks.warnings.clear()
+        self.has_streams = False
         heed(self.opened[0], url)
         return self.closing_on_trouble(self.read, url)
 
@@ -146,9 +179,9 @@ class Session:
             ydl.params["ignore_no_formats_error"] = True
             info = ydl.process_ie_result(found, download=False) if found else None
         except yt_dlp.utils.YoutubeDLError as error:
-            raise self.told(as_ours(error, url)) from error
+            raise self.told(as_ours(error, url), url) from error
         except PARSING_ERRORS as error:  # yt-dlp stumbled over an answer of an unknown kind
-            raise RetryVideo("unknown", RETRY_AFTER_S, f"{type(error).__name__} in yt-dlp: {error}") from error
+            raise RetryVideo("unknown", UNKNOWN_AFTER_S, f"{type(error).__name__} in yt-dlp: {error}") from error
         if not isinstance(info, dict):
             raise RetryVideo("transient", RETRY_AFTER_S, "yt-dlp returned nothing")
         return info
@@ -159,18 +192,48 @@ class Session:
         if found.get("_type", "video") != "video":
             raise SkipVideo("no_formats", "only a trailer of it can be watched")
         # Storyboards are sheets of preview pictures. They do not show that the request for streams succeeded.
-        streams = [one for one in found.get("formats") or () if one.get("format_note") != "storyboard"]
-        trouble = self.remarks.trouble()
+        self.has_streams = any(one.get("format_note") != "storyboard" for one in found.get("formats") or ())
+        self.is_proven |= self.has_streams
+        if self.has_streams:
+            self.is_suspect = False
+            return
         # The answer with the streams also has the captions: without it, "no captions" would be stored as a fact.
-        if not streams and trouble:
+        if (trouble := self.remarks.trouble()) is not None:
             raise RetryVideo("transient", RETRY_AFTER_S, trouble)
+        if found.get("live_status") not in LIVE:
+            raise self.without_streams(f"{found.get('id')}: no streams")
 
-    def told(self, error: VideoError | ThrottledError) -> VideoError | ThrottledError:
-        """Return `error`, or a RetryVideo if pages failed to load: then nothing is known about the video."""
+    def told(self, error: Ours, url: str) -> Ours:
+        """Return `error`, or what the warnings say is behind it: pages that failed, or a client that is not let in."""
+        if isinstance(error, ThrottledError | SetupError):
+            return error
+        trouble = None
         # "No player response" means that the id does not exist, except where a warning shows a failed request.
-        detail = str(error).lower()
-        trouble = self.remarks.trouble() if NO_ANSWER in detail else error.detail if NO_PAGE in detail else None
-        return RetryVideo("transient", RETRY_AFTER_S, trouble) if trouble and isinstance(error, SkipVideo) else error
+        if classify(error.detail) == NO_ANSWER or error.reason == "no_formats":
+            trouble = self.remarks.trouble()
+        elif isinstance(error, SkipVideo) and NO_PAGE in error.detail.lower():
+            trouble = error.detail
+        if trouble is not None:
+            return RetryVideo("transient", RETRY_AFTER_S, trouble)
+        if error.reason != "no_formats" or host_of(url) not in YOUTUBE:
+            return error
+        is_encrypted = "drm" in error.detail.lower()
+        # The video's own state: none of its streams is what was asked for, or all are encrypted, where no warning says
+        # that this client gets all videos so.
+        if (self.has_streams and not is_encrypted) or (is_encrypted and self.remarks.blamed()[0] != "drm"):
+            return error
+        return self.without_streams(error.detail)
+
+    def without_streams(self, detail: str) -> Ours:
+        """The error of a video of YouTube that came without streams: YouTube does not let this client in.
+
+        Where it has let it in for another video, this one is tried again: one odd video must not end every run.
+        """
+        kind, said = self.remarks.blamed()
+        why = f"{detail}: {REMEDIES[kind]}" + (f" (yt-dlp: {' '.join(said.split())[:200]})" if said else "")
+        if self.is_proven:
+            return RetryVideo(UNAVAILABLE, SETUP_AFTER_S, why, is_counted=False)
+        return SetupError(why)
 
 
 def read_bounded(response: Any) -> str | None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from tests.pipeline.crawl_kit import MadeUpSite, crawl, outcomes, refuse, rows, video_id, write_manifest
+from tests.pipeline.crawl_kit import API_VIDEO, MadeUpSite, crawl, outcomes, refuse, rows, video_id, write_manifest
 from tests.pipeline.sample_kit import here, vsumdata
 from tests.stages.youtube.youtube_kit import firefox_profile
 
@@ -109,6 +109,49 @@ def test_a_run_stops_when_heatmaps_stop_coming_and_loses_no_video(tmp_path: Path
         code, shown = crawl(site, manifest, root)
         assert code == 0, shown
         assert outcomes(root) == {video_id(number): ("done", "") for number in range(120)}
+
+
+@pytest.mark.parametrize("words", ["The page needs to be reloaded.", "words that nobody has seen"])
+def test_a_run_stops_when_videos_in_a_row_meet_trouble_and_blames_none(tmp_path: Path, words: str) -> None:
+    with MadeUpSite(num_videos=60) as site:
+        site.fault = lambda target, _: (
+            json_answer({"unavailable": words})
+            if (found := API_VIDEO.fullmatch(target)) and int(found[1]) >= 10
+            else None
+        )
+        manifest, root = write_manifest(tmp_path), tmp_path / "root"
+        code, shown = crawl(site, manifest, root)
+        assert code == 1
+        assert "20 videos in a row met trouble" in shown
+        assert words in shown.replace("\n", " ")
+        assert "stop_when_alike" in shown
+        found = {row["video_id"]: (row["outcome"], row["tries"]) for row in rows(root)}
+        assert [found[video_id(number)] for number in range(10)] == [("done", 0)] * 10
+        assert set(found.values()) == {("done", 0), ("retry", 0)}
+        site.fault = lambda *_: None
+        code, shown = crawl(site, manifest, root)
+        assert code == 0, shown
+        assert outcomes(root) == {video_id(number): ("done", "") for number in range(60)}
+
+
+def test_an_id_that_does_not_exist_is_removed_among_others(site: MadeUpSite, tmp_path: Path) -> None:
+    gone = {"unavailable": "Failed to extract any player response"}
+    site.fault = lambda target, _: json_answer(gone) if target == f"/api/videos/{video_id(9)}" else None
+    code, shown = crawl(site, write_manifest(tmp_path), tmp_path / "root")
+    assert code == 0, shown
+    found = outcomes(tmp_path / "root")
+    assert found.pop(video_id(9)) == ("skipped", "removed")
+    assert set(found.values()) == {("done", "")}
+
+
+def test_a_client_that_is_not_let_in_ends_the_run_in_one_line(site: MadeUpSite, tmp_path: Path) -> None:
+    words = "This video is restricted. Please check the Google Workspace administrator"
+    site.fault = lambda target, _: json_answer({"unavailable": words}) if "videos" in target else None
+    code, shown = crawl(site, write_manifest(tmp_path), tmp_path / "root", run=vsumdata)
+    assert code == 2
+    assert "Restricted Mode on: use another network" in shown
+    assert "Traceback" not in shown
+    assert set(outcomes(tmp_path / "root").values()) == {("retry", "unavailable")}
 
 
 def test_secrets_reach_no_file_and_no_terminal(site: MadeUpSite, tmp_path: Path) -> None:

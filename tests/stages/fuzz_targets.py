@@ -19,7 +19,7 @@ from tests.stages.fuzz_kit import Target
 from yt_dlp.utils import DownloadError
 
 from vsumdata.manifests import manifest, rows, tables
-from vsumdata.manifests.errors import FailVideo, ManifestError, RetryVideo, ThrottledError
+from vsumdata.manifests.errors import FailVideo, ManifestError, RetryVideo, SetupError, ThrottledError
 from vsumdata.manifests.select import decide
 from vsumdata.manifests.sources import FILE_FIELDS, fields_hash, read_list
 from vsumdata.pipeline.state.dataset import stored_manifest
@@ -31,7 +31,8 @@ from vsumdata.stages.speech.captions import CaptionError, choose_track, parse_ca
 from vsumdata.stages.web import answers
 from vsumdata.stages.web.cache import decode_html
 from vsumdata.stages.web.fetch import read_robots
-from vsumdata.stages.youtube.errors import as_ours, classify
+from vsumdata.stages.youtube.errors import as_ours
+from vsumdata.stages.youtube.messages import NO_ANSWER, REMEDIES, classify
 from vsumdata.stages.youtube.session import Session
 
 URL = "https://www.wikihow.com/Boil-an-Egg"
@@ -174,9 +175,9 @@ def read_link(text: str) -> None:
 
 def read_error(text: str) -> None:
     kind = classify(text)
-    assert kind in tables.REASONS
+    assert kind in tables.REASONS | set(REMEDIES) | {NO_ANSWER}
     error = as_ours(DownloadError(text), "https://www.youtube.com/watch?v=aaaaaaaaaaa")
-    assert isinstance(error, ThrottledError) or error.reason in tables.REASONS
+    assert isinstance(error, ThrottledError | SetupError) or error.reason in tables.REASONS
 
 
 def read_header(text: str) -> None:

@@ -17,9 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline.sample_kit import PROGRAM, vsumdata
+from tests.pipeline.sample_kit import PROGRAM, here, vsumdata
 
 from vsumdata.pipeline.commands.main import TWICE_WITHIN_S
+from vsumdata.stages.youtube import runtime
+
+
+def test_a_run_with_youtubes_videos_starts_the_runtime_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "deno_program", lambda: None)
+    monkeypatch.setattr(runtime, "program", lambda name: None)
+    (tmp_path / "ids.jsonl").write_text('{"video_id": "dQw4w9WgXcQ"}\n')
+    (tmp_path / "own.yaml").write_text("sources: [{ids: ids.jsonl}]\n")
+    arguments = ["run", "--manifest", str(tmp_path / "own.yaml"), "--stage", "videos", "--root", str(tmp_path / "root")]
+    done = here(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: YouTube needs a JavaScript runtime: there is none: pip install deno"
+    assert not list((tmp_path / "root").rglob("*.parquet"))
+    planned = here(*arguments, "--dry-run")
+    assert (planned.returncode, "a run would stop here: YouTube needs" in planned.stdout) == (0, True)
 
 
 @pytest.mark.parametrize(

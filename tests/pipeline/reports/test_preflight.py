@@ -43,11 +43,15 @@ def named(checks: list[Check]) -> dict[str, tuple[bool, str]]:
 
 
 def test_youtube_needs_a_javascript_runtime_and_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("vsumdata.pipeline.reports.doctor.NETWORK_TIMEOUT_S", 0.001)  # the answer is of no interest
     found = named(preflight.sources(job(tmp_path, {"channel": "@wikihow"}), ALL))
     assert list(found) == ["JavaScript runtime", "youtube.com"]
-    assert found["JavaScript runtime"] == (False, "YouTube needs one: install deno or node")
+    assert found["JavaScript runtime"][0]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("vsumdata.stages.youtube.runtime.deno_program", lambda: None)
+    monkeypatch.setattr("sysconfig.get_path", lambda *_: str(tmp_path))
+    found = named(preflight.sources(job(tmp_path, {"channel": "@wikihow"}), ALL))
+    assert found["JavaScript runtime"] == (False, "YouTube needs a JavaScript runtime: there is none: pip install deno")
     assert named(preflight.sources(job(tmp_path, {"channel": "@wikihow"}), ["features"])) == {}
 
 

@@ -10,6 +10,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.manifests.upkeep import remove_leftovers, scratch_parent
 from vsumdata.pipeline.workers.keeper import Asked, problems, versions_here
 from vsumdata.pipeline.workers.nodes import Mark, skew, why_it_failed
+from vsumdata.stages.youtube import runtime
 
 
 def asked(root: Path, **changes: object) -> Asked:
@@ -47,6 +48,20 @@ def test_each_thing_that_is_missing_is_named_with_its_remedy(tmp_path: Path) -> 
     assert found[2] == "does not see /videos/none.mp4: mount the folder of the videos there too"
     assert "does not have the model /models/none" in found[3]
     assert "no_such_package" in found[4]
+
+
+def test_a_node_that_visits_youtube_starts_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = asked(tmp_path, needs_runtime=True)
+    assert list(problems(question)) == []
+    broken = tmp_path / "deno"
+    broken.write_text("#!/bin/sh\necho wrong libc >&2; exit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(runtime, "deno_program", lambda: str(broken))
+    monkeypatch.setattr(runtime, "program", lambda name: None)
+    [said] = problems(question)
+    assert said.startswith("cannot visit YouTube")
+    assert "does not start: wrong libc: pip install deno" in said
+    assert list(problems(asked(tmp_path))) == [], "a run of other sites needs none"
 
 
 def test_another_runs_cleaner_spares_the_mark(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.recipe import videos_stage
 from vsumdata.pipeline.state.plan import fingerprint, payload_schema, plan
+from vsumdata.pipeline.workers.retries import backoff_s
 from vsumdata.pipeline.workers.worker import Job, StageWorker
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
@@ -27,6 +28,7 @@ def scripted(outcomes: Iterator[str]) -> Callable[[Mapping[str, Any], Context], 
     """A stage's `load`: its function ends as the next of the `outcomes` says."""
     errors = {
         "retry": RetryVideo("transient", 0, "a blip"),
+        "mood": RetryVideo("unavailable", 0, "This content isn't available", is_counted=False),
         "skipped": SkipVideo("private"),
         "failed": FailVideo("unknown", "broken"),
     }
@@ -88,6 +90,34 @@ def test_tries_in_a_row_end_in_failure_and_retry_gives_as_many_again(
     assert do("retry", "retry") == [("retry", 5, 2), ("failed", 6, 3)]
     assert do("failed", again=("failed",)) == [("failed", 7, 0)], "not for want of tries"
     assert do("skipped", again=("failed",)) == [("skipped", 8, 0)]
+
+
+def test_a_mood_of_the_site_is_no_try(do: Callable[..., list[tuple[str, int, int]]]) -> None:
+    assert do(*["mood"] * 12) == [("retry", number, 0) for number in range(1, 13)]
+    assert do("retry", "mood", "retry", "mood", "retry")[-3:] == [("retry", 15, 2), ("retry", 16, 2), ("failed", 17, 3)]
+
+
+def test_what_is_not_counted_is_asked_ever_more_seldom() -> None:
+    waits_s = [backoff_s(120.0, times) for times in (1, 2, 5, 12, 2000)]
+    assert [90 <= waits_s[0] <= 150, 180 <= waits_s[1] <= 300, 1440 <= waits_s[2] <= 2400] == [True] * 3
+    assert all(0.75 * 86_400 <= wait_s <= 1.25 * 86_400 for wait_s in waits_s[3:])
+
+
+def test_the_video_that_ends_a_run_is_not_the_first_of_the_next(tmp_path: Path) -> None:
+    def load(options: Mapping[str, Any], context: Context) -> Function:
+        def behave(row: Row) -> Row:
+            raise SetupError("no JavaScript runtime: pip install deno")
+
+        return behave
+
+    store, stages = Store(tmp_path / "root"), {"videos": replace(STAGE, load=load)}
+    listed = [*LISTED, replace(LISTED[0], video_id="b")]
+    with pytest.raises(SetupError, match="pip install deno"):
+        do_first(store, stages, Context(root=store.root, scratch=str(tmp_path)), listed)
+    (row,) = store.latest("videos", fingerprint(stages, "videos"), ["detail"]).to_pylist()
+    assert (row["outcome"], row["reason"], row["tries"]) == ("retry", "unavailable", 0)
+    assert "pip install deno" in row["detail"]
+    assert [task.video_id for task in plan(store, stages, "videos", listed, MANIFEST).tasks] == ["b"]
 
 
 def test_a_secret_in_an_error_is_not_stored(tmp_path: Path) -> None:

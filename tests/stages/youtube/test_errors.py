@@ -13,93 +13,39 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as with_settings
-from hypothesis import strategies as st
+from tests.stages.youtube.message_kit import SEEN
 from yt_dlp.networking import Response
 from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 
-from vsumdata.manifests import tables
-from vsumdata.manifests.errors import RetryVideo, SkipVideo, ThrottledError, UsageError
+from vsumdata.manifests.errors import RetryVideo, SetupError, SkipVideo, ThrottledError, UsageError
 from vsumdata.stages.stage import Context
 from vsumdata.stages.youtube import session
-from vsumdata.stages.youtube.errors import as_ours, classify, retry_after_s
+from vsumdata.stages.youtube.errors import as_ours, retry_after_s
+from vsumdata.stages.youtube.messages import NO_ANSWER, REMEDIES, UNAVAILABLE, normalised
 from vsumdata.stages.youtube.options import settings
 
 URL = "https://www.youtube.com/watch?v=dQw4w9WgXcQ"
 
-# The messages of yt-dlp 2026.10.26, and the class of each.
-MESSAGES = [
-    ("This video is private", "private"),
-    ("available to this channel's members on level", "members_only"),
-    ("This video is available to this channel’s members on level: Fans (or any higher level).", "members_only"),
-    ("Join this channel to get access to members-only content", "members_only"),
-    ("only available to Music Premium members", "members_only"),
-    ("This video may be inappropriate for some users.", "age_restricted"),
-    ("confirm your age", "age_restricted"),
-    ("Sign in to confirm your age. This video may be inappropriate for some users.", "age_restricted"),
-    ("age-restricted", "age_restricted"),
-    ("This video is unavailable", "removed"),
-    ("This video is not available", "removed"),
-    ("Video unavailable. This video has been removed by the uploader", "removed"),
-    ("has been removed by the uploader", "removed"),
-    ("The uploader has not made this video available in your country", "region"),
-    ("Video unavailable. The uploader has not made this video available in your country", "region"),
-    ("This live event will begin in", "upcoming"),
-    ("This live event will begin in 3 hours.", "upcoming"),
-    ("Premieres in", "upcoming"),
-    ("The channel is not currently live", "live"),
-    ("Sign in to confirm you’re not a bot", "throttled"),
-    ("Sign in to confirm you're not a bot. Use --cookies-from-browser or --cookies", "throttled"),
-    ("This content isn't available, try again later. The current session has been rate-limited", "throttled"),
-    ("This content isn’t available, try again later. Your account has been rate-limited by YouTube", "throttled"),
-    ("HTTP Error 429: Too Many Requests", "throttled"),
-    ("Unable to download API page: HTTP Error 429: Too Many Requests", "throttled"),
-    ("All player responses are invalid. Your IP is likely being blocked by Youtube", "throttled"),
-    ("Please wait. YouTube is requiring a captcha challenge before playback", "throttled"),
-    ("Failed to extract any player response", "removed"),
-    ("This video is DRM protected", "no_formats"),
-    ("No video formats found!", "no_formats"),
-    ("Requested format is not available", "no_formats"),
-    ("This channel was removed", "removed"),
-    ("This account has been terminated", "removed"),
-    ("This channel does not exist.", "removed"),
-    ("This channel does not have a shorts tab", "removed"),
-    ("Failed to resolve url (does the playlist exist?)", "removed"),
-    ("Incomplete data received", "transient"),
-    ("The read operation timed out", "transient"),
-    ("Unable to download webpage: HTTP Error 500: Internal Server Error", "transient"),
-    ("HTTP Error 503: Service Unavailable", "transient"),
-    ("HTTP Error 403: Forbidden", "transient"),
-    ("Failed to resolve 'www.youtube.com' ([Errno -3] Temporary failure in name resolution)", "transient"),
-    ("HTTP 429", "throttled"),
-    ("HTTP 503", "transient"),
-    ("This video has been removed for violating YouTube's Terms of Service", "removed"),
-    ("The YouTube account associated with this video has been terminated", "removed"),
-    ("something entirely new", "unknown"),
-    ("", "unknown"),
-]
-OUTCOME = {"throttled": ThrottledError, "transient": RetryVideo, "unknown": RetryVideo}
+# A video's error, or one that stops the run or all workers.
+OUTCOME = {"throttled": ThrottledError, **dict.fromkeys(REMEDIES, SetupError)}
+RETRIED = {"transient", "unknown", UNAVAILABLE, NO_ANSWER}
 
 
-@pytest.mark.parametrize(("message", "kind"), MESSAGES)
-def test_classify(message: str, kind: str) -> None:
-    assert classify(message) == kind
-    assert classify(f"ERROR: [youtube] dQw4w9WgXcQ: {message}") == kind
-    assert classify(f"\x1b[0;31mERROR:\x1b[0m [youtube:tab] @name: {message.upper()}; please report") == kind
-
-
-@pytest.mark.parametrize(("message", "kind"), MESSAGES)
+@pytest.mark.parametrize(("message", "kind"), sorted({(normalised(text), kind) for text, kind, _ in SEEN}))
 def test_download_errors_become_ours(message: str, kind: str) -> None:
     error = raised(ExtractorError(message, video_id="dQw4w9WgXcQ", ie="youtube", expected=False))
     ours = as_ours(error, URL)
-    assert type(ours) is OUTCOME.get(kind, SkipVideo)
+    assert type(ours) is OUTCOME.get(kind, RetryVideo if kind in RETRIED else SkipVideo)
     if isinstance(ours, ThrottledError):
         assert (ours.host, ours.after_s) == ("youtube.com", None)
+    elif isinstance(ours, SetupError):
+        assert REMEDIES[kind] in str(ours)
+        assert "\n" not in str(ours)
     else:
-        assert ours.reason == kind
+        assert ours.reason == (UNAVAILABLE if kind == NO_ANSWER else kind)
         assert ours.detail == f"[youtube] dQw4w9WgXcQ: {message}"
+        assert getattr(ours, "is_counted", True) == (kind not in (UNAVAILABLE, NO_ANSWER))
 
 
 def raised(cause: ExtractorError) -> DownloadError:
@@ -116,12 +62,6 @@ def test_region_errors_with_yt_dlps_advice() -> None:
     assert isinstance(ours, SkipVideo)
     assert ours.reason == "region"
     assert as_ours(GeoRestrictedError(text), URL).args == SkipVideo("region", text).args
-
-
-@with_settings(deadline=None)
-@given(st.text())
-def test_classify_knows_only_its_words(message: str) -> None:
-    assert classify(message) in tables.REASONS
 
 
 def http_error(retry_after: str | None) -> HTTPError:

@@ -99,7 +99,6 @@ def test_videos_without_heat_markers_are_read_and_decided_upon(
     [
         (kit.UNPLAYABLE, "removed"),
         (kit.PRIVATE, "private"),
-        (kit.NONEXISTENT, "removed"),
         (kit.AGE_RESTRICTED, "age_restricted"),
     ],
 )
@@ -108,6 +107,13 @@ def test_recorded_refusals_are_skips(read: Read, video_id: str, reason: str) -> 
         read(video_id)
     assert caught.value.reason == reason
     assert video_id in caught.value.detail
+
+
+def test_an_id_that_does_not_exist_is_tried_again_at_first(read: Read) -> None:
+    """A broken yt-dlp says the same of every video, see `watches.Alike`."""
+    with pytest.raises(RetryVideo, match="Failed to extract any player response") as caught:
+        read(kit.NONEXISTENT)
+    assert (caught.value.reason, caught.value.is_counted) == ("unavailable", False)
 
 
 def walled(reason: str, **error_screen: Any) -> Answer:

@@ -66,7 +66,7 @@ def test_trouble_with_one_video_says_nothing_of_the_next(site: YouTube, session:
     broken = Answer(HTTPStatus.INTERNAL_SERVER_ERROR)
     site.faults = [lambda asked: broken if (asked.path, asked.about) == ("/watch", kit.KEPT) else None]
     session.extract(watch(kit.KEPT))
-    with pytest.raises(SkipVideo, match="removed"):
+    with pytest.raises(RetryVideo, match="any player response"):
         session.extract(watch(kit.NONEXISTENT))
 
 

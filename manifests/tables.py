@@ -25,7 +25,7 @@ REASONS = frozenset(
     # articles
     "no_article article_gone no_steps not_allowed robots too_large "
     # transcripts and frames
-    "language no_video no_frames unreadable too_big "
+    "language no_video no_frames unreadable encrypted too_big "
     # any stage
     "error worker_died timeout max_attempts".split()
 )

@@ -234,7 +234,9 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "sentence": Meaning("sentences in order", "s"),
     },
     "frames": {
-        "frame_time_s": Meaning("time of each sampled frame, from the container's start", "s, [T]"),
+        "frame_time_s": Meaning(
+            "time at which the picture on screen at second k (step k / fps) appeared, from 0:00 of a player", "s, [T]"
+        ),
         "frame_feature": Meaning("CLIP image features of unit length", "[T, D]"),
         "shot_start": Meaning("first frame of each shot", "frames, [C]"),
         "shot_stop": Meaning("frame after the last one of each shot", "frames, [C]"),

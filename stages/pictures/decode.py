@@ -142,7 +142,7 @@ class FrameReader:
         """Decode and pick frames; return how many pictures were decoded, which is 0 only with a hwaccel."""
         wanted = self.wanted
         self.decoder = f"ffmpeg {ffmpeg_version(ffmpeg_program())} {'cpu' if hwaccel == 'none' else hwaccel}"
-        num_given, said = 0, ""
+        num_given, given_s, said = 0, 0.0, ""
         # A picture that changes its size makes ffmpeg build its filters anew, and a picture inside them is lost. Then
         # all are read, from the beginning: slow, but rare.
         for every in (False, True):
@@ -152,7 +152,7 @@ class FrameReader:
                     shown = self._shown(child, clock)
                     ended = functools.partial(self._end_s, packets, clock, child)
                     for frame in itertools.islice(_on_screen(shown, clock, ended), num_given, None):
-                        num_given += 1
+                        num_given, given_s = num_given + 1, frame[0]
                         yield frame
                     said = child.finish()
                 break
@@ -162,7 +162,7 @@ class FrameReader:
             raise FailVideo("unreadable", said or "no frame in it can be decoded")
         if 0 < clock.num_seen <= clock.num_damaged:
             raise FailVideo("unreadable", " · ".join(filter(None, ["all its pictures are damaged", said])))
-        self.note = self._note(clock, said, packets) if clock.num_seen else said
+        self.note = self._note(clock, said or packets.said, given_s) if clock.num_seen else said
         return clock.num_seen
 
     def _shown(self, child: Child, clock: _Clock) -> Iterator[tuple[float, np.ndarray]]:
@@ -188,14 +188,14 @@ class FrameReader:
             self._ended_s = packets.end_s(self.info)
         return self._ended_s
 
-    def _note(self, clock: _Clock, said: str, packets: Packets) -> str:
+    def _note(self, clock: _Clock, said: str, given_s: float) -> str:
         notes = []
         stated_s, end_s = stated_end_s(self.info), max(clock.last_s, self._ended_s)
         is_short = stated_s is not None and stated_s - end_s > 1 + 1 / self.wanted.fps
-        if said or packets.said:
+        if said:
             # A whole file may also end with complaints. It is cut only if more than a step and a second is missing.
-            where = f"up to {clock.last_s:.1f} s of {stated_s:.1f} s:" if is_short else "to the end with complaints:"
-            notes.append(f"decoded {where} {said or packets.said}")
+            where = f"up to {given_s:.1f} s of {stated_s:.1f} s:" if is_short else "to the end with complaints:"
+            notes.append(f"decoded {where} {said}")
         elif is_short and UNTIMED.isdisjoint(self._formats):
             notes.append(f"its header says {stated_s:.1f} s, its pictures and sound end at {end_s:.1f} s")
         if clock.num_damaged:
@@ -254,11 +254,14 @@ class FrameReader:
             if self._is_delayed:
                 late = f"(STARTT-{self._start_s:.6f})"
                 zero = f"({zero}+if(lte({late},{self._max_late_s!r}),{late},0))"
-            # Each picture moves to its first step. Of those at one step `fps` keeps the last, and it repeats a picture
-            # until the next one's step. The second branch lets the last picture of all pass once more.
+            # Those first shown by the same step are a group, and get the group's number as their time. `fps` keeps the
+            # last of each. Numbers, not steps: `fps` would fill a gap of hours with copies in memory. The second branch
+            # lets the last picture of all pass once more.
+            step = f"if(isnan(T),-1e18,ceil((T-{zero}-{CLOCK_S:.7f})*{wanted.fps}))"
+            group = f"st(2,{step});if(eq(N,0),st(0,ld(2)),if(gt(ld(2),ld(0)),st(0,ld(2))*0+st(1,ld(1)+1)));ld(1)/TB"
             pick += [
-                f"setpts='ceil((T-{zero}-{CLOCK_S:.7f})*{wanted.fps})/{wanted.fps}/TB'",
-                f"split[a][b];[a]fps={wanted.fps}:start_time=0:round=near[steps];"
+                f"setpts='{group}'",
+                "split[a][b];[a]fps=1:start_time=0:round=near[steps];"
                 "[b]setpts=1,fps=1/1000000:start_time=0:round=down:eof_action=pass[last];[steps][last]concat",
             ]
         resize = resize_filters(wanted.size, wanted.resize, wanted.interpolation)
@@ -293,7 +296,9 @@ class _Clock:
         self._zero_of = zero_of
         self._zero_s: float | None = None
         self._now_s = 0.0
-        self._seen: deque[tuple[int, float]] = deque()  # those that may still leave: number, time
+        self._step = -math.inf
+        self._group = -1
+        self._seen: deque[tuple[int, int, float]] = deque()  # those that may still leave: group, number, time
         self._leaving: queue.SimpleQueue[tuple[int, float] | Exception] = queue.SimpleQueue()
         self._num_left = 0
 
@@ -328,25 +333,27 @@ class _Clock:
         self.num_seen += 1
         if self._only_keys and not is_key:
             return
+        step = -math.inf
         if pts != "NOPTS":
             time_s = int(pts) * MICRO
             if self._zero_s is None:
                 self._zero_s = self._zero_of(time_s)
             self._now_s = time_s - self._zero_s
+            step = self.step(self._now_s)
         self.last_s = max(self.last_s, self._now_s)
-        self._seen.append((self.num_seen, self._now_s))
-        if self.step(self._now_s) > MAX_FRAMES:
-            asked = f"its time stamps ask for {self.step(self._now_s)} frames; the limit is {MAX_FRAMES}"
+        if self._every or self._group < 0 or step > self._step:
+            self._group += 1
+            self._step = step
+        self._seen.append((self._group, self.num_seen, self._now_s))
+        if step > MAX_FRAMES:
+            asked = f"its time stamps ask for {step} frames; the limit is {MAX_FRAMES}"
             self._leaving.put(FailVideo("too_big", asked))
 
     def _leave(self) -> None:
-        # It is the last one that is shown by this step.
-        while len(self._seen) > 1 and (self._every or self.step(self._seen[1][1]) <= self._num_left):
+        while len(self._seen) > 1 and self._seen[1][0] <= self._num_left:
             self._seen.popleft()
-            if self._every:
-                break
         if self._seen:
-            self._leaving.put(self._seen[0])
+            self._leaving.put(self._seen[0][1:])
         self._num_left += 1
 
 

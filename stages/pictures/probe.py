@@ -82,8 +82,8 @@ class MediaInfo:
     def origin_s(self) -> float:
         """The time stamp that a player shows as 0:00: the first of a picture or a sound."""
         # Not the container's: a track of time codes or data, or a cover, may start long before both.
-        starts = [self.start_s if s.start_s is None else s.start_s for s in (*self.video, *self.audio)]
-        return min(starts, default=self.start_s)
+        starts = [s.start_s for s in self.video] + [s.start_s for s in self.audio]
+        return min((self.start_s if s is None else s for s in starts), default=self.start_s)
 
     @property
     def best_video(self) -> VideoStream | None:

@@ -254,11 +254,13 @@ class FrameReader:
             if self._is_delayed:
                 late = f"(STARTT-{self._start_s:.6f})"
                 zero = f"({zero}+if(lte({late},{self._max_late_s!r}),{late},0))"
-            # Those first shown by the same step are a group, and get the group's number as their time. `fps` keeps the
-            # last of each. Numbers, not steps: `fps` would fill a gap of hours with copies in memory. The second branch
-            # lets the last picture of all pass once more.
+            # Those first shown by the same step are a group, and get the group's number as their time; the first
+            # picture counts from the first step on. `fps` keeps the last of each. Numbers, not steps: `fps` would fill
+            # a gap of hours with copies in memory. The second branch lets the last picture of all pass once more.
             step = f"if(isnan(T),-1e18,ceil((T-{zero}-{CLOCK_S:.7f})*{wanted.fps}))"
-            group = f"st(2,{step});if(eq(N,0),st(0,ld(2)),if(gt(ld(2),ld(0)),st(0,ld(2))*0+st(1,ld(1)+1)));ld(1)/TB"
+            group = (
+                f"st(2,{step});if(eq(N,0),st(0,min(ld(2),0)),if(gt(ld(2),ld(0)),st(0,ld(2))*0+st(1,ld(1)+1)));ld(1)/TB"
+            )
             pick += [
                 f"setpts='{group}'",
                 "split[a][b];[a]fps=1:start_time=0:round=near[steps];"
@@ -342,8 +344,9 @@ class _Clock:
             step = self.step(self._now_s)
         self.last_s = max(self.last_s, self._now_s)
         if self._every or self._group < 0 or step > self._step:
+            # Whatever its time, the first picture is on screen at the first step.
+            self._step = step if self._group >= 0 else min(step, 0)
             self._group += 1
-            self._step = step
         self._seen.append((self._group, self.num_seen, self._now_s))
         if step > MAX_FRAMES:
             asked = f"its time stamps ask for {step} frames; the limit is {MAX_FRAMES}"

@@ -26,7 +26,7 @@ from typing import Self
 import numpy as np
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo
-from vsumdata.stages.pictures.ffmpeg import INPUT, Child, ffmpeg_program, ffmpeg_version
+from vsumdata.stages.pictures.ffmpeg import GAP, INPUT, Child, ffmpeg_program, ffmpeg_version
 from vsumdata.stages.pictures.packets import Packets, refuse_encrypted_sound, stated_end_s
 from vsumdata.stages.pictures.probe import MediaInfo, VideoStream, probe
 
@@ -196,7 +196,7 @@ class FrameReader:
             # A whole file may also end with complaints. It is cut only if more than a step and a second is missing.
             where = f"up to {given_s:.1f} s of {stated_s:.1f} s:" if is_short else "to the end with complaints:"
             notes.append(f"decoded {where} {said}")
-        elif is_short and UNTIMED.isdisjoint(self._formats):
+        elif is_short and (UNTIMED - DELAYED).isdisjoint(self._formats):
             notes.append(f"its header says {stated_s:.1f} s, its pictures and sound end at {end_s:.1f} s")
         if clock.num_damaged:
             notes.append(f"{clock.num_damaged} of {clock.num_seen} decoded pictures are damaged")
@@ -235,7 +235,7 @@ class FrameReader:
     def _input_args(self) -> list[str]:
         # -copyts, so that frames keep the times that the container gives them.
         keep_clock = [] if self._jumps else ["-copyts"]
-        return [*keep_clock, *INPUT, "-threads", str(self.wanted.threads), "-i", f"file:{self.path}"]
+        return [*keep_clock, *GAP, *INPUT, "-threads", str(self.wanted.threads), "-i", f"file:{self.path}"]
 
     def _clock_args(self) -> list[str]:
         # For a jumping format ffmpeg starts the clock at the first stream that it uses. A null output of the sound
@@ -429,7 +429,19 @@ def stream_audio(path: str | Path, *, idle_s: float = IDLE_S) -> Generator[np.nd
     early = ["-itsoffset", f"{info.start_s - info.origin_s:.6f}"] if info.origin_s > info.start_s else []
     # first_pts=0 pads sound that starts late, and async=1 fills gaps. Without them all later sound would be too early.
     in_time = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
-    args = [*early, *INPUT, "-i", f"file:{path}", "-map", f"0:{info.best_audio.index}", "-af", in_time, "-ac", "1"]
+    args = [
+        *early,
+        *GAP,
+        *INPUT,
+        "-i",
+        f"file:{path}",
+        "-map",
+        f"0:{info.best_audio.index}",
+        "-af",
+        in_time,
+        "-ac",
+        "1",
+    ]
     args += ["-f", "f32le", "pipe:1"]
     # As in `_clock_args`: the clock starts at the first stream used, and the pictures may start before the sound.
     if info.video and not JUMPING.isdisjoint(info.format.split(",")):

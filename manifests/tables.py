@@ -235,7 +235,7 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     },
     "frames": {
         "frame_time_s": Meaning(
-            "time at which the picture on screen at second k (step k / fps) appeared, from 0:00 of a player", "s, [T]"
+            "since when the picture on screen at step k / fps is shown, from a player's 0:00", "s, [T]"
         ),
         "frame_feature": Meaning("CLIP image features of unit length", "[T, D]"),
         "shot_start": Meaning("first frame of each shot", "frames, [C]"),

@@ -127,7 +127,7 @@ def test_nothing_is_made_up_behind_a_break(tmp_path, suffix, share):
     # Near the break a picture may lack those that it is made of.
     assert numbers[1:-1] == pytest.approx([25 * k for k in range(1, len(times) - 1)], abs=2)
     assert numbers[-1] == pytest.approx(25 * (len(times) - 1), abs=6)
-    # A transport stream does not say how long it is, nor an AVI without its index. Others may lack less than is worth a word.
+    # Transport streams do not say how long they are, nor does AVI without its index. Others may lack less than counts.
     assert reader.note or suffix in ("ts", "avi") or len(times) > 7
 
 
@@ -139,6 +139,16 @@ def test_nothing_is_made_up_where_only_pictures_are_lost(tmp_path):
     times, _, reader = read(with_sound)
     assert len(times) <= 4
     assert reader.note
+
+
+def test_pictures_that_avi_leaves_out(tmp_path):
+    """AVI keeps a gap as packets without bytes; with B-frames it has no presentation times."""
+    path, raw = tmp_path / "a.avi", ("-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{SIDE}x{SIDE}", "-r", 25, "-i", "-")
+    gap = ("-vf", r"setpts=N+gte(N\,17)*8", "-fps_mode", "passthrough")
+    ffmpeg(*raw, *gap, "-pix_fmt", "yuv420p", "-c:v", "mpeg4", "-bf", 2, path, feed=numbered(60))
+    times, numbers, _ = read(path)
+    assert numbers == [0, 17, 42]
+    assert times == pytest.approx([0, 1, 2], abs=1e-3)
 
 
 @pytest.mark.parametrize("sampling", ["exact", "keyframes"])
@@ -225,7 +235,7 @@ def damaged(path: Path, first: int, stop: int, share: float = 0.5) -> Path:
     rng = np.random.default_rng(0)
     data = bytearray(whole.read_bytes())
     with av.open(str(whole)) as container:
-        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        packets = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
     for pos, size in packets[first:stop]:
         # The size of the unit stays as it is.
         spoilt = min(int(size * share), size - 4)

@@ -32,6 +32,7 @@ def slides(path: Path, times_s: list[float], *, sound_s: float = 0, args: tuple[
     silent = path.with_name("silent.mkv")
     with av.open(str(silent), "w") as out:
         stream = out.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for picture, time_s in zip(pictures, times_s, strict=True):

@@ -116,7 +116,7 @@ class Split(Section):
 class Features(Section):
     fps: float = Field(1, gt=0, le=60, description="frames sampled per second")
     sampling: Literal["exact", "keyframes"] = Field(
-        "exact", description="exact: decode everything; keyframes: the nearest key frames, much faster"
+        "exact", description="exact: decode everything; keyframes: the last key frame before each step, much faster"
     )
     hwaccel: Literal["none", "cuda"] = Field("none", description="decode on the GPU where there is one")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(

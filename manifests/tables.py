@@ -25,7 +25,7 @@ REASONS = frozenset(
     # articles
     "no_article article_gone no_steps not_allowed robots too_large "
     # transcripts and frames
-    "language no_video no_frames unreadable too_big "
+    "language no_video no_frames unreadable encrypted too_big "
     # any stage
     "error worker_died timeout max_attempts".split()
 )
@@ -234,7 +234,9 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "sentence": Meaning("sentences in order", "s"),
     },
     "frames": {
-        "frame_time_s": Meaning("time of each sampled frame, from the container's start", "s, [T]"),
+        "frame_time_s": Meaning(
+            "since when the picture on screen at step k / fps is shown, from a player's 0:00", "s, [T]"
+        ),
         "frame_feature": Meaning("CLIP image features of unit length", "[T, D]"),
         "shot_start": Meaning("first frame of each shot", "frames, [C]"),
         "shot_stop": Meaning("frame after the last one of each shot", "frames, [C]"),

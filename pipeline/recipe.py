@@ -75,7 +75,7 @@ def transcripts_stage(manifest: Manifest, models: Models) -> Stage:
         reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
         load=transcripts.load,
         # Counts up whenever the same captions or sound may give other sentences.
-        version=2,
+        version=3,
         fetch=media.fetch_sound,
         needs=media.SOUND,
         options={
@@ -99,6 +99,8 @@ def frames_stage(manifest: Manifest, models: Models) -> Stage:
         name="frames",
         reads={"source": ("video",), "videos": ("url", "duration_s")},
         load=frames.load,
+        # Counts up whenever the same file may give other frames.
+        version=2,
         fetch=media.fetch_picture,
         needs=media.PICTURE,
         options={

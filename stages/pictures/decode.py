@@ -1,17 +1,23 @@
 """Read frames and sound of a media file from an ffmpeg child process through a pipe.
 
-Which frames: k = 0, 1, 2 … counts steps of 1/`fps` seconds from the container's start. Frame k is the first frame
-shown at or after step k. k runs up to the last frame's time, and there is at least one. ffmpeg's `select` filter
-applies the rule, so that only the frames used are resized and cross the pipe. Their times arrive as messages of the
-`showinfo` filter.
+Which frames: k = 0, 1, 2 … counts steps of 1/`fps` seconds from the origin, which a player shows as 0:00. Frame k is
+the picture on screen at step k: the last one shown at or before it, or the first picture before that one is shown. k
+runs to the last step before the presentation ends, at least to the last picture, and there is at least one.
+
+ffmpeg's `fps` filter applies the rule, so that only pictures used are resized and cross the pipe. The pictures' own
+times arrive as messages of the `showinfo` filter: one for each decoded picture (`seen`) and one for each that leaves
+(`shown`). All come from one thread of ffmpeg, so their order tells which picture it is that leaves.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import queue
 import re
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +26,8 @@ from typing import Self
 import numpy as np
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo
-from vsumdata.stages.pictures.ffmpeg import INPUT, Child, ffmpeg_program, ffmpeg_version
+from vsumdata.stages.pictures.ffmpeg import GAP, INPUT, Child, ffmpeg_program, ffmpeg_version
+from vsumdata.stages.pictures.packets import Packets, refuse_encrypted_sound, stated_end_s
 from vsumdata.stages.pictures.probe import MediaInfo, VideoStream, probe
 
 AUDIO_RATE = 16_000
@@ -32,18 +39,26 @@ IDLE_S = 600.0
 MAX_FRAMES = 200_000
 # How long to wait for the time of a frame that has come.
 LATEST_TIME_S = 60.0
-# ffmpeg prints the container's start in microseconds, and frame times are sums of fractions. Without this tolerance a
-# frame at exactly k seconds could count for k + 1.
-CLOCK_S = 2e-6
+# ffmpeg prints starts in microseconds, and frame times are sums of fractions. Without this tolerance a frame at exactly
+# k seconds could count for k + 1. No multiple of a time base, so that no rounding decides.
+CLOCK_S = 2.5e-6
+# Durations are printed in hundredths of a second, and kept in milliseconds by some formats.
+END_S = 1e-3
 # Recordings in these formats may be joined end to end, so that their clock jumps. ffmpeg's own correction handles that.
 JUMPING = frozenset({"mpegts", "mpeg", "flv", "live_flv", "ogg"})
 # Few or no packets of these formats have a time.
 UNTIMED = frozenset({"avi", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "obu"})
 
-_SHOWN = re.compile(r"^\[Parsed_showinfo_\d+ @ [^\]]*\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) ")
-_TIME_BASE = re.compile(r"^\[Parsed_showinfo_\d+ @ [^\]]*\] \[info\] config in time_base: (\d+)/(\d+)")
-_PACKET = re.compile(rb"^0, *(-?\d+), *(-?\d+),")
-_PACKET_BASE = re.compile(rb"^#tb 0: (\d+)/(\d+)")
+# AVI keeps no presentation times: with B-frames ffmpeg gives the first picture the time of the packet that completes
+# it. H.264 delays by 16 pictures at most.
+DELAYED = frozenset({"avi"})
+MAX_DELAY = 16
+
+_SHOWINFO = re.compile(r"^\[showinfo@(seen|shown) @ [^\]]*\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .* iskey:([01]) ")
+_DAMAGED = "] [warning] corrupt decoded frame"
+_ANEW = "] [info] Reconfiguring filter graph"
+# The time base of all messages.
+MICRO = 1e-6
 
 Picked = Generator[tuple[float, np.ndarray], None, None]
 
@@ -52,8 +67,8 @@ Picked = Generator[tuple[float, np.ndarray], None, None]
 class Wanted:
     """Which frames to read, and how to make them.
 
-    `size`: the side of the square frames in pixels. `sampling`: `exact`, or `keyframes` (the key frame nearest to
-    each k: many times faster, except for VP9, AVI and MPEG program streams, which are decoded whole). `hwaccel`:
+    `size`: the side of the square frames in pixels. `sampling`: `exact`, or `keyframes` (the same rule for the key
+    frames alone: many times faster, except for VP9, AVI and MPEG program streams, which are decoded whole). `hwaccel`:
     ffmpeg's name for it (`cuda`), with a fall-back to the CPU. `resize` and `interpolation` as in open_clip:
     `shortest` (the shorter side to `size`, then the centre) or `squash`; `bicubic` or `bilinear`.
     """
@@ -71,11 +86,11 @@ class Wanted:
 class FrameReader:
     """Iterate once over `(time_s, frame)` for k = 0, 1, 2 …; `frame` is uint8 [size, size, 3].
 
-    `time_s` is the frame's own time from the container's start. A frame that serves several k is the same array
-    object each time. After the last frame `note` says where and why the file broke off; it is "" for an undamaged
-    file. `close`, the end of a `with` block and the end of the iteration all end the child process.
+    `time_s` is the frame's own time from the origin. A frame that serves several k is the same array object each
+    time. After the last frame `note` says where and why the file broke off and how much of it is damaged; it is "" for
+    an undamaged file. `close`, the end of a `with` block and the end of the iteration all end the child process.
 
-    Iterating raises FailVideo (`unreadable`, `timeout`, `too_big`) and RetryVideo.
+    Iterating raises FailVideo (`unreadable`, `encrypted`, `timeout`, `too_big`) and RetryVideo.
     """
 
     def __init__(self, path: str | Path, info: MediaInfo, stream: VideoStream, wanted: Wanted) -> None:
@@ -85,6 +100,7 @@ class FrameReader:
         self.wanted = wanted
         self.note = ""
         self.decoder = ""
+        self._ended_s = 0.0
         self._frames = self._read()
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
@@ -105,49 +121,86 @@ class FrameReader:
         self._frames.close()
 
     def _read(self) -> Picked:
+        packets = Packets.read(self._input_args(), self.stream.index, self._origin_s, self.wanted.idle_s)
+        if self.stream.is_encrypted:
+            raise FailVideo("encrypted", "its pictures are encrypted")
+        if packets.num_encrypted:
+            found = f"{packets.num_encrypted} of its {packets.num_pictures} pictures are encrypted"
+            raise FailVideo("encrypted", found)
         if self.wanted.hwaccel != "none":
-            num_read = yield from self._decode(self.wanted.hwaccel)
+            num_read = yield from self._decode(self.wanted.hwaccel, packets)
             # A missing accelerator gives no frame at all. After a first frame, a second try would repeat it.
             if num_read:
                 return
             refused = f"no frame came with hwaccel {self.wanted.hwaccel}, decoded on the CPU: {self.note}"
-            yield from self._decode("none")
+            yield from self._decode("none", packets)
             self.note = f"{refused} · {self.note}" if self.note else refused
         else:
-            yield from self._decode("none")
+            yield from self._decode("none", packets)
 
-    def _decode(self, hwaccel: str) -> Generator[tuple[float, np.ndarray], None, int]:
-        """Decode and pick frames; return how many were decoded, which is 0 only with a hwaccel."""
-        wanted, last_s, num_read = self.wanted, 0.0, 0
+    def _decode(self, hwaccel: str, packets: Packets) -> Generator[tuple[float, np.ndarray], None, int]:
+        """Decode and pick frames; return how many pictures were decoded, which is 0 only with a hwaccel."""
+        wanted = self.wanted
         self.decoder = f"ffmpeg {ffmpeg_version(ffmpeg_program())} {'cpu' if hwaccel == 'none' else hwaccel}"
-        end_s = self._last_packet_s() if wanted.sampling == "keyframes" else None
-        clock = _Clock(self._origin_s)
-        with Child(self._frame_args(hwaccel), wanted.idle_s, clock.read_line) as child:
-
-            def decoded() -> Iterator[tuple[float, np.ndarray]]:
-                nonlocal last_s, num_read
-                while (frame := _read_frame(child, wanted.size)) is not None:
-                    last_s = clock.next_s()
-                    num_read += 1
-                    yield last_s, frame
-
-            if end_s is None:
-                yield from _first_at_or_after(decoded(), wanted.fps)
-            else:
-                yield from _nearest(decoded(), wanted.fps, end_s)
-            said = child.finish()
-        if num_read == 0 and hwaccel == "none":
+        num_given, given_s, said = 0, 0.0, ""
+        # A picture that changes its size makes ffmpeg build its filters anew, and a picture inside them is lost. Then
+        # all are read, from the beginning: slow, but rare.
+        for every in (False, True):
+            clock = _Clock(self._zero_of, wanted, every=every)
+            try:
+                with Child(self._frame_args(hwaccel, every=every), wanted.idle_s, clock.read_line) as child:
+                    shown = self._shown(child, clock)
+                    ended = functools.partial(self._end_s, packets, clock, child)
+                    for frame in itertools.islice(_on_screen(shown, clock, ended), num_given, None):
+                        num_given, given_s = num_given + 1, frame[0]
+                        yield frame
+                    said = child.finish()
+                break
+            except _SizeChanged:
+                continue
+        if clock.num_seen == 0 and hwaccel == "none":
             raise FailVideo("unreadable", said or "no frame in it can be decoded")
-        broken_s = last_s if end_s is None else min(end_s, last_s)
-        self.note = self._broken(broken_s, said) if said and num_read else said
-        return num_read
+        if 0 < clock.num_seen <= clock.num_damaged:
+            raise FailVideo("unreadable", " · ".join(filter(None, ["all its pictures are damaged", said])))
+        self.note = self._note(clock, said or packets.said, given_s) if clock.num_seen else said
+        return clock.num_seen
 
-    def _broken(self, last_s: float, said: str) -> str:
-        duration_s = self.info.duration_s
-        # A whole file may also end with complaints. It is cut only if more than a step and a second is missing.
-        if duration_s and duration_s - last_s > 1 + 1 / self.wanted.fps:
-            return f"decoded up to {last_s:.1f} s of {duration_s:.1f} s: {said}"
-        return f"decoded to the end with complaints: {said}"
+    def _shown(self, child: Child, clock: _Clock) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield the pictures that are on screen at any k, and the last one: their times and pixels."""
+        last = None
+        while (frame := _read_frame(child, self.wanted.size)) is not None:
+            number, time_s = clock.next()
+            # The filter repeats a picture for each k that it serves.
+            if number != last:
+                last = number
+                yield time_s, frame
+
+    def _end_s(self, packets: Packets, clock: _Clock, child: Child) -> float:
+        """When the last picture leaves the screen, in s. The clock is complete afterwards."""
+        said = child.finish()
+        if self.wanted.sampling == "keyframes":
+            # Pictures go on behind the last key frame.
+            self._ended_s = max(packets.end_s(self.info), packets.last_s + 2 * END_S)
+        elif said and packets.last_s - clock.last_s > 1 + 1 / self.wanted.fps:
+            # The decoder gave up on pictures that are there: they would have replaced the last one.
+            self._ended_s = clock.last_s
+        else:
+            self._ended_s = packets.end_s(self.info)
+        return self._ended_s
+
+    def _note(self, clock: _Clock, said: str, given_s: float) -> str:
+        notes = []
+        stated_s, end_s = stated_end_s(self.info), max(clock.last_s, self._ended_s)
+        is_short = stated_s is not None and stated_s - end_s > 1 + 1 / self.wanted.fps
+        if said:
+            # A whole file may also end with complaints. It is cut only if more than a step and a second is missing.
+            where = f"up to {given_s:.1f} s of {stated_s:.1f} s:" if is_short else "to the end with complaints:"
+            notes.append(f"decoded {where} {said}")
+        elif is_short and (UNTIMED - DELAYED).isdisjoint(self._formats):
+            notes.append(f"its header says {stated_s:.1f} s, its pictures and sound end at {end_s:.1f} s")
+        if clock.num_damaged:
+            notes.append(f"{clock.num_damaged} of {clock.num_seen} decoded pictures are damaged")
+        return " · ".join(notes)
 
     @property
     def _jumps(self) -> bool:
@@ -159,79 +212,152 @@ class FrameReader:
 
     @property
     def _origin_s(self) -> float:
-        """The time stamp of the container's start, as ffmpeg gives it with our arguments."""
-        return 0.0 if self._jumps else self.info.start_s
+        """The time stamp of the origin, as ffmpeg gives it with our arguments."""
+        return 0.0 if self._jumps else self.info.origin_s
+
+    def _zero_of(self, first_s: float) -> float:
+        """What to subtract from time stamps, if the first picture has the time stamp `first_s`."""
+        late_s = first_s - self._start_s
+        return self._origin_s + (late_s if self._is_delayed and late_s <= self._max_late_s else 0.0)
+
+    @property
+    def _is_delayed(self) -> bool:
+        return not DELAYED.isdisjoint(self._formats)
+
+    @property
+    def _start_s(self) -> float:
+        return self.info.start_s if self.stream.start_s is None else self.stream.start_s
+
+    @property
+    def _max_late_s(self) -> float:
+        return MAX_DELAY / (self.stream.fps or 25.0)
 
     def _input_args(self) -> list[str]:
         # -copyts, so that frames keep the times that the container gives them.
         keep_clock = [] if self._jumps else ["-copyts"]
-        return [*keep_clock, *INPUT, "-threads", str(self.wanted.threads), "-i", f"file:{self.path}"]
+        return [*keep_clock, *GAP, *INPUT, "-threads", str(self.wanted.threads), "-i", f"file:{self.path}"]
 
     def _clock_args(self) -> list[str]:
         # For a jumping format ffmpeg starts the clock at the first stream that it uses. A null output of the sound
         # makes that the container's start.
         return ["-map", "0:a", "-c", "copy", "-f", "null", "-"] if self._jumps and self.info.audio else []
 
-    def _frame_args(self, hwaccel: str) -> list[str]:
+    def _frame_args(self, hwaccel: str, *, every: bool) -> list[str]:
         wanted = self.wanted
-        filters = [*resize_filters(wanted.size, wanted.resize, wanted.interpolation), "showinfo=checksum=0"]
         before: list[str] = [] if hwaccel == "none" else ["-hwaccel", hwaccel]
-        if wanted.sampling == "keyframes":
-            # Not all decoders (VP9) obey -skip_frame.
-            filters.insert(0, "select=key")
-            # If few packets have times, only decoding all of them gives the frames theirs.
-            before += ["-skip_frame", "nokey"] if UNTIMED.isdisjoint(self._formats) else []
-        else:
-            # The number of the step that a time lies in. A frame is used if it is the first of its step.
-            step = f"floor(({{}}-{self._origin_s:.6f}+{CLOCK_S})*{wanted.fps})"
-            now, before_t = step.format("t"), step.format("prev_selected_t")
-            filters.insert(0, f"select='isnan(prev_selected_t)+gt({now},{before_t})'")
+        pick = ["select=key"] if wanted.sampling == "keyframes" else []
+        # If few packets have times, only decoding all of them gives the frames theirs.
+        if pick and UNTIMED.isdisjoint(self._formats):
+            before += ["-skip_frame", "nokey"]
+        if not every:
+            zero = f"{self._origin_s:.6f}"
+            if self._is_delayed:
+                late = f"(STARTT-{self._start_s:.6f})"
+                zero = f"({zero}+if(lte({late},{self._max_late_s!r}),{late},0))"
+            # Those first shown by the same step are a group, and get the group's number as their time; the first
+            # picture counts from the first step on. `fps` keeps the last of each. Numbers, not steps: `fps` would fill
+            # a gap of hours with copies in memory. The second branch lets the last picture of all pass once more.
+            step = f"if(isnan(T),-1e18,ceil((T-{zero}-{CLOCK_S:.7f})*{wanted.fps}))"
+            group = (
+                f"st(2,{step});if(eq(N,0),st(0,min(ld(2),0)),if(gt(ld(2),ld(0)),st(0,ld(2))*0+st(1,ld(1)+1)));ld(1)/TB"
+            )
+            pick += [
+                f"setpts='{group}'",
+                "split[a][b];[a]fps=1:start_time=0:round=near[steps];"
+                "[b]setpts=1,fps=1/1000000:start_time=0:round=down:eof_action=pass[last];[steps][last]concat",
+            ]
+        resize = resize_filters(wanted.size, wanted.resize, wanted.interpolation)
+        # Side data first: it would be printed with each picture.
+        first = ["sidedata=mode=delete", "settb=1/1000000", "showinfo@seen=checksum=0"]
+        filters = ",".join([*first, *pick, "showinfo@shown=checksum=0", *resize])
         # Else ffmpeg doubles and drops frames to reach a constant rate.
         output = ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
         return [
-            *before, *self._input_args(), "-map", f"0:{self.stream.index}", "-vf", ",".join(filters), *output,
+            *before, *self._input_args(), "-map", f"0:{self.stream.index}", "-vf", filters, *output,
             *self._clock_args(),
         ]  # fmt: skip
 
-    def _last_packet_s(self) -> float:
-        """When the last frame is shown, in s. Reads the packets without decoding them."""
-        # With keyframes alone the end of the video is unknown, and with it the number of k.
-        copy = ["-map", f"0:{self.stream.index}", "-c", "copy", "-f", "framecrc", "pipe:1"]
-        base, last = 1.0, 0
-        with Child([*self._input_args(), *copy, *self._clock_args()], self.wanted.idle_s) as child:
-            for line in child.lines():
-                if found := _PACKET.match(line):
-                    # The presentation or the decoding time: AVI has only the second.
-                    last = max(last, int(found[1]), int(found[2]))
-                elif found := _PACKET_BASE.match(line):
-                    base = int(found[1]) / int(found[2])
-            child.finish()
-        return last * base - self._origin_s
+
+class _SizeChanged(Exception):
+    """The pictures have another size from here on."""
 
 
 class _Clock:
-    """Collect the frames' times (seconds from the container's start) from the messages of `showinfo`."""
+    """Find out from the messages of `showinfo` which picture it is that leaves ffmpeg, and when it is shown.
 
-    def __init__(self, origin_s: float) -> None:
-        self.times: queue.SimpleQueue[float] = queue.SimpleQueue()
-        self._origin_s = origin_s
-        self._num, self._den = 1, 1
+    Times in s from the origin. `num_seen`, `num_damaged`: decoded pictures; `last_s`: the latest one's time.
+    """
 
-    def next_s(self) -> float:
-        """Return the time of the next frame. Raises FailVideo `unreadable` if none arrives."""
-        # The time arrives through stderr and may come after its frame. It never comes if another message spoilt its
+    def __init__(self, zero_of: Callable[[float], float], wanted: Wanted, *, every: bool) -> None:
+        self.num_seen = 0
+        self.num_damaged = 0
+        self.last_s = 0.0
+        self.fps = wanted.fps
+        self._only_keys = wanted.sampling == "keyframes"
+        self._every = every
+        self._zero_of = zero_of
+        self._zero_s: float | None = None
+        self._now_s = 0.0
+        self._step = -math.inf
+        self._group = -1
+        self._seen: deque[tuple[int, int, float]] = deque()  # those that may still leave: group, number, time
+        self._leaving: queue.SimpleQueue[tuple[int, float] | Exception] = queue.SimpleQueue()
+        self._num_left = 0
+
+    def step(self, time_s: float) -> int:
+        """The first k at which a picture of that time may be on screen."""
+        return math.ceil((time_s - CLOCK_S) * self.fps)
+
+    def next(self) -> tuple[int, float]:
+        """Return number and time of the next picture that leaves. Raises FailVideo `unreadable` if none is named."""
+        # The message arrives through stderr and may come after its frame. It never comes if another message spoilt its
         # line, or the thread that reads stderr crashed.
         try:
-            return self.times.get(timeout=LATEST_TIME_S)
+            found = self._leaving.get(timeout=LATEST_TIME_S)
         except queue.Empty as error:
             raise FailVideo("unreadable", "ffmpeg did not say when a frame is shown") from error
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def read_line(self, line: str) -> None:
-        if found := _SHOWN.match(line):
-            known = found[1] != "NOPTS"
-            self.times.put(int(found[1]) * self._num / self._den - self._origin_s if known else 0.0)
-        elif found := _TIME_BASE.match(line):
-            self._num, self._den = int(found[1]), int(found[2])
+        if found := _SHOWINFO.match(line):
+            if found[1] == "seen":
+                self._see(found[2], is_key=found[3] == "1")
+            else:
+                self._leave()
+        elif _DAMAGED in line:
+            self.num_damaged += 1
+        elif _ANEW in line and not self._every:
+            self._leaving.put(_SizeChanged())
+
+    def _see(self, pts: str, *, is_key: bool) -> None:
+        self.num_seen += 1
+        if self._only_keys and not is_key:
+            return
+        step = -math.inf
+        if pts != "NOPTS":
+            time_s = int(pts) * MICRO
+            if self._zero_s is None:
+                self._zero_s = self._zero_of(time_s)
+            self._now_s = time_s - self._zero_s
+            step = self.step(self._now_s)
+        self.last_s = max(self.last_s, self._now_s)
+        if self._every or self._group < 0 or step > self._step:
+            # Whatever its time, the first picture is on screen at the first step.
+            self._step = step if self._group >= 0 else min(step, 0)
+            self._group += 1
+        self._seen.append((self._group, self.num_seen, self._now_s))
+        if step > MAX_FRAMES:
+            asked = f"its time stamps ask for {step} frames; the limit is {MAX_FRAMES}"
+            self._leaving.put(FailVideo("too_big", asked))
+
+    def _leave(self) -> None:
+        while len(self._seen) > 1 and self._seen[1][0] <= self._num_left:
+            self._seen.popleft()
+        if self._seen:
+            self._leaving.put(self._seen[0][1:])
+        self._num_left += 1
 
 
 def resize_filters(size: int, resize: str, interpolation: str) -> list[str]:
@@ -256,36 +382,22 @@ def _read_frame(child: Child, size: int) -> np.ndarray | None:
     return frame if child.read_into(frame.reshape(-1)) == frame.size else None
 
 
-def _first_at_or_after(decoded: Iterator[tuple[float, np.ndarray]], fps: float) -> Picked:
+def _on_screen(shown: Iterator[tuple[float, np.ndarray]], clock: _Clock, end_s: Callable[[], float]) -> Picked:
+    """Yield the picture on screen at k = 0, 1, 2 … of pictures in the order in which they are shown."""
     k, last = 0, None
-    for last in decoded:
-        stop = math.floor((last[0] + CLOCK_S) * fps) + 1
-        _check_count(stop)
-        while k < stop:
-            k += 1
-            yield last
-    # Every frame lies before the container's start, but a video has at least one.
-    if k == 0 and last is not None:
-        yield last
-
-
-def _nearest(decoded: Iterator[tuple[float, np.ndarray]], fps: float, end_s: float) -> Picked:
-    stop = max(1, math.floor((end_s + CLOCK_S) * fps) + 1)
-    _check_count(stop)
-    k, last = 0, None
-    for now in decoded:
-        while last is not None and k < stop and k / fps - last[0] <= now[0] - k / fps:
-            k += 1
-            yield last
+    for now in shown:
+        if last is not None:
+            while k < clock.step(now[0]):
+                k += 1
+                yield last
         last = now
-    if last is not None:
-        for _ in range(k, stop):
-            yield last
-
-
-def _check_count(num_frames: int) -> None:
-    if num_frames > MAX_FRAMES:
-        raise FailVideo("too_big", f"its time stamps ask for {num_frames} frames; the limit is {MAX_FRAMES}")
+    if last is None:
+        return
+    asked = (end_s() - END_S) * clock.fps
+    least = max(1, math.floor((clock.last_s + CLOCK_S) * clock.fps) + 1)
+    # A sound track whose time stamps are made up does not hold the last picture for years.
+    for _ in range(k, max(least, math.ceil(asked)) if -math.inf < asked <= MAX_FRAMES else least):
+        yield last
 
 
 def read_frames(path: str | Path, wanted: Wanted) -> FrameReader:
@@ -302,17 +414,34 @@ def read_frames(path: str | Path, wanted: Wanted) -> FrameReader:
 
 
 def stream_audio(path: str | Path, *, idle_s: float = IDLE_S) -> Generator[np.ndarray]:
-    """Yield the sound of the best audio stream in pieces: float32 mono at `AUDIO_RATE` from the container's start.
+    """Yield the sound of the best audio stream in pieces: float32 mono at `AUDIO_RATE` from the origin.
 
     Gaps become silence. A file without an audio stream yields nothing. Raises FailVideo as `probe` does, and for a
-    stream that cannot be decoded (`unreadable`), is too long (`too_big`) or stands still (`timeout`).
+    stream that cannot be decoded (`unreadable`, `encrypted`), is too long (`too_big`) or stands still (`timeout`).
     """
     info = probe(path)
     if info.best_audio is None:
         return
+    if info.best_audio.is_encrypted:
+        raise FailVideo("encrypted", "its sound is encrypted")
+    refuse_encrypted_sound(str(path), info.best_audio.index, INPUT, idle_s)
+    # ffmpeg counts from the container's start, which may be that of a track of data.
+    early = ["-itsoffset", f"{info.start_s - info.origin_s:.6f}"] if info.origin_s > info.start_s else []
     # first_pts=0 pads sound that starts late, and async=1 fills gaps. Without them all later sound would be too early.
     in_time = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
-    args = [*INPUT, "-i", f"file:{path}", "-map", f"0:{info.best_audio.index}", "-af", in_time, "-ac", "1"]
+    args = [
+        *early,
+        *GAP,
+        *INPUT,
+        "-i",
+        f"file:{path}",
+        "-map",
+        f"0:{info.best_audio.index}",
+        "-af",
+        in_time,
+        "-ac",
+        "1",
+    ]
     args += ["-f", "f32le", "pipe:1"]
     # As in `_clock_args`: the clock starts at the first stream used, and the pictures may start before the sound.
     if info.video and not JUMPING.isdisjoint(info.format.split(",")):

@@ -32,7 +32,12 @@ MAX_PIXELS = 1 << 27
 INPUT = (
     *("-nostdin", "-hide_banner", "-protocol_whitelist", "file", "-format_whitelist", FORMATS),
     *("-max_pixels", str(MAX_PIXELS)),
+    # In microseconds. Between two slides of a transport stream no picture comes for long; 5 s found no size.
+    *("-analyzeduration", "120000000"),
 )
+# In seconds. In formats that may jump ffmpeg takes a longer gap in one stream for a new clock, and moves all times. Its
+# own 10 s are the length of a slide.
+GAP = ("-dts_delta_threshold", "120")
 # `info`, because `showinfo` writes there; `level` marks errors; `repeat` keeps ffmpeg from folding equal lines.
 QUIET = ("-nostats", "-loglevel", "repeat+level+info")
 # The metadata of a hostile file can be one endless line.

@@ -27,7 +27,12 @@ _STREAM = re.compile(r"^ {2,6}Stream #0:(\d{1,6})(?!\d)\S*: (Video|Audio): (.*)$
 _SIZE = re.compile(r", ([1-9]\d{0,5})x([1-9]\d{0,5})(?!\d)(?: \[SAR (\d{1,9}):(\d{1,9}) )?", re.A)
 _FPS = re.compile(rf", ({_NUMBER})(k?) fps", re.A)
 _RATE = re.compile(r", (\d{1,9}) Hz", re.A)
+_START = re.compile(rf", start (-?{_NUMBER})(?: \(|,|$)", re.A)
+# How ffmpeg says that Matroska's ContentEncryption holds for a stream. For MP4 each packet says so.
+_KEY_ID = re.compile(r"^ +(?i:enc_key_id) *: ")
 _ROTATION = re.compile(rf"^[ ]+display ?matrix: rotation of (-?{_NUMBER}) degrees", re.I | re.A)
+# What ffmpeg says at the end whatever happened.
+_NO_REASON = ("Error opening input file", "Exiting with exit code", "Statistics: ")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class VideoStream:
     rotation_deg: float = 0.0
     fps: float | None = None
     is_default: bool = False
+    start_s: float | None = None  # None: it starts with the container
+    is_encrypted: bool = False  # as far as the container says so of the whole stream (Matroska)
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -56,11 +63,13 @@ class AudioStream:
     index: int
     sample_rate: int
     is_default: bool = False
+    start_s: float | None = None
+    is_encrypted: bool = False
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """The streams of a file. `start_s` is the container's first time stamp, which a player shows as 0:00."""
+    """The streams of a file. `start_s` is the container's first time stamp, of whatever stream."""
 
     format: str
     duration_s: float | None
@@ -68,6 +77,13 @@ class MediaInfo:
     video: tuple[VideoStream, ...]
     audio: tuple[AudioStream, ...]
     has_broken_video: bool = False  # it announces a picture stream whose size ffmpeg does not find
+
+    @property
+    def origin_s(self) -> float:
+        """The time stamp that a player shows as 0:00: the first of a picture or a sound."""
+        # Not the container's: a track of time codes or data, or a cover, may start long before both.
+        starts = [s.start_s for s in self.video] + [s.start_s for s in self.audio]
+        return min((self.start_s if s is None else s for s in starts), default=self.start_s)
 
     @property
     def best_video(self) -> VideoStream | None:
@@ -88,7 +104,8 @@ def probe(path: str | Path) -> MediaInfo:
     """
     _check_file(Path(path))
     # `file:`, because ffmpeg would take a name with a colon for a protocol.
-    command = [ffmpeg_program(), *INPUT, "-i", f"file:{path}"]
+    # `verbose`, because the streams of a group (IAMF sound, tiles of a picture) are not shown otherwise.
+    command = [ffmpeg_program(), "-loglevel", "verbose", *INPUT, "-i", f"file:{path}"]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT_S, process_group=0
@@ -127,7 +144,7 @@ def _check_file(path: Path) -> None:
 def _reason(text: str) -> str:
     # The last lines tell most: before them stand the attempts of single demuxers.
     lines = [own_words(line) for line in text.splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith("Error opening input file")]
+    said = [line for line in lines if not line.startswith(_NO_REASON)]
     return " · ".join(said[-2:]) or "ffmpeg does not say why"
 
 
@@ -139,24 +156,39 @@ def _parse(container: str, text: str) -> MediaInfo:
         start_s = float(start or 0)
     video: dict[int, VideoStream] = {}
     audio: dict[int, AudioStream] = {}
-    has_broken_video, last_video = False, None
+    has_broken_video, last = False, None
     # Not `splitlines`: a title may contain line ends of other alphabets (U+2028), and could pretend to be a stream.
     for line in text.split("\n"):
         if found := _STREAM.match(line):
-            last_video, index, words = None, int(found[1]), found[3]
+            last, index, words = None, int(found[1]), found[3]
             if found[2] == "Audio":
-                if rate := _RATE.search(words):
-                    audio[index] = AudioStream(index, int(rate[1]), "(default)" in words)
+                if sound := _audio_stream(index, words):
+                    audio[index], last = sound, index
             # The cover of a sound file is a picture stream too, but no video.
             elif "(attached pic)" in words or "(timed thumbnails)" in words:
                 continue
             elif stream := _video_stream(index, words):
-                video[index], last_video = stream, index
+                video[index], last = stream, index
             else:
                 has_broken_video = True
-        elif last_video is not None and (turn := _ROTATION.match(line)):
-            video[last_video] = replace(video[last_video], rotation_deg=float(turn[1]))
+        elif last in video and (turn := _ROTATION.match(line)):
+            video[last] = replace(video[last], rotation_deg=float(turn[1]))
+        elif _KEY_ID.match(line):
+            if last in video:
+                video[last] = replace(video[last], is_encrypted=True)
+            elif last in audio:
+                audio[last] = replace(audio[last], is_encrypted=True)
     return MediaInfo(container, duration_s, start_s, tuple(video.values()), tuple(audio.values()), has_broken_video)
+
+
+def _start(words: str) -> float | None:
+    found = _START.search(words)
+    return float(found[1]) if found else None
+
+
+def _audio_stream(index: int, words: str) -> AudioStream | None:
+    rate = _RATE.search(words)
+    return rate and AudioStream(index, int(rate[1]), "(default)" in words, _start(words))
 
 
 def _video_stream(index: int, words: str) -> VideoStream | None:
@@ -172,4 +204,5 @@ def _video_stream(index: int, words: str) -> VideoStream | None:
         pixel_aspect=aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0,
         fps=float(fps[1]) * (1000 if fps[2] else 1) if fps else None,
         is_default="(default)" in words,
+        start_s=_start(words),
     )

@@ -109,9 +109,10 @@ def test_a_frame_that_serves_many_seconds_is_encoded_once(tmp_path, encoder, mon
     monkeypatch.setattr(encoder, "_forward", counted)
     with read_frames(path, Wanted(size=224)) as reader:
         time_s, feature = frames._encode(reader, encoder)
-    assert time_s.tolist() == [0] + [100] * 100 + [200] * 100
-    assert (feature[1:101] == feature[1]).all()
-    assert (feature[101:] == feature[101]).all()
+    assert time_s.tolist() == [0] * 100 + [100] * 100 + [200] * 100
+    assert (feature[:100] == feature[0]).all()
+    assert (feature[100:200] == feature[100]).all()
+    assert (feature[200:] == feature[200]).all()
     assert len({row.tobytes() for row in feature}) == 3
     assert sizes == [3]
     assert encoder.batch < 100

@@ -42,6 +42,7 @@ REASONS = {
     "no_video": "it has sound only; a summary needs pictures",
     "file_missing": "there is no such file",
     "unreadable": "it cannot be read as a video",
+    "encrypted": "it is encrypted",
 }
 
 

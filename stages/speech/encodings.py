@@ -114,8 +114,8 @@ def decode(body: bytes, language: str = "") -> Decoded:
     for mark, encoding in MARKS:
         if body.startswith(mark):
             return replaced(body[len(mark) :], encoding, "" if encoding == "utf-8" else f"{encoding} by its mark")
-    if encoding := wide(body):
-        return replaced(body, encoding, f"{encoding}, detected")
+    if found := wide(body):
+        return replaced(body, found, f"{found}, detected")
     if b"\x1b$" in body:
         return replaced(body, "iso2022_jp_2", "iso2022_jp, detected")
     try:

@@ -241,7 +241,7 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "speech_s": Meaning("seconds of speech that were found in the sound; null where nobody listened", "s"),
         "sentence": Meaning("sentences in order", "s"),
         "caption_quality": Meaning(
-            "whether the video's caption track is cleanly generated, why not, and what was measured; null without a track",
+            "whether the caption track is cleanly generated, else why not, and what was measured; null without one",
             "0–1; words/min",
         ),
     },

@@ -46,6 +46,8 @@ def videos_stage(manifest: Manifest) -> Stage:
         reads={"source": OWN_RECORD + OWN_FACTS},
         load=videos.load,
         options={"languages": manifest.captions.languages},
+        # Counts up whenever the same answer or file may give another caption.
+        version=2,
         batch=8,
         lane=VISITS,
         workers=manifest.crawl.workers,
@@ -73,11 +75,11 @@ def transcripts_stage(manifest: Manifest, models: Models) -> Stage:
         reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
         load=transcripts.load,
         # Counts up whenever the same captions or sound may give other sentences.
-        version=2,
+        version=3,
         fetch=media.fetch_sound,
         needs=media.SOUND,
         options={
-            "languages": manifest.captions.languages,
+            **manifest.captions.model_dump(),
             "engine": manifest.asr.engine,
             "model": manifest.asr.model,
             "identity": models.asr.identity,
@@ -149,9 +151,9 @@ def media_stage(manifest: Manifest) -> Stage:
     """Return the visit that brings the media of videos whose metadata is known already; it makes no table."""
     return Stage(
         name="media",
-        reads={"source": ("video",), "videos": ("url", "caption", "language")},
+        reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
         load=media.fetch_ahead,
-        options={"languages": manifest.captions.languages},
+        options=manifest.captions.model_dump(),
         lane=VISITS,
         workers=manifest.crawl.workers,
         is_visit=True,

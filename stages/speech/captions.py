@@ -69,6 +69,8 @@ DASHES = "-–—"
 # An XML document's first element.
 ROOT = re.compile(r"<(?:[\w.-]{1,20}:)?(tt|timedtext|transcript)[\s>]")
 ROOT_FORMATS = {"tt": "ttml", "timedtext": "srv3", "transcript": "srv1"}
+# In letters.
+LONGEST_WORD = 100
 # So many lines show what a file is.
 LOOKED_AT = 200
 
@@ -187,7 +189,9 @@ def spot_of(position: int, tokens: Sequence[re.Match[str]], spots: Sequence[tupl
     i = bisect_right(tokens, position, key=lambda token: token.end())
     if i == len(tokens):
         return spots[-1][1] if spots else 0
-    return spots[i][0] + num_letters(tokens[i].group()[: max(0, position - tokens[i].start())])
+    inside = tokens[i].group()[: max(0, position - tokens[i].start())]
+    # Letter by letter only as far as words are long: a token of megabytes may hold a time at each letter.
+    return min(spots[i][0] + num_letters(inside[:LONGEST_WORD]) + len(inside[LONGEST_WORD:]), spots[i][1])
 
 
 def time_at(position: int, knots: Sequence[tuple[int, float]]) -> float:

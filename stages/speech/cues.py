@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -95,10 +96,11 @@ def without_headers(lines: list[str], timings: Sequence[Timing | None]) -> tuple
     clock that the header names: RFC 8216, 3.5.
     """
     part, in_header, parts, clocks_s = 0, False, list[int](), {0: 0.0}
+    has_cues = False
     for i, line in enumerate(lines):
         at_start = i == 0 or not lines[i - 1].strip()
         if MAGIC.match(line) and (at_start or line.strip() == "WEBVTT"):
-            part, in_header = part + any(timings[:i]), True
+            part, in_header = part + has_cues, True
         elif not line.strip() or timings[i]:
             in_header = False
         if in_header or TIMESTAMP_MAP.match(line):
@@ -106,6 +108,7 @@ def without_headers(lines: list[str], timings: Sequence[Timing | None]) -> tuple
                 clocks_s[part] = found
             lines[i] = ""
         parts.append(part)
+        has_cues = has_cues or timings[i] is not None
     offsets_s = [clocks_s.get(number, clocks_s[0]) - clocks_s[0] for number in range(part + 1)]
     return parts, [offset_s if 0 <= offset_s < LONGEST_OFFSET_S else 0.0 for offset_s in offsets_s]
 
@@ -161,16 +164,17 @@ def placed(timing: Timing, source: str, part: int, offset_s: float) -> Cue:
 
 def completed(cues: Sequence[Cue], longest_s: float = float("inf")) -> list[Cue]:
     """Give the cues that lack an end or a beginning (NaN) one, by their neighbours and their words."""
-    found = list[Cue]()
-    for i, cue in enumerate(cues):
+    found, starts = list[Cue](), sorted({cue.start_s for cue in cues if cue.start_s == cue.start_s})
+    for cue in cues:
         start_s, end_s = cue.start_s, cue.end_s
         length_s = sum(map(word_s, cue.text.split()))
         if start_s != start_s:
             before_s = found[-1].end_s if found else 0.0
             start_s = max(min(before_s, end_s), end_s - length_s)
         if end_s != end_s:
-            later = (other.start_s for other in cues[i + 1 :] if other.start_s > start_s)
-            end_s = min(next(later, start_s + length_s), start_s + max(longest_s, 2 * length_s))
+            after = bisect_right(starts, start_s)
+            next_s = starts[after] if after < len(starts) else start_s + length_s
+            end_s = min(next_s, start_s + max(longest_s, 2 * length_s))
         found.append(cue._replace(start_s=start_s, end_s=max(start_s, end_s)))
     return found
 

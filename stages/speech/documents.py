@@ -121,8 +121,10 @@ def parse_xml(text: str, what: str) -> etree._Element:
     """Parse XML as far as it goes. No entity of the document's own is resolved. Raises `CaptionError`."""
     # As text it has no encoding, and lxml refuses one that is stated.
     text = re.sub(r"^\s*<\?xml[^>]*>", "", text).encode("utf-8", "ignore").decode()
-    text = re.sub(r"&(\w{2,32});", named_entity, text)
-    parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, remove_comments=True)
+    text = re.sub(r"&(#?[\w.:-]{1,60});", reference, text)
+    parser = etree.XMLParser(
+        recover=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+    )
     try:
         root = etree.fromstring(text.encode(), parser)
     except etree.XMLSyntaxError as error:
@@ -132,10 +134,12 @@ def parse_xml(text: str, what: str) -> etree._Element:
     return root
 
 
-def named_entity(reference: re.Match[str]) -> str:
-    """HTML's entities, which XML does not know."""
-    name = reference.group(1)
-    return reference.group() if name in XML_ENTITIES else html5.get(f"{name};", "")
+def reference(match: re.Match[str]) -> str:
+    """A reference that XML knows, or the character of HTML's entity. Others vanish: lxml fails for half characters."""
+    name = match.group(1)
+    if not name.startswith("#"):
+        return match.group() if name in XML_ENTITIES else html5.get(f"{name};", "")
+    return match.group() if unescape(match.group(), "") else ""
 
 
 def local_name(element: etree._Element) -> str:
@@ -246,8 +250,6 @@ class Ttml:
                 is_timed = attribute(child, "begin") is not None
                 span = self.interval(child, start_s, end_s) if is_timed else None
                 yield from self.pieces(child, *(span or (start_s, end_s)), span)
-            elif child.tag is etree.Entity:
-                yield " ", None
             yield collapsed(child.tail), None
 
 

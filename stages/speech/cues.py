@@ -16,6 +16,7 @@ from vsumdata.stages.speech.timing import Timing, clock, timing_line
 WORD_S, LETTER_S = 0.35, 0.06
 # In lyrics a line without an end may be followed by minutes of music.
 LONGEST_LINE_S = 10.0
+STRICT_ARROW = re.compile("->|&gt;|＞")
 BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 MAGIC = re.compile(r"\s*WEBVTT(?=[ \t]|$)")
 TIMESTAMP_MAP = re.compile(r"X-TIMESTAMP-MAP=")
@@ -79,10 +80,12 @@ def word_s(word: str) -> float:
 def read_cues(text: str, header: bool) -> Reading:
     """Read WebVTT (`header`) or SRT. Raises `CaptionError`."""
     # Found by timing lines alone: SRT files without blank lines or numbers are common.
-    lines = text.splitlines()
+    # Not `splitlines`: a form feed may stand inside a line.
+    lines = re.split(r"\r\n|\r|\n", text)
     # Only WebVTT has comments. In SRT a line that begins with NOTE is spoken.
     has_header = next((MAGIC.match(line) is not None for line in lines if line.strip()), False)
-    timings = [timing_line(line) for line in lines]
+    # Its style sheets may hold what looks like a damaged arrow.
+    timings = [timing_line(line) if not has_header or STRICT_ARROW.search(line) else None for line in lines]
     parts, offsets_s = without_headers(lines, timings)
     if not any(timings) and not (header and has_header):
         raise CaptionError("not a caption file: it has no line such as 00:00:01.000 --> 00:00:02.000")
@@ -216,10 +219,9 @@ def read_sbv(text: str) -> Reading:
     lines = [re.sub(r"\[br\]", "\n", line, flags=re.IGNORECASE) for line in text.splitlines()]
     timings: list[Timing | None] = []
     for line in lines:
-        match = SBV_TIMES.fullmatch(line)
-        found = (clock(match.group(1)), clock(match.group(2))) if match else (None, None)
-        is_timing = found != (None, None) or SBV_LIKE.fullmatch(line) is not None
-        timings.append(Timing(*found) if is_timing else None)
+        is_timing = SBV_TIMES.fullmatch(line) or SBV_LIKE.fullmatch(line)
+        first, _, last = line.replace(";", ",").partition(",")
+        timings.append(Timing(clock(first), clock(last)) if is_timing else None)
     if not any(timing is not None and timing.start_s is not None for timing in timings):
         raise CaptionError("not a SubViewer file: it has no line such as 0:00:01.000,0:00:02.500")
     return blocks(lines, timings, False)

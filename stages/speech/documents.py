@@ -90,7 +90,11 @@ def read_srv(text: str) -> Reading:
         if name not in ("text", "p"):
             continue
         in_s = 1000.0 if "start" in element.attrib else 1.0
-        start_ms = decimal(element.get("start") or element.get("t") or ("0" if name == "p" else None))
+        start_ms = decimal(
+            element.get("start")
+            or element.get("t")
+            or ("0" if name == "p" and local_name(root) == "timedtext" else None)
+        )
         duration_ms = decimal(element.get("dur") or element.get("d") or "0")
         if start_ms is None or duration_ms is None:
             num_unread += 1

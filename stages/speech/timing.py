@@ -19,7 +19,7 @@ CLOCK = (
 )
 DOTTED = r"(?P<sign>-?)\s*(?P<hours>\d{1,2})\.(?P<minutes>\d{1,2})\.(?P<whole>\d{1,2})(?!\d)" + FRACTION
 BARE = r"(?P<sign>-?)(?P<whole>\d{1,6})[.,](?P<fraction>\d{1,6})(?!\d)\s*s?"
-FORMS = tuple(re.compile(rf"{form}(?![^\W_])") for form in (CLOCK, DOTTED, BARE))
+FORMS = tuple(re.compile(rf"{form}(?![^\W_]|\s*:\s*\d)") for form in (CLOCK, DOTTED, BARE))
 # The counter of the cue may stand before its times on the same line, so what ends the left side counts.
 LAST = tuple(re.compile(rf"(?<![\d:]){form}[\s.,:;\])]*$") for form in (CLOCK, DOTTED, BARE))
 # The arrow as WebVTT and SRT have it is never speech; the others are arrows of timing lines between two times.

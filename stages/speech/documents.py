@@ -125,7 +125,7 @@ def parse_xml(text: str, what: str) -> etree._Element:
     """Parse XML as far as it goes. No entity of the document's own is resolved. Raises `CaptionError`."""
     # As text it has no encoding, and lxml refuses one that is stated.
     text = re.sub(r"^\s*<\?xml[^>]*>", "", text).encode("utf-8", "ignore").decode()
-    text = re.sub(r"&(#?[\w.:-]{1,60});", reference, text)
+    text = re.sub(r"&(#?[\w.:-]+);", reference, text)
     parser = etree.XMLParser(
         recover=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
     )
@@ -143,7 +143,8 @@ def reference(match: re.Match[str]) -> str:
     name = match.group(1)
     if not name.startswith("#"):
         return match.group() if name in XML_ENTITIES else html5.get(f"{name};", "")
-    return match.group() if unescape(match.group(), "") else ""
+    is_short = re.fullmatch(r"#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6})", name, re.ASCII)
+    return match.group() if is_short and unescape(match.group(), "") else ""
 
 
 def local_name(element: etree._Element) -> str:

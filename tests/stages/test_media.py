@@ -32,6 +32,7 @@ from vsumdata.manifests.sources import Record
 from vsumdata.stages import media, videos
 from vsumdata.stages.media import fetch_ahead, fetch_picture, fetch_sound, locked
 from vsumdata.stages.stage import Context
+from vsumdata.stages.youtube.session import Session
 
 HALF = len(MEDIA) // 2
 KEPT = f"media/v-{VIDEO_ID}"
@@ -172,8 +173,13 @@ def test_captions_that_are_not_clean_bring_sound_in_the_same_visit(
     settings: dict[str, Any],
     hears: bool,
 ) -> None:
-    asked, bring = [], media.bring_ahead
-    monkeypatch.setattr(media, "bring_ahead", lambda *given: (asked.append(given[2]), bring(*given)))
+    asked, bring = list[frozenset[str]](), media.bring_ahead
+
+    def watched(video_id: str, url: str, needed: frozenset[str], session: Session) -> None:
+        asked.append(needed)
+        bring(video_id, url, needed, session)
+
+    monkeypatch.setattr(media, "bring_ahead", watched)
     url = f"https://{HOST}/captions/made-up.vtt"
     site.extra["/captions/made-up.vtt"] = Answer(HTTPStatus.OK, text.encode(), {"Content-Type": "text/vtt"})
     tracks = {"en": [{"ext": "vtt", "url": url}]}

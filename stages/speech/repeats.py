@@ -144,7 +144,7 @@ def is_several(words: Sequence[str]) -> bool:
 def is_redrawn(before: Cue, after: Cue) -> bool:
     """Whether the same words are shown with other colours, as karaoke does, or in the next segment of a stream."""
     several = len(after.text.split()) > 1 or len(UNSPACED.findall(after.text)) > 1
-    return before.part != after.part or (several and before.form != after.form)
+    return before.part != after.part or (several and before.form.split() != after.form.split())
 
 
 def without_words(cue: Cue, num_words: int) -> Cue:

@@ -19,6 +19,8 @@ from vsumdata.stages.speech.sentences import LETTERS_PER_WORD, UNSPACED
 ECHO_S = 0.05
 # Cues with no longer pause between them touch. Tools round the times of one border differently.
 TOUCHING_S = 0.1
+# A whole text that comes again must follow at once: a film's "À la fourgonnette!" was said twice, 35 ms apart.
+BORDER_S = 0.02
 # No screen shows more lines. The limit keeps the search for repeated lines from growing with a broken cue's length.
 SCREEN_LINES, SCREEN_WORDS = 10, 60
 # People do say "Yes." or "Again and again." twice. A repeat is one that has so many different words, or so many letters
@@ -131,14 +133,17 @@ def num_shared(cues: tuple[Cue, Cue], words: tuple[list[str], list[str]]) -> int
     if after.start_s - before.end_s > TOUCHING_S or before.end_s <= before.start_s or before.anchors or after.anchors:
         return 0
     old, new = words
-    return len(new) if old == new else num_repeated(old[-SCREEN_WORDS:], new[:SCREEN_WORDS])
+    if old == new:
+        return len(new) if after.start_s - before.end_s <= BORDER_S else 0
+    return num_repeated(old[-SCREEN_WORDS:], new[:SCREEN_WORDS])
 
 
 def is_several(words: Sequence[str]) -> bool:
     letters = sum(len(UNSPACED.findall(word)) for word in words)
     if letters:
         return letters >= SEVERAL_LETTERS
-    return len({word.casefold().strip(".,;:!?…\"'") for word in words}) >= SEVERAL_WORDS
+    different = {re.sub(r"\W+", "", word.casefold()) for word in words}
+    return len(different - {""}) >= SEVERAL_WORDS
 
 
 def is_redrawn(before: Cue, after: Cue) -> bool:

@@ -245,10 +245,15 @@ def test_a_text_shown_again_at_once_is_one() -> None:
     assert len(timed(vtt(*touching, later), "vtt")) == 2
 
 
-@pytest.mark.parametrize("answer", ["Yes.", "No, no.", "again and again", "はい。"])
+@pytest.mark.parametrize("answer", ["Yes.", "No, no.", "again and again", "はい。", "- No!\n- Yes!"])
 def test_short_answers_are_said_again(answer: str) -> None:
     text = vtt(("00:01.000 --> 00:02.000", answer), ("00:02.000 --> 00:03.000", answer))
-    assert " ".join(s.text for s in parse_captions(text, "vtt")).count(answer) == 2
+    assert " ".join(s.text for s in parse_captions(text, "vtt")).count(answer.splitlines()[-1].strip("- ")) == 2
+
+
+def test_a_call_that_is_shown_twice_with_a_frame_between_is_said_twice() -> None:
+    text = vtt(("00:01.000 --> 00:02.000", "Into the van!"), ("00:02.035 --> 00:03.000", "Into the van!"))
+    assert len(parse_captions(text, "vtt")) == 2
 
 
 def test_the_end_of_a_cue_shown_again_is_said_once() -> None:

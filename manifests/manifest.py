@@ -70,10 +70,35 @@ class Refresh(Section):
         return {reason: int(age[:-1]) * (86_400.0 if age[-1] == "d" else 3_600.0) for reason, age in ages.items()}
 
 
+class Clean(Section):
+    min_coverage_of_speech: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="least share of the speech in the sound that captions cover, where sound was fetched",
+    )
+    min_coverage_of_video: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="least share of the video's length that captions cover; below, the sound is looked at",
+    )
+    max_sound_marks: float = Field(
+        0.3, ge=0, le=1, description="largest share of captions that are [Music] or the like"
+    )
+    min_words_per_minute: float = Field(30, ge=0, description="least words a minute while captions say something")
+    max_words_per_minute: float = Field(400, gt=0, description="most words a minute while captions say something")
+    max_repeated: float = Field(0.3, ge=0, le=1, description="largest share of words in a phrase that came before")
+
+
 class Captions(Section):
     languages: list[Annotated[str, Field(min_length=2)]] = Field(
         ["en"], min_length=1, description="languages of captions to take; speech in another one is `skipped: language`"
     )
+    automatic: Literal["clean", "always", "never"] = Field(
+        "clean", description="which automatic captions are taken: cleanly generated ones (else Whisper), all or none"
+    )
+    clean: Clean = Field(Clean(), description="what cleanly generated captions are")
 
 
 class Asr(Section):

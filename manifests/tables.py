@@ -35,6 +35,13 @@ SPAN = pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("value", 
 SENTENCE = pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("text", TEXT)])
 STEP = pa.struct([("section", TEXT), ("headline", TEXT), ("text", TEXT)])
 LINKED_STEP = pa.struct([*STEP, pa.field("image_url", TEXT), pa.field("clip_url", TEXT)])
+CAPTION_QUALITY = pa.struct(
+    [
+        ("clean", pa.bool_()),
+        ("reason", TEXT),
+        *((name, pa.float64()) for name in ("coverage", "sound_marks", "words_per_minute", "repeated")),
+    ]
+)
 UTC_TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -98,6 +105,7 @@ TRANSCRIPTS = (
     ("model", TEXT),
     ("speech_s", pa.float64()),
     ("sentence", pa.list_(SENTENCE)),
+    ("caption_quality", CAPTION_QUALITY),
 )
 SHOTS = (("shot_start", pa.list_(pa.int32())), ("shot_stop", pa.list_(pa.int32())))
 
@@ -230,8 +238,12 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "language": Meaning("language of the sentences"),
         "engine": Meaning("`captions`, `faster-whisper` or `openai-whisper`"),
         "model": Meaning("the Whisper model as the manifest names it; null for captions"),
-        "speech_s": Meaning("seconds of speech that were found; null for captions", "s"),
+        "speech_s": Meaning("seconds of speech that were found in the sound; null where nobody listened", "s"),
         "sentence": Meaning("sentences in order", "s"),
+        "caption_quality": Meaning(
+            "whether the caption track is cleanly generated, else why not, and what was measured; null without one",
+            "0–1; words/min",
+        ),
     },
     "frames": {
         "frame_time_s": Meaning(

@@ -45,7 +45,7 @@ def videos_stage(manifest: Manifest) -> Stage:
         name="videos",
         reads={"source": OWN_RECORD + OWN_FACTS},
         load=videos.load,
-        # Counts up whenever the same answer of a site may give another row or outcome.
+        # Counts up whenever the same answer or file may give another row, caption or outcome.
         version=2,
         options={"languages": manifest.captions.languages},
         batch=8,
@@ -79,7 +79,7 @@ def transcripts_stage(manifest: Manifest, models: Models) -> Stage:
         fetch=media.fetch_sound,
         needs=media.SOUND,
         options={
-            "languages": manifest.captions.languages,
+            **manifest.captions.model_dump(),
             "engine": manifest.asr.engine,
             "model": manifest.asr.model,
             "identity": models.asr.identity,
@@ -153,9 +153,9 @@ def media_stage(manifest: Manifest) -> Stage:
     """Return the visit that brings the media of videos whose metadata is known already; it makes no table."""
     return Stage(
         name="media",
-        reads={"source": ("video",), "videos": ("url", "caption", "language")},
+        reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
         load=media.fetch_ahead,
-        options={"languages": manifest.captions.languages},
+        options=manifest.captions.model_dump(),
         lane=VISITS,
         workers=manifest.crawl.workers,
         is_visit=True,

@@ -16,7 +16,7 @@ from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVid
 from vsumdata.manifests.store import Store
 from vsumdata.stages.pictures.probe import MediaInfo, probe
 from vsumdata.stages.stage import Context, Function, Row, make_folder, safe_name
-from vsumdata.stages.transcripts import from_captions
+from vsumdata.stages.transcripts import from_captions, read_track, settings_of
 from vsumdata.stages.youtube.download import NOTE, download
 from vsumdata.stages.youtube.errors import SETUP_AFTER_S
 from vsumdata.stages.youtube.messages import UNAVAILABLE
@@ -42,14 +42,23 @@ def fetch_picture(options: Mapping[str, Any], context: Context) -> Function:
 
 
 def fetch_sound(options: Mapping[str, Any], context: Context) -> Function:
-    """Return a function that adds `media`, the path of a file with the video's sound, unless its captions serve."""
+    """Return a function that adds `media`, the path of a file with the video's sound, unless its captions serve.
 
-    session = Session(context)
+    Where there is no sound to be had, captions that are not clean are better than nothing: `no_media` says why.
+    """
+
+    session, settings = Session(context), settings_of(options)
 
     def fetch(row: Row) -> Row:
-        if from_captions(row["videos"], options["languages"])[0] is not None:
+        track = read_track(row["videos"], settings)
+        if track.is_taken:
             return row
-        return row | obtain(row, SOUND, session)
+        try:
+            return row | obtain(row, SOUND, session)
+        except (SkipVideo, FailVideo) as error:
+            if not track.is_spare:
+                raise
+            return row | {"no_media": str(error)}
 
     return fetch
 
@@ -57,12 +66,12 @@ def fetch_sound(options: Mapping[str, Any], context: Context) -> Function:
 def fetch_ahead(options: Mapping[str, Any], context: Context) -> Function:
     """Return a function that brings what the row's task needs, for the stages that come after."""
 
-    session = Session(context)
+    session, settings = Session(context), settings_of(options)
 
     def fetch(row: Row) -> Row:
         needed = row["task"].media
         # A visit costs one of some 300 an hour, and captions need no sound.
-        if from_captions(row["videos"], options["languages"])[0] is not None:
+        if from_captions(row["videos"], options["languages"], settings)[0] is not None:
             needed -= {SOUND}
         bring_ahead(row["video_id"], row["videos"]["url"], needed, session)
         return row

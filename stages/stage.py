@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from vsumdata.manifests.manifest import Select
+from vsumdata.manifests.manifest import Captions, Select
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +42,7 @@ class Context:
     device: str = "cpu"  # "cuda" where the worker was given (a share of) a GPU
     threads: int = 1  # CPU threads this worker may use
     select: Select | None = None  # which videos are kept: others are not downloaded; None keeps every video
+    captions: Captions | None = None  # which captions make sound needless; None: the default
     media: frozenset[str] = frozenset()  # what later stages of this run need: `picture`, `sound`
     pace: Callable[[str], Any] | None = None  # pace(host): waits for this host's turn
     row_timeout_s: float = 1800.0  # a row that shows no progress for so long is given up

@@ -1,4 +1,7 @@
-"""The `transcripts` table: a video's speech as sentences with times, from its captions, else from Whisper."""
+"""The `transcripts` table: a video's speech as sentences with times, from its captions, else from Whisper.
+
+Manual captions are taken as they are, automatic ones if they are cleanly generated (`vsumdata.stages.speech.quality`).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo
+from vsumdata.manifests.manifest import Captions
 from vsumdata.stages.pictures.decode import stream_audio
 from vsumdata.stages.speech import voice, whisper
-from vsumdata.stages.speech.captions import CaptionError, Sentence, parse_captions
+from vsumdata.stages.speech.captions import FORMATS, CaptionError, Sentence, parse_captions, read_captions
+from vsumdata.stages.speech.quality import Quality, quality
 from vsumdata.stages.speech.sentences import Word, sentences
 from vsumdata.stages.stage import Context, Row
 
@@ -26,9 +31,10 @@ NO_SPACE_AFTER = ("。", "！", "？")
 def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
     """Return the row function of `transcripts`.
 
-    `options`: `languages`, `engine`, `model` (as the manifest names it), `location` (what is opened), `device` (as the
-    manifest asks). The function raises SkipVideo `language`, FailVideo `file_missing`, and what `stream_audio` raises.
-    Raises UsageError if the device is `cuda` and the worker has no GPU.
+    `options`: `languages`, `automatic` and `clean` (as in the manifest's `captions`), `engine`, `model` (as the
+    manifest names it), `location` (what is opened), `device` (as the manifest asks). The function raises SkipVideo
+    `language`, FailVideo `file_missing`, and what `stream_audio` raises. Raises UsageError if the device is `cuda` and
+    the worker has no GPU.
     """
     # Now: the first video without captions may come hours later.
     device = whisper.choose_device(options.get("device", "auto"), context.device)
@@ -38,36 +44,129 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
     def engine() -> whisper.Engine:
         return whisper.open_engine(options["engine"], options["location"], device, context.threads)
 
+    settings = settings_of(options)
+
     def transcribe(row: Row) -> Row:
-        found, why_not = from_captions(row["videos"], options["languages"])
-        if found is None:
-            if "media" not in row:
-                raise FailVideo("file_missing", why_not)
-            if not Path(row["media"]).is_file():
-                raise FailVideo("file_missing", str(row["media"]))
+        track = read_track(row["videos"], settings)
+        if track.is_taken:
+            return track.as_row()
+        refused = missing(row, track)
+        if refused:
+            return track.as_row(f"{track.why_not}; taken all the same: {refused}")
+        if track.found and track.quality and track.quality.reason.endswith("of the video"):
+            # Much of the video may be silent. Whether the captions cover what is said, the sound tells.
+            heard = speech_of(row["media"], context)
+            track = read_track(row["videos"], settings, heard)
+            if track.is_taken:
+                return track.as_row() | {"speech_s": sum(stop - start for start, stop in heard)}
+        try:
             found = from_speech(row["media"], options, engine, context)
-            if why_not:
-                found["detail"] = "; ".join(filter(None, [why_not, found.get("detail", "")]))
-        return found
+        except (FailVideo, SkipVideo) as error:
+            # Speech in another language tells that the captions are wrong.
+            if not track.is_spare or error.reason == "language":
+                raise
+            return track.as_row(f"{track.why_not}; taken all the same: Whisper failed: {error}")
+        # Where no voice is heard, whatever such captions say was made of music and noise.
+        if track.is_spare and found["kind"] == "none" and found["speech_s"]:
+            return track.as_row(f"{track.why_not}; taken all the same: Whisper found no words")
+        judged = {"caption_quality": track.quality._asdict()} if track.quality else {}
+        return with_detail(found | judged, track.why_not, found.get("detail", ""))
 
     return transcribe
 
 
-def from_captions(video: Mapping[str, Any], languages: Sequence[str]) -> tuple[Row | None, str]:
-    """Return the transcript that the video's caption gives. Else None, and the reason if there is a caption."""
+def settings_of(options: Mapping[str, Any]) -> Captions:
+    """The manifest's `captions` in a stage's options."""
+    return Captions.model_validate({name: options[name] for name in Captions.model_fields if name in options})
+
+
+def missing(row: Row, track: Track) -> str:
+    """Why there is nothing to listen to, if the captions must serve for it. Else raises FailVideo `file_missing`."""
+    if "media" in row and Path(row["media"]).is_file():
+        return ""
+    why = str(row.get("no_media") or (f"{row['media']} is missing" if "media" in row else "there is no sound"))
+    if track.is_spare:
+        return why
+    raise FailVideo("file_missing", str(row["media"]) if "media" in row else track.why_not)
+
+
+def with_detail(row: Row, *notes: str) -> Row:
+    """The row with the notes that are not empty."""
+    detail = "; ".join(filter(None, notes))
+    return row | {"detail": detail} if detail else row
+
+
+class Track(NamedTuple):
+    """What a video's caption track gives. `why_not` says why it is not taken, empty without a track."""
+
+    found: Row | None = None
+    is_taken: bool = False
+    why_not: str = ""
+    note: str = ""
+    quality: Quality | None = None
+    is_spare: bool = False  # it has sentences, and is taken where Whisper can find none
+
+    def as_row(self, why: str = "") -> Row:
+        assert self.found is not None
+        return with_detail(self.found, why, self.note)
+
+
+def read_track(
+    video: Mapping[str, Any], settings: Captions, speech: Sequence[tuple[float, float]] | None = None
+) -> Track:
+    """Read and judge the caption track of a row of `videos`; `speech` are the spans in which a voice was heard."""
     caption = video["caption"]
     if caption is None:
-        return None, ""
-    language = caption["language"] or video["language"] or languages[0]
-    if base(language) not in map(base, languages):
-        return None, f"caption in {language}"
+        return Track()
+    language = caption["language"] or video["language"] or settings.languages[0]
+    if base(language) not in map(base, settings.languages):
+        return Track(why_not=f"caption in {language}")
     try:
-        found = parse_captions(caption["text"] or "", caption["format"])
+        read = read_captions(caption["text"] or "", caption["format"])
     except CaptionError as error:
-        return None, f"caption: {error}"
-    if not found:
-        return None, "caption without a sentence"
-    return payload(caption["kind"], language, found, engine="captions"), ""
+        return Track(why_not=f"caption: {error}; formats that are read: {', '.join(FORMATS)}")
+    judged = quality(
+        read,
+        settings.clean,
+        language=language,
+        spoken=video["language"],
+        duration_s=video.get("duration_s"),
+        speech=speech,
+    )
+    if not read.sentences:
+        return Track(why_not="; ".join(filter(None, ["caption without a sentence", read.note])), quality=judged)
+    found = payload(caption["kind"], language, read.sentences, engine="captions")
+    found["caption_quality"] = judged._asdict()
+    automatic = caption["kind"] == "automatic"
+    why_not = ""
+    if automatic and settings.automatic == "never":
+        why_not = "automatic captions are not taken"
+    elif automatic and settings.automatic == "clean" and not judged.clean:
+        why_not = f"automatic captions not clean: {judged.reason}"
+    return Track(found, not why_not, why_not, read.note, judged, bool(why_not) and settings.automatic != "never")
+
+
+def from_captions(
+    video: Mapping[str, Any], languages: Sequence[str], settings: Captions | None = None
+) -> tuple[Row | None, str]:
+    """Return the transcript that the video's caption gives. Else None, and the reason if there is a caption.
+
+    Whoever asks before there is sound gets what is known without it.
+    """
+    settings = (settings or Captions()).model_copy(update={"languages": list(languages)})
+    track = read_track(video, settings)
+    return (track.as_row(), "") if track.is_taken else (None, track.why_not)
+
+
+def speech_of(media: str, context: Context) -> list[tuple[float, float]]:
+    """The spans of a file's sound, in s, in which a voice is heard."""
+    spans = []
+    with contextlib.closing(stream_audio(media, idle_s=context.idle_s)) as sound:
+        for stretch in voice.stretches(sound):
+            context.came_on()
+            at_s = stretch.start_s
+            spans += [(at_s + start, at_s + stop) for window in stretch.windows for start, stop in window.speech]
+    return spans
 
 
 def from_speech(media: str, options: Mapping[str, Any], engine: Callable[[], whisper.Engine], context: Context) -> Row:
@@ -143,6 +242,7 @@ def payload(
         "model": model,
         "speech_s": speech_s,
         "sentence": [sentence._asdict() for sentence in found],
+        "caption_quality": None,
     }
 
 

@@ -21,7 +21,16 @@ from vsumdata.stages import media
 from vsumdata.stages.articles import unpacked
 from vsumdata.stages.howto.links import find_article_url
 from vsumdata.stages.pictures.probe import probe
-from vsumdata.stages.speech.captions import Track, choose_track, is_usable
+from vsumdata.stages.speech.captions import (
+    FORMATS,
+    CaptionError,
+    Track,
+    choose_track,
+    format_of,
+    is_usable,
+    read_captions,
+)
+from vsumdata.stages.speech.encodings import decode
 from vsumdata.stages.stage import Context, Function, Row
 from vsumdata.stages.transcripts import from_captions
 from vsumdata.stages.youtube.messages import NO_ANSWER, classify
@@ -153,7 +162,7 @@ def bring_media(record: Mapping[str, Any], found: Row, languages: list[str], ses
     needed = context.media
     if not needed or (context.select and decide(found | {"source": record["source"]}, context.select) is not None):
         return
-    if from_captions(found, languages)[0] is not None:
+    if from_captions(found, languages, context.captions)[0] is not None:
         needed -= {media.SOUND}
     media.bring_ahead(record["video_id"], record["url"], needed, session)
 
@@ -161,10 +170,13 @@ def bring_media(record: Mapping[str, Any], found: Row, languages: list[str], ses
 def caption_of(track: Track, session: Session) -> Row:
     """Return `caption` with the track's raw text, or a `detail` if it cannot be fetched. Whisper then takes over."""
     # Raw, so that a better parser can read it again without a visit.
-    text = session.text(track.url) if track.url else track.data
-    if not text:
+    body = session.body(track.url) if track.url else (track.data or "").encode("utf-8", "surrogatepass")
+    if not body:
         return {"detail": f"the {track.kind} {track.language} captions could not be fetched"}
-    return {"caption": {"language": track.language, "kind": track.kind, "format": track.format, "text": text}}
+    text, note = (track.data or "", "") if not track.url else decode(body, track.language)
+    return ({"detail": f"captions: {note}"} if note else {}) | {
+        "caption": {"language": track.language, "kind": track.kind, "format": track.format, "text": text}
+    }
 
 
 def describe(info: Mapping[str, Any], hosts: tuple[str, ...] = ()) -> Row:
@@ -228,7 +240,7 @@ def describe_file(record: Mapping[str, Any], languages: list[str]) -> Row:
         "license": record["license"],
         "fetched": True,
         "heatmap": record["heatmap"] or None,
-        "caption": own_caption(record["captions"], languages) if record["captions"] else None,
+        **(own_caption(record["captions"], languages) if record["captions"] else {"caption": None}),
         "article_url": record["article_url"],
         "retrieved_at": datetime.now(UTC),
         "tool_versions": tool_versions(),
@@ -236,15 +248,22 @@ def describe_file(record: Mapping[str, Any], languages: list[str]) -> Row:
 
 
 def own_caption(path: str, languages: list[str]) -> Row:
-    """Read the user's caption file. Its language is assumed to be the first of `languages`."""
-    # The content decides later. An unknown suffix is most likely a kind of WebVTT or SRT, which are read alike.
-    suffix = Path(path).suffix.lower().lstrip(".")
-    form = suffix if suffix in {"vtt", "srt", "json3"} else "json3" if suffix == "json" else "vtt"
+    """Read the user's caption file as `caption`, with a `detail` on its encoding and on what cannot be read.
+
+    Its language is assumed to be the first of `languages`.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+        text, note = decode(Path(path).read_bytes(), languages[0])
     except OSError as error:
         raise FailVideo("file_missing", f"captions: {path}: {error.strerror}") from error
-    return {"language": languages[0], "kind": "manual", "format": form, "text": text}
+    form = format_of(text, Path(path).suffix.lower().lstrip("."))
+    try:
+        read_captions(text, form)
+    except CaptionError as error:
+        # Whisper then listens. Who names a file must learn that it does not serve.
+        note = "; ".join(filter(None, [f"{path}: {error}; formats that are read: {', '.join(FORMATS)}", note]))
+    found: Row = {"caption": {"language": languages[0], "kind": "manual", "format": form, "text": text}}
+    return found | ({"detail": f"captions: {note}"} if note else {})
 
 
 def signal(answer: Row) -> dict[str, Any]:

@@ -164,6 +164,7 @@ class Run:
             files=files,
             transport=dict(self.transport),
             select=manifest.select,
+            captions=manifest.captions,
             row_timeout_s=manifest.limits.row_timeout_s,
             media=frozenset(need for table in self.wanted if (need := self.stages[table].needs)),
             pace=Pace(self.store.location, manifest.crawl.seconds_between_requests, egress_of(self.yt_dlp)),

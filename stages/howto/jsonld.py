@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vsumdata.stages.howto.layouts import BLOCKS
-from vsumdata.stages.speech.cues import unescape
+from vsumdata.stages.speech.markup import unescape
 
 # Of nested lists, graphs and sections. A hostile page could nest them without end.
 MAX_DEPTH = 8

@@ -1,40 +1,33 @@
-"""Read caption files into cues: pieces of text with their times, with each spoken word once.
-
-Formats: YouTube's json3, WebVTT and SRT. A rolling track (YouTube's automatic captions) shows each line a second time
-above the next one, and once more in an echo cue of 10 ms between them. Here a cue keeps only its new lines.
-"""
+"""Read caption files that consist of lines into cues: WebVTT, SRT, YouTube's SubViewer (sbv) and lyrics (lrc)."""
 
 from __future__ import annotations
 
-import html
-import json
-import math
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vsumdata.manifests.errors import VsumdataError
+from vsumdata.stages.speech.markup import NOT_SPOKEN, Anchors, Line, marked_lines
+from vsumdata.stages.speech.timing import Timing, clock, timing_line
 
-# The echo cues of a rolling track last 10 ms.
-ECHO_S = 0.05
-# No screen shows more lines. The limit keeps the search for repeated lines from growing with a broken cue's length.
-SCREEN_LINES = 10
-
-CLOCK, FRACTION = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})", r"[.,]\s?(\d+)"
-TIMING_LINE = re.compile(rf"\s*{CLOCK}(?:{FRACTION})?\s*--?>\s*{CLOCK}(?:{FRACTION})?")
-WORD_TIME = re.compile(rf"<{CLOCK}{FRACTION}>")
-TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.,]*>|\{\\[^{}]*\}")  # WebVTT and SRT tags, {\an8} of SubStation
-# Ruby text spells how a Japanese or Chinese word is read, so the word would appear twice. Its end tag may be missing.
-RUBY = re.compile(r"<rt\b[^<>]*>.*?(?:</rt>|(?=</ruby>)|$)", re.IGNORECASE | re.MULTILINE)
-# SubStation's line break and no-break space. Players accept them in SRT too.
-LINE_BREAK = re.compile(r"\\[Nh]")
+# The estimated length of a word whose end is unknown.
+WORD_S, LETTER_S = 0.35, 0.06
+# In lyrics a line without an end may be followed by minutes of music.
+LONGEST_LINE_S = 10.0
+STRICT_ARROW = re.compile("->|&gt;|＞")
 BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
-# Zero-width spaces, direction and byte order marks. Not the zero-width joiners, which spell Persian and Indian words.
-INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-# More digits than any character's number has. `html.unescape` would convert them all, and fails beyond 4,300.
-ENDLESS_REFERENCE = re.compile(r"&#\d{8,};?", re.ASCII)
-NOT_SPOKEN = re.compile(r"\[[^\[\]]{0,60}\]|[♩♪♫♬]|(?<!\S)>{2,3}")  # [Music], notes, a change of speaker
+MAGIC = re.compile(r"\s*WEBVTT(?=[ \t]|$)")
+TIMESTAMP_MAP = re.compile(r"X-TIMESTAMP-MAP=")
+# MPEG's clock ticks 90,000 times a second. A day at most: its counter overflows after 26 hours.
+MPEG_HZ, LONGEST_OFFSET_S = 90_000, 86_400.0
+# The beginning of a timing line, where a file was cut off.
+CUT_TIME = re.compile(r"\s*\d{1,3}\s*[:：](?:[\s\d:：.,]*)(?:-{1,2}>?\s*)?")
+SBV_TIMES = re.compile(r"\s*(-?\d[\d:.\s]{3,25}?)\s*[,;]\s*(-?\d[\d:.\s]{3,25}?)\s*")
+SBV_LIKE = re.compile(r"\s*[\d:.]*\d:\d[\d:.]*\s*,[\s\d:.,xX?-]*")
+LRC_TIME = re.compile(r"\s*\[\s*(\d{1,3}\s*:\s*\d{1,2}(?:\s*[.:]\s*\d{1,3})?)\s*\]")
+LRC_OFFSET = re.compile(r"\s*\[offset:\s*([+-]?\d{1,9})\s*\]", re.IGNORECASE)
 
 
 class CaptionError(VsumdataError):
@@ -42,168 +35,220 @@ class CaptionError(VsumdataError):
 
 
 class Cue(NamedTuple):
-    """Text shown from `start_s` to `end_s`. `anchors` are (position in `text`, time in s) of timed words."""
+    """Lines shown from `start_s` to `end_s`.
+
+    `form` is the text as it was written, with its markup. `part` counts the files that were joined to one.
+    """
 
     start_s: float
     end_s: float
-    text: str
-    anchors: tuple[tuple[int, float], ...] = ()
+    lines: tuple[Line, ...]
+    form: str = ""
+    part: int = 0
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.text for line in self.lines)
+
+    @property
+    def anchors(self) -> Anchors:
+        """(position in `text`, time in s) of timed words."""
+        found, begun = list[tuple[int, float]](), 0
+        for line in self.lines:
+            found += [(begun + position, at_s) for position, at_s in line.anchors]
+            begun += len(line.text) + 1
+        return tuple(found)
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether it says nothing but [Music] or the like."""
+        return not self.lines and NOT_SPOKEN.search(self.form) is not None
 
 
-def number(value: Any) -> float | None:
-    """A finite number from a JSON document, else None."""
-    # Protocol buffers, from which json3 is made, write 64-bit integers as texts.
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,12}", value, re.ASCII):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12:
-        return None
-    return float(value) if math.isfinite(value) else None
+class Reading(NamedTuple):
+    """The cues of a file, in its order, and how many of its times could not be read."""
+
+    cues: list[Cue]
+    num_unread: int = 0
 
 
-def read_json3(text: str) -> tuple[list[Cue], bool]:
-    """Read YouTube's json3; return the cues, and whether the words have times of their own. Raises `CaptionError`."""
-    # RecursionError: thousands of opening brackets.
-    try:
-        document = json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        raise CaptionError(f"not a json3 caption file: {error}") from None
-    events = document.get("events") if isinstance(document, dict) else None
-    if not isinstance(events, list):
-        raise CaptionError("not a json3 caption file: it has no list of events")
-    cues = []
-    for event in events:
-        segments = event.get("segs") if isinstance(event, dict) else None
-        if isinstance(segments, list):
-            # A missing time is 0: protocol buffers leave out a field that has its default value.
-            start_ms, duration_ms = (number(event.get(key)) or 0.0 for key in ("tStartMs", "dDurationMs"))
-            cues.append(json3_cue(segments, max(0.0, start_ms), max(0.0, duration_ms)))
-    return cues, any(cue.anchors for cue in cues)
+def word_s(word: str) -> float:
+    """The estimated length of a word in s."""
+    return WORD_S + LETTER_S * len(word)
 
 
-def json3_cue(segments: list[Any], start_ms: float, duration_ms: float) -> Cue:
-    """Turn one event into a cue. An appended event (`aAppend`, mostly a line break) gives only its own text."""
-    text, anchors = "", []
-    for segment in segments:
-        piece = segment.get("utf8") if isinstance(segment, dict) else None
-        if not isinstance(piece, str):
-            continue
-        piece = clean(piece)
-        offset_ms = number(segment.get("tOffsetMs"))
-        if offset_ms is not None and piece.strip():
-            anchors.append((len(text) + len(piece) - len(piece.lstrip()), (start_ms + offset_ms) / 1000))
-        text += piece
-    return Cue(start_ms / 1000, (start_ms + duration_ms) / 1000, text, tuple(anchors))
-
-
-def read_cues(text: str, header: bool) -> tuple[list[Cue], bool]:
-    """Read WebVTT (`header`) or SRT; return the cues, and whether a cue's end is not the end of its words.
-
-    That is so for tracks that roll or that time their words. Raises `CaptionError`.
-    """
+def read_cues(text: str, header: bool) -> Reading:
+    """Read WebVTT (`header`) or SRT. Raises `CaptionError`."""
     # Found by timing lines alone: SRT files without blank lines or numbers are common.
-    lines = [*text.removeprefix("\ufeff").splitlines(), ""]
-    starts = [i for i, line in enumerate(lines) if TIMING_LINE.match(line)]
-    if not starts and not (header and lines[0].startswith("WEBVTT")):
+    # Not `splitlines`: a form feed may stand inside a line.
+    lines = re.split(r"\r\n|\r|\n", text)
+    # Only WebVTT has comments. In SRT a line that begins with NOTE is spoken.
+    has_header = next((MAGIC.match(line) is not None for line in lines if line.strip()), False)
+    # Its style sheets may hold what looks like a damaged arrow.
+    timings = [timing_line(line) if not has_header or STRICT_ARROW.search(line) else None for line in lines]
+    parts, offsets_s = without_headers(lines, timings)
+    if not any(timings) and not (header and has_header):
         raise CaptionError("not a caption file: it has no line such as 00:00:01.000 --> 00:00:02.000")
-    shown = []
+    return blocks(lines, timings, has_header, parts=parts, offsets_s=offsets_s)
+
+
+def without_headers(lines: list[str], timings: Sequence[Timing | None]) -> tuple[list[int], list[float]]:
+    """Empty the lines of all headers; return for each line the number of its part, and each part's offset in s.
+
+    The segments of an HLS stream are files with a header each, and players join them. Their times count from an MPEG
+    clock that the header names: RFC 8216, 3.5.
+    """
+    part, in_header, parts, clocks_s = 0, False, list[int](), {0: 0.0}
+    has_cues = False
+    for i, line in enumerate(lines):
+        at_start = i == 0 or not lines[i - 1].strip()
+        if MAGIC.match(line) and (at_start or line.strip() == "WEBVTT"):
+            part, in_header = part + has_cues, True
+        elif not line.strip() or timings[i]:
+            in_header = False
+        if in_header or TIMESTAMP_MAP.match(line):
+            if (found := mpeg_offset_s(line)) is not None:
+                clocks_s[part] = found
+            lines[i] = ""
+        parts.append(part)
+        has_cues = has_cues or timings[i] is not None
+    offsets_s = [clocks_s.get(number, clocks_s[0]) - clocks_s[0] for number in range(part + 1)]
+    return parts, [offset_s if 0 <= offset_s < LONGEST_OFFSET_S else 0.0 for offset_s in offsets_s]
+
+
+def mpeg_offset_s(line: str) -> float | None:
+    """What a line X-TIMESTAMP-MAP adds to the times of its part; None for other lines."""
+    ticks, local = re.search(r"MPEGTS:(\d{1,12})", line), re.search(r"LOCAL:([\d:.]{4,20})", line)
+    if not TIMESTAMP_MAP.match(line) or not ticks or not local or (local_s := clock(local.group(1))) is None:
+        return None
+    return int(ticks.group(1)) / MPEG_HZ - local_s
+
+
+def blocks(
+    lines: Sequence[str],
+    timings: Sequence[Timing | None],
+    has_blocks: bool,
+    *,
+    parts: Sequence[int] = (),
+    offsets_s: Sequence[float] = (0.0,),
+) -> Reading:
+    """Cut lines into cues at their timing lines. `has_blocks` says that NOTE, STYLE and REGION begin comments."""
+    starts = [i for i, timing in enumerate(timings) if timing is not None]
+    # Whether cues are numbered tells what a number at the end is.
+    numbered = [i for i in starts if i and lines[i - 1].strip().isdecimal()]
+    cues, num_unread = list[Cue](), 0
     for here, following in pairwise([*starts, len(lines)]):
-        match = TIMING_LINE.match(lines[here])
-        assert match is not None
-        start_s, end_s = seconds(*match.group(1, 2, 3, 4)), seconds(*match.group(5, 6, 7, 8))
-        rows = [row for row in payload(lines[here + 1 : following]) if plain(row).strip()]
-        shown.append((start_s, max(start_s, end_s), rows))
-    shown.sort(key=lambda cue: cue[0])
-    rolls = is_rolling(shown)
-    cues = [vtt_cue(*cue) for cue in (unrolled(shown) if rolls else shown) if cue[2]]
-    return cues, rolls or any(cue.anchors for cue in cues)
+        timing = timings[here]
+        assert timing is not None
+        num_unread += timing.start_s is None or timing.end_s is None
+        if timing.start_s is timing.end_s is None:
+            continue
+        body = payload([*lines[here + 1 : following], *([""] if following == len(lines) else [])], has_blocks)
+        if following == len(lines) and numbered:
+            body = without_cut_end(body, lines[here - 1].strip() if here in numbered else "")
+        source = "\n".join([timing.rest, *body] if timing.rest else body)
+        part = parts[here] if parts else 0
+        cues.append(placed(timing, source, part, offsets_s[part]))
+    if not cues and num_unread:
+        raise CaptionError(f"not a caption file: none of its {num_unread} timing lines can be read")
+    return Reading(completed(cues), num_unread)
 
 
-# As a fraction of any length: SRT files with one, two or six digits after the comma exist.
-def seconds(hours: str | None, minutes: str, whole: str, fraction: str | None) -> float:
-    return int(hours or 0) * 3600 + int(minutes) * 60 + int(whole) + float(f"0.{fraction or 0}")
+def placed(timing: Timing, source: str, part: int, offset_s: float) -> Cue:
+    """Make a cue of a block. One end that cannot be read is NaN for now."""
+    unknown = float("nan")
+    start_s = unknown if timing.start_s is None else timing.start_s + offset_s
+    end_s = unknown if timing.end_s is None else timing.end_s + offset_s
+    found = tuple(marked_lines(source))
+    if offset_s:
+        found = tuple(Line(text, tuple((at, at_s + offset_s) for at, at_s in anchors)) for text, anchors in found)
+    return Cue(start_s, end_s, found, source, part)
 
 
-def payload(lines: list[str]) -> list[str]:
+def completed(cues: Sequence[Cue], longest_s: float = float("inf")) -> list[Cue]:
+    """Give the cues that lack an end or a beginning (NaN) one, by their neighbours and their words."""
+    found, starts = list[Cue](), sorted({cue.start_s for cue in cues if cue.start_s == cue.start_s})
+    for cue in cues:
+        start_s, end_s = cue.start_s, cue.end_s
+        length_s = sum(map(word_s, cue.text.split()))
+        if start_s != start_s:
+            before_s = found[-1].end_s if found else 0.0
+            start_s = max(min(before_s, end_s), end_s - length_s)
+        if end_s != end_s:
+            after = bisect_right(starts, start_s)
+            next_s = starts[after] if after < len(starts) else start_s + length_s
+            end_s = min(next_s, start_s + max(longest_s, 2 * length_s))
+        found.append(cue._replace(start_s=start_s, end_s=max(start_s, end_s)))
+    return found
+
+
+def payload(lines: Sequence[str], has_blocks: bool) -> list[str]:
     """Pick the text of a cue out of all lines up to the next timing line. The text may contain blank lines."""
     kept: list[str] = []
     after_blank = skipping = False
     for i, line in enumerate(lines):
         blank = not line.strip()
         # A NOTE, STYLE or REGION block runs to the next blank line.
-        skipping = not blank and (skipping or (after_blank and BLOCK.match(line) is not None))
+        skipping = not blank and (skipping or (has_blocks and after_blank and BLOCK.match(line) is not None))
         # The last line may be the name of the next cue, or its number even if the blank line before it is missing.
         is_name = i == len(lines) - 1 and (after_blank or line.strip().isdecimal())
-        if not blank and not skipping and not is_name:
-            kept.append(line)
+        if not skipping and not is_name:
+            kept.append("" if blank else line)
         after_blank = blank or (i == 0 and is_name)
     return kept
 
 
-Rows = tuple[float, float, list[str]]  # start_s, end_s, lines of a cue
+def without_cut_end(body: list[str], counter: str) -> list[str]:
+    """Remove the beginning of a cue that is not there: its number, and a piece of its times."""
+    rows = [i for i, line in enumerate(body) if line.strip()]
+    if len(rows) > 1 and CUT_TIME.fullmatch(body[rows[-1]]):
+        rows.pop()
+        cut = True
+    else:
+        cut = False
+    if len(rows) > 1 and body[rows[-1]].strip().isdecimal():
+        last = rows[-1]
+        follows = counter.isdecimal() and body[last].strip() == str(int(counter[:9]) + 1)
+        if cut or follows or not body[last - 1].strip():
+            return body[:last]
+    return body
 
 
-def is_rolling(cues: Sequence[Rows]) -> bool:
-    """Whether each cue repeats lines of the one before, as automatic and television captions do."""
-    timed = any(WORD_TIME.search(line) for _, _, lines in cues for line in lines)
-    echoes = carried = 0
-    for (_, _, before), (start_s, end_s, after) in pairwise(cues):
-        repeated = num_repeated(before, after)
-        echoes += 0 < end_s - start_s <= ECHO_S and (repeated > 0 or not after)
-        carried += 0 < repeated < len(after)
-    # Timed words are the work of a machine, so one echo or one carried line is proof. Elsewhere people repeat
-    # themselves (a chorus), and it takes echoes in a fifth or carried lines in half of the cues.
-    if timed:
-        return echoes + carried > 0
-    return 5 * echoes > len(cues) or 2 * carried > len(cues) > 2
+def read_sbv(text: str) -> Reading:
+    """Read YouTube's SubViewer: times `0:00:01.000,0:00:02.500`, then text. Raises `CaptionError`."""
+    lines = [re.sub(r"\[br\]", "\n", line, flags=re.IGNORECASE) for line in text.splitlines()]
+    timings: list[Timing | None] = []
+    for line in lines:
+        is_timing = SBV_TIMES.fullmatch(line) or SBV_LIKE.fullmatch(line)
+        first, _, last = line.replace(";", ",").partition(",")
+        timings.append(Timing(clock(first), clock(last)) if is_timing else None)
+    if not any(timing is not None and timing.start_s is not None for timing in timings):
+        raise CaptionError("not a SubViewer file: it has no line such as 0:00:01.000,0:00:02.500")
+    return blocks(lines, timings, False)
 
 
-def unrolled(cues: Sequence[Rows]) -> Iterator[Rows]:
-    """Yield each cue with only the lines that it adds to the screen."""
-    screen: list[str] = []
-    for start_s, end_s, lines in cues:
-        yield start_s, end_s, lines[num_repeated(screen, lines) :]
-        screen = lines
+def read_lrc(text: str) -> Reading:
+    """Read lyrics: `[00:01.50] text`, also with several times or with times of words. Raises `CaptionError`."""
+    cues, shift_s, unknown = list[Cue](), 0.0, float("nan")
+    for line in text.splitlines():
+        if match := LRC_OFFSET.match(line):
+            # In milliseconds; a positive one shows the text sooner.
+            shift_s = int(match.group(1)) / 1000
+            continue
+        starts, position = [], 0
+        while match := LRC_TIME.match(line, position):
+            starts.append(clock(match.group(1)))
+            position = match.end()
+        for start_s in starts:
+            if start_s is not None:
+                cues.append(Cue(start_s, unknown, tuple(marked_lines(line[position:])), line[position:]))
+    if not cues:
+        raise CaptionError("not a file of lyrics: it has no line such as [00:01.50] text")
+    cues = [shifted(cue, shift_s) for cue in sorted(cues, key=lambda cue: cue.start_s)]
+    return Reading(completed(cues, LONGEST_LINE_S))
 
 
-def num_repeated(before: Sequence[str], after: Sequence[str]) -> int:
-    """How many lines at the beginning of `after` are the end of `before`."""
-    # A line with word times is new, even if the speaker says the same words again.
-    timed = next((i for i, line in enumerate(after) if WORD_TIME.search(line)), len(after))
-    old, new = [*map(spelled, before[-SCREEN_LINES:])], [*map(spelled, after[: min(timed, SCREEN_LINES)])]
-    return next((n for n in range(min(len(old), len(new)), 0, -1) if old[-n:] == new[:n]), 0)
-
-
-def vtt_cue(start_s: float, end_s: float, lines: list[str]) -> Cue:
-    """Build a cue from its lines; word times (`<00:00:01.500>`) become anchors."""
-    source, text, anchors = "\n".join(lines), "", []
-    position, at_s = 0, None
-    for match in [*WORD_TIME.finditer(source), None]:
-        piece = plain(source[position : match.start() if match else len(source)])
-        if at_s is not None and piece.strip():
-            anchors.append((len(text) + len(piece) - len(piece.lstrip()), at_s))
-        text += piece
-        if match:
-            position, at_s = match.end(), seconds(*match.groups())
-    return Cue(start_s, end_s, text, tuple(anchors))
-
-
-def plain(line: str) -> str:
-    """The spoken text of a line, without tags, ruby and entities."""
-    # Entities last: "&lt;i&gt;" is text that shows a tag, not a tag.
-    return clean(unescape(LINE_BREAK.sub(" ", TAG.sub("", RUBY.sub("", line)))))
-
-
-def unescape(text: str) -> str:
-    """The text with its HTML entities as characters; any text is taken."""
-    return html.unescape(ENDLESS_REFERENCE.sub("\ufffd", text))
-
-
-def spelled(line: str) -> str:
-    """A line as it is compared with others: without its colours, which change while it rolls."""
-    return " ".join(plain(line).split())
-
-
-def clean(text: str) -> str:
-    """The text without what nobody says (sound descriptions, notes, invisible marks)."""
-    # The encoding drops lone surrogates, which JSON can spell and UTF-8 cannot hold.
-    return NOT_SPOKEN.sub(" ", INVISIBLE.sub("", text.encode("utf-8", "ignore").decode()))
+def shifted(cue: Cue, by_s: float) -> Cue:
+    moved: Callable[[float], float] = lambda at_s: max(0.0, at_s - by_s)  # noqa: E731
+    lines = tuple(Line(line.text, tuple((at, moved(at_s)) for at, at_s in line.anchors)) for line in cue.lines)
+    return cue._replace(start_s=moved(cue.start_s), lines=lines)

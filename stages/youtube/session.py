@@ -135,9 +135,9 @@ class Session:
         heed(self.opened[0], url)
         return self.closing_on_trouble(self.read, url)
 
-    def text(self, url: str) -> str | None:
-        """Return the text at a URL that the last extraction gave; None if the host refuses it."""
-        return self.closing_on_trouble(self.read_text, url)
+    def body(self, url: str) -> bytes | None:
+        """Return what is at a URL that the last extraction gave; None if the host refuses it."""
+        return self.closing_on_trouble(self.read_body, url)
 
     def closing_on_trouble(self, read: Callable[[Any, str], Content], url: str) -> Content:
         try:
@@ -149,7 +149,7 @@ class Session:
             self.forget()
             raise
 
-    def read_text(self, ydl: Any, url: str) -> str | None:
+    def read_body(self, ydl: Any, url: str) -> bytes | None:
         from yt_dlp.networking.exceptions import HTTPError, RequestError
 
         try:
@@ -236,14 +236,14 @@ class Session:
         return SetupError(why)
 
 
-def read_bounded(response: Any) -> str | None:
-    """Return a response's text; None if it exceeds `TEXT_BYTES` or takes longer than `TEXT_S`."""
+def read_bounded(response: Any) -> bytes | None:
+    """Return a response's bytes; None if it exceeds `TEXT_BYTES` or takes longer than `TEXT_S`."""
     body, until_s = bytearray(), time.monotonic() + TEXT_S
     while piece := response.read(TEXT_PIECE_BYTES):
         body += piece
         if len(body) > TEXT_BYTES or time.monotonic() > until_s:
             return None
-    return body.decode("utf-8", "replace")
+    return bytes(body)
 
 
 def close_all(opened: list[Any]) -> None:

@@ -25,10 +25,59 @@ JSON3 = (
     '"then stir.", "tOffsetMs": 9}]}]}',
     '{"events": [{"tStartMs": 1000, "dDurationMs": 2000, "segs": [{"utf8": "A whole\\nsentence. And one more"}]}]}',
 )
+SBV = ("0:00:00.000,0:00:02.550\nlast time we saw a dough\n\n0:00:02.550,0:00:05.339\n>> Now we[br]bake it.\n",)
+LRC = ("[ar:Ann]\n[offset:+500]\n[00:12.00]Mix the flour\n[00:15.30][00:45.10]<00:15.30>bake <00:16.00>it\n[01:02]\n",)
+TTML = (
+    '<?xml version="1.0" encoding="utf-8"?><tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="urn:p" '
+    'ttp:tickRate="10000000" ttp:frameRate="25"><head><metadata>no</metadata></head><body begin="1s"><div><p '
+    'begin="00:00:01.000" end="00:00:03.000">Mix the <span>flour</span>.<br/>Now.</p><p begin="30000000t" '
+    'dur="2s"><span '
+    'begin="0s">bake</span> <span begin="500ms">it</span></p><p begin="00:00:08:12" end="9.5s">Done &amp; '
+    "eat.</p></div>"
+    '<div timeContainer="seq"><p dur="1s">One.</p><p dur="2s">Two.</p></div></body></tt>',
+)
+SRV = (
+    '<?xml version="1.0" encoding="utf-8" ?><timedtext format="3"><head><ws id="0"/></head><body><p t="1000" d="2000" '
+    'w="1"><s>mix</s><s t="400" ac="0"> the</s><s t="800"> flour</s></p><p t="2990" d="10" a="1">\n</p><p '
+    't="3000" d="9">'
+    "[Music]</p><p t='5000'>Bake<br/>it.</p></body></timedtext>",
+    '<transcript><text start="1.5" dur="2">It&amp;#39;s done.</text><text start="4">Now.</text></transcript>',
+    '<timedtext><text t="1000" d="900">mix</text><text t="1900" d="500" append="1"> it</text></timedtext>',
+)
+ASS = (
+    "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name\nStyle: A\n\n[Events]\nFormat: Layer, Start, End, "
+    "Style, Name, MarginL, MarginR, MarginV, Effect, Text\nComment: "
+    "0,0:00:00.00,0:00:01.00,A,,0,0,0,,Never.\nDialogue: "
+    "0,0:00:01.00,0:00:03.00,A,,0,0,0,,{\\an8}Mix, the{\\i1} flour.{\\i0}\\NNow.\nDialogue: "
+    "0,0:00:04.00,0:00:06.00,A,,0"
+    ",0,0,,{\\k50}Bake {\\kf100}it{\\p1}m 0 0 l 9 9{\\p0}\n",
+)
+# Lines of files in other encodings, as characters of one byte each.
+CAPTION_BYTES = tuple(
+    f"1\n00:00:01,000 --> 00:00:03,000\n{line}\n".encode(encoding).decode("latin-1")
+    for line, encoding in (
+        ("Ajoutez la crème brûlée à la pâte.", "cp1252"),
+        ("Добавьте муку и воду.", "cp1251"),
+        ("加入面粉和水。", "gb18030"),
+        ("小麦粉を混ぜます。", "shift_jis"),
+        ("Don't stir it.", "utf-16-le"),
+        ("Für die Soße.", "utf-16"),
+        ("Für die Soße.", "utf-8-sig"),
+    )
+)
+DOCUMENT_TOKENS = (
+    *("<p begin='1s' end='2s'>word</p>", "<p t='1' d='2'>word</p>", "<text start='1'>word</text>", "<br/>"),
+    *("<span>", "</p>"),
+    *("begin='9999999999h'", "t='99999999999'", "&nbsp;", "&#0;", "<!DOCTYPE tt [<!ENTITY a 'b'>]>", "&a;", "word "),
+    *("Dialogue: 0,0:00:01.00,0:00:02.00,A,,0,0,0,,word\n", "{\\k9}", "{\\p1}", "{", "}", "Format: Text\n"),
+    *("[Events]\n"),
+    *("0:00:01.000,0:00:02.000\nword\n", "[br]", "[00:01.00]", "[00:01.00]word\n", "<00:01.00>", "[offset:99999]"),
+)  # fmt: skip
 CUE_TOKENS = (
     *("00:00:01.000 --> 00:00:02.000\n", "00:00:01,000 --> 00:00:02,000\nword\n\n", "-->", "<00:00:01.500>", "<c>"),
     *("</c>", "00:00:01.000 --> 00:00:09.000\nline one\nline two\n\n", "<rt>", "</rt>", "<ruby>", "{\\an8}", "{\\"),
     *("\\N", "[Music]", "[", "]", "♪", ">>", "- ", "NOTE\n", "STYLE\n", "one. ", "。", "!", "&nbsp;", "Mr. "),
+    *("WEBVTT\n", "X-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n", "--&gt;", "-1:00 --> ", "<v Ann", "<00:01.5 "),
     *("2 tbsp. ", "1.\n", "a ", "<v Ann>", "00:", "00:00:01.", "1\n", "99:59:59.999", "漢", "กข"),
 )  # fmt: skip
 JSON3_TOKENS = (

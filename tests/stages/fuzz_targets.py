@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -27,7 +28,8 @@ from vsumdata.stages import articles, videos
 from vsumdata.stages.howto.links import find_article_url
 from vsumdata.stages.howto.parser import MAX_DEPTH, canonical_url, parse_article
 from vsumdata.stages.pictures.probe import read_messages
-from vsumdata.stages.speech.captions import CaptionError, choose_track, parse_captions
+from vsumdata.stages.speech.captions import CaptionError, choose_track, format_of, parse_captions
+from vsumdata.stages.speech.encodings import decode
 from vsumdata.stages.web import answers
 from vsumdata.stages.web.cache import decode_html
 from vsumdata.stages.web.fetch import read_robots
@@ -61,10 +63,24 @@ def read_captions(text: str, form: str) -> None:
     for sentence in found:
         assert 0 <= sentence.start_s <= sentence.end_s < math.inf, sentence
         assert sentence.text.strip(), sentence
+        assert "-->" not in sentence.text, sentence
+        assert "\0" not in sentence.text, sentence
+        # In JSON it may be spelt as an escape.
+        assert "\ufffd" not in sentence.text or "\ufffd" in text or "\\ufffd" in text.lower(), sentence
     for one, after in pairwise(found):
         assert one.start_s <= after.start_s, (one, after)
         assert one.end_s <= after.start_s, (one, after)
     rows.to_array([[sentence._asdict() for sentence in found]], SENTENCES)
+
+
+def read_caption_bytes(text: str) -> None:
+    """A file of any bytes: what is lost is said."""
+    body = text.encode("latin-1", "ignore")
+    found = decode(body, "en")
+    assert (
+        "\ufffd" not in found.text or "cannot be read" in found.note or b"\xef\xbf\xbd" in body or b"\xff\xfd" in body
+    )
+    read_captions(found.text, format_of(found.text, "srt"))
 
 
 def read_page(text: str) -> None:
@@ -126,7 +142,7 @@ def read_lines(text: str, *, own_files: bool, name: str = "list.jsonl") -> None:
         json.dumps(record.as_dict()).encode()
         if own_files:
             try:
-                row = videos.describe_file(record.as_dict(), ["en"]) | {"source": record.source}
+                row = without_detail(videos.describe_file(record.as_dict(), ["en"])) | {"source": record.source}
             except FailVideo:
                 continue
             rows.to_table(VIDEOS, [row])
@@ -223,6 +239,33 @@ def of_captions() -> tuple[Target, ...]:
                 ('{"events":[{"segs":[', "{}]}]}"),
                 ('{"events":[{"segs":[{"utf8":"', '"}]}]}'),
             ),
+        ),
+        *(
+            Target(
+                name=f"captions {form}",
+                share=2,
+                seeds=found + pieces(f"field_cases/captions_*/*.{form}"),
+                read=functools.partial(read_captions, form=form),
+                documented=(CaptionError,),
+                tokens=seeds.DOCUMENT_TOKENS,
+                around=around,
+            )
+            for form, found, around in (
+                ("sbv", seeds.SBV, (("0:00:01.000,0:00:02.000\n", ""),)),
+                ("lrc", seeds.LRC, (("[00:01.00]", ""),)),
+                ("ttml", seeds.TTML, (("<tt><body>", "</body></tt>"), ("<tt><p begin='1s' end='2s'>", "</p></tt>"))),
+                ("srv3", seeds.SRV, (("<timedtext><body>", "</body></timedtext>"), ("<transcript>", "</transcript>"))),
+                ("ass", seeds.ASS, (("[Events]\n", ""), ("Dialogue: 0,0:00:01.00,0:00:02.00,A,,0,0,0,,", ""))),
+            )
+        ),
+        Target(
+            name="captions' bytes",
+            share=2,
+            seeds=seeds.CAPTION_BYTES,
+            read=read_caption_bytes,
+            documented=(CaptionError,),
+            tokens=("\x82\xa0", "\xe9", "\xff\xfe", "\0", "\x1b$B", "a\0", "\xc4\xe3 "),
+            around=(("1\n00:00:01,000 --> 00:00:03,000\n", ""),),
         ),
     )
 

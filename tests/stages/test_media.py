@@ -17,16 +17,22 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.manifests.object_kit import keys_of, root_url
 from tests.pipeline.media_kit import lavfi
 from tests.stages.media_site import MEDIA, MP4, VALID, VIDEO_ID, MediaSite, files, obtain, row, stream
 
-from vsumdata.datasets.sample.site import Answer, partial
-from vsumdata.manifests.errors import FailVideo, RetryVideo
-from vsumdata.stages.media import fetch_picture, fetch_sound, locked
+from vsumdata.datasets.sample.site import HOST, Answer, partial
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo
+from vsumdata.manifests.manifest import Captions
+from vsumdata.manifests.sources import Record
+from vsumdata.stages import media, videos
+from vsumdata.stages.media import fetch_ahead, fetch_picture, fetch_sound, locked
 from vsumdata.stages.stage import Context
+from vsumdata.stages.youtube.session import Session
 
 HALF = len(MEDIA) // 2
 KEPT = f"media/v-{VIDEO_ID}"
@@ -142,6 +148,70 @@ def test_nothing_is_fetched_where_captions_serve(site: MediaSite, tmp_path: Path
     spoken["videos"]["caption"] = {"language": "en", "kind": "manual", "format": "vtt", "text": text}
     assert fetch_sound({"languages": ["en"]}, site.context(tmp_path))(spoken) == spoken
     assert site.asked.pages == []
+
+
+SPARSE = "WEBVTT\n\n00:00.000 --> 00:01.000\nMix the flour.\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "settings", "hears"),
+    [
+        ("automatic", SPARSE, {}, True),
+        ("automatic", SPARSE, {"automatic": "always"}, False),
+        ("automatic", SPARSE, {"clean": {"min_coverage_of_video": 0.01}}, False),
+        ("automatic", SPARSE.replace("01.000", "30.000"), {}, False),
+        ("automatic", SPARSE.replace("01.000", "30.000"), {"automatic": "never"}, True),
+        ("manual", SPARSE, {}, False),
+    ],
+)
+def test_captions_that_are_not_clean_bring_sound_in_the_same_visit(
+    site: MediaSite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    text: str,
+    settings: dict[str, Any],
+    hears: bool,
+) -> None:
+    asked, bring = list[frozenset[str]](), media.bring_ahead
+
+    def watched(video_id: str, url: str, needed: frozenset[str], session: Session) -> None:
+        asked.append(needed)
+        bring(video_id, url, needed, session)
+
+    monkeypatch.setattr(media, "bring_ahead", watched)
+    url = f"https://{HOST}/captions/made-up.vtt"
+    site.extra["/captions/made-up.vtt"] = Answer(HTTPStatus.OK, text.encode(), {"Content-Type": "text/vtt"})
+    tracks = {"en": [{"ext": "vtt", "url": url}]}
+    names = ("subtitles", "automatic_captions") if kind == "manual" else ("automatic_captions", "subtitles")
+    site.changes = {names[0]: tracks, names[1]: {}}
+    captions = Captions.model_validate(settings)
+    context = replace(site.context(tmp_path, keep=True), media=frozenset({"picture", "sound"}), captions=captions)
+    record = Record(video_id=VIDEO_ID, source="channel:x", url=row()["videos"]["url"])
+    found = videos.load({"languages": ["en"]}, context)({"source": record.as_dict()})
+    assert found["caption"]["kind"] == kind
+    # The sample's stream holds both, so one file comes in any case; what was asked for tells.
+    wanted = frozenset({"picture", "sound"} if hears else {"picture"})
+    assert asked == [wanted]
+    assert len(files(context.media_dir(VIDEO_ID))) == 1
+    assert len(site.asked.pages) == 1
+    # The visit for videos that were read before decides alike.
+    again = row() | {"videos": found, "task": SimpleNamespace(media=frozenset({"picture", "sound"}))}
+    fetch_ahead(captions.model_dump(), context)(again)
+    assert asked == [wanted, wanted]
+
+
+def test_captions_that_are_not_clean_serve_where_no_sound_is_to_be_had(site: MediaSite, tmp_path: Path) -> None:
+    sparse = row()
+    sparse["videos"] |= {
+        "caption": {"language": "en", "kind": "automatic", "format": "vtt", "text": SPARSE},
+        "duration_s": 100.0,
+    }
+    options, context = {"languages": ["en"]}, site.context(tmp_path, max_mb=0.001)
+    found = fetch_sound(options, context)(sparse)
+    assert found["no_media"].startswith("too_big")
+    with pytest.raises(SkipVideo, match="too_big"):
+        fetch_sound(options | {"automatic": "never"}, context)(sparse)
 
 
 def test_own_files_are_used_where_they_lie(tmp_path: Path) -> None:

@@ -192,3 +192,83 @@ def test_words_of_a_later_stretch_keep_their_time(monkeypatch: pytest.MonkeyPatc
     options = {"languages": ["en"], "engine": "faster-whisper", "model": "m"}
     found = transcripts.from_speech("a.mp4", options, mock.Mock(), Context(root="/nowhere", scratch="/nowhere"))
     assert [(each["start_s"], each["end_s"]) for each in found["sentence"]] == [(0.5, 2.0), (600.5, 602.0)]
+
+
+# ---- captions that are not clean ---------------------------------------------------------------------------
+
+
+SPARSE = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nPeel the garlic.\n"
+
+
+def unclean(media: Path | None = None, **options):
+    """A row whose automatic captions cover a second of a hundred, and what becomes of it."""
+    given = row(media, kind="automatic", text=SPARSE)
+    given["videos"]["duration_s"] = 100.0
+    settings = {"languages": ["en"], "engine": "faster-whisper", "model": "m", "location": "/no/such/model"} | options
+    return transcripts.load(settings, Context(root="/nowhere", scratch="/nowhere", threads=2))(given)
+
+
+def test_sparse_automatic_captions_are_taken_only_where_there_is_no_sound():
+    found = unclean()
+    assert (found["kind"], found["engine"]) == ("automatic", "captions")
+    assert found["detail"].startswith("automatic captions not clean: covers 1% of the video; taken all the same")
+    assert found["caption_quality"]["clean"] is False
+    rows.to_table(tables.payload("transcripts", {}), [{k: v for k, v in found.items() if k != "detail"}])
+    with pytest.raises(FailVideo, match="automatic captions are not taken"):
+        unclean(automatic="never")
+    assert "detail" not in unclean(automatic="always")
+    assert "detail" not in unclean(clean={"min_coverage_of_video": 0.0})
+
+
+def test_manual_captions_are_taken_as_they_are_and_judged():
+    found = stage()(
+        row(kind="manual", text=SPARSE) | {"videos": row(kind="manual", text=SPARSE)["videos"] | {"duration_s": 100.0}}
+    )
+    assert (found["kind"], found["caption_quality"]["clean"]) == ("manual", False)
+
+
+def heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *spans: tuple[float, float]) -> Path:
+    audio, window = np.zeros(16_000, np.float32), [voice.Window(spans)] if spans else []
+    monkeypatch.setattr(transcripts, "stream_audio", lambda media, idle_s: mock.MagicMock())
+    monkeypatch.setattr(voice, "stretches", lambda sound: iter([voice.Stretch(0.0, audio, window)]))
+    (tmp_path / "a.mp4").touch()
+    return tmp_path / "a.mp4"
+
+
+def test_captions_that_cover_what_is_said_are_clean(monkeypatch, tmp_path):
+    found = unclean(heard(monkeypatch, tmp_path, (0.9, 2.1)))
+    assert (found["kind"], found["speech_s"]) == ("automatic", pytest.approx(1.2))
+    assert found["caption_quality"]["clean"] is True
+    assert found["caption_quality"]["coverage"] == pytest.approx(1.0)
+
+
+def test_whisper_takes_over_and_the_captions_take_over_from_it(monkeypatch, tmp_path):
+    media = heard(monkeypatch, tmp_path, (0.9, 2.1), (30.0, 60.0))
+    monkeypatch.setattr(whisper, "open_engine", lambda *_: mock.Mock())
+    monkeypatch.setattr(whisper, "detect_language", lambda *_: ("en", 1.0))
+    said = [Word(30.0, 31.0, " Cut"), Word(31.0, 32.0, " it.")]
+    monkeypatch.setattr(whisper, "transcribe", lambda *_: iter([(said, False)]))
+    found = unclean(media)
+    assert (found["kind"], [s["text"] for s in found["sentence"]]) == ("asr", ["Cut it."])
+    assert found["detail"] == "automatic captions not clean: covers 4% of the speech"
+    assert found["caption_quality"]["clean"] is False
+    said.clear()
+    found = unclean(media)
+    assert found["kind"] == "automatic"
+    assert found["detail"].endswith("taken all the same: Whisper found no words")
+
+
+def test_captions_over_music_are_not_taken(monkeypatch, tmp_path):
+    found = unclean(heard(monkeypatch, tmp_path))
+    assert (found["kind"], found["sentence"]) == ("none", [])
+    assert "not clean" in found["detail"]
+
+
+def test_timing_lines_that_cannot_be_read_are_counted():
+    found = stage()(row(text=VTT + "\n00:00:0x --> 00:00:0y\nLost.\n"))
+    assert found["detail"] == "1 timing line could not be read"
+
+
+def test_a_caption_file_in_no_known_format_is_said(tmp_path):
+    found = stage()(row(write_wav(tmp_path / "a.wav", np.zeros(RATE_HZ)), text="{0}{25}Mix it."))
+    assert "formats that are read: json3, srv3, vtt, srt, ttml" in found["detail"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.recordings import RECORDINGS
 
-from vsumdata.stages.speech import cues
+from vsumdata.stages.speech import repeats
 from vsumdata.stages.speech.captions import FORMATS, CaptionError, choose_track, parse_captions
 from vsumdata.stages.speech.sentences import PAUSE_S, Word, sentences
 
@@ -329,7 +329,7 @@ def test_translated_and_foreign_automatic_tracks_are_never_chosen():
 
 
 def test_the_longest_repetition_counts() -> None:
-    assert cues.num_repeated(["la", "la"], ["la", "la", "x"]) == 2
+    assert repeats.num_repeated(["la", "la"], ["la", "la", "x"]) == 2
 
 
 def test_a_pause_of_exactly_the_limit_ends_a_sentence() -> None:

@@ -138,7 +138,7 @@ def test_cookies_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_endless_captions_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert session.read_bounded(BytesIO("für".encode())) == "für"
+    assert session.read_bounded(BytesIO("für".encode())) == "für".encode()
     monkeypatch.setattr(session, "TEXT_BYTES", 10_000)
     with open("/dev/zero", "rb") as endless:
         assert session.read_bounded(endless) is None

@@ -226,7 +226,7 @@ def test_a_page_that_leads_to_this_machine_is_not_allowed(
 def test_captions_on_this_machine_are_none(site: WatchedSite, inner: WatchedSite, tmp_path: Path) -> None:
     session = Session(context(site, tmp_path))
     session.extract(f"https://{HOST}/watch?v=pancakes_01")
-    assert session.text(f"http://127.0.0.1:{port(inner)}/captions.vtt") is None
+    assert session.body(f"http://127.0.0.1:{port(inner)}/captions.vtt") is None
 
 
 @pytest.mark.parametrize("keeps", [False, True], ids=["listed", "with kept pages"])

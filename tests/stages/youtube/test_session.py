@@ -74,7 +74,7 @@ def test_session_is_renewed(site: YouTube, session: Session, monkeypatch: pytest
     monkeypatch.setattr(sessions, "RENEWED_AFTER", 2)
     for _ in range(5):
         session.extract(watch(kit.KEPT))
-        assert session.text("https://www.youtube.com/api/timedtext?lang=en&fmt=vtt") is not None
+        assert session.body("https://www.youtube.com/api/timedtext?lang=en&fmt=vtt") is not None
     assert scripts(site) == 3
 
 

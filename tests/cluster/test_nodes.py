@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.nodes_kit import Nodes, can_hide, ray_nodes
-from tests.manifests.object_kit import FlakyProxy, root_url
+from tests.manifests.object_kit import FlakyProxy, keys_of, root_url, uploads_of
 from tests.pipeline.crawl_kit import MadeUpSite
 from tests.pipeline.media_kit import lavfi, needs_models, write_manifest
 from tests.pipeline.sample_kit import PROGRAM, assert_same, contents, leftovers, sample_run, wait_for_rows
@@ -26,6 +26,7 @@ from vsumdata.manifests.store import Store
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster]
 needs_namespaces = pytest.mark.skipif(not can_hide(), reason="this user may not make mount namespaces (unshare -m)")
 ENDS_WITHIN_S = 300.0
+KILLS = 10
 CLIP = "testsrc=duration=3:size=320x240:rate=10"
 
 
@@ -164,23 +165,23 @@ def test_a_node_that_fails_everything_condemns_nothing(land: Land, tmp_path: Pat
     assert frames == {name.removesuffix(".mp4"): ("done", "") for name in names} | {"bad": ("failed", "unreadable")}
 
 
+@pytest.mark.parametrize("at", [0, *(pytest.param(at, marks=pytest.mark.long) for at in range(1, KILLS))])
 def test_nodes_that_die_take_no_row_with_them_on_a_store_that_fails_too(
-    land: Land, finished: Path, sample_site: str, s3_port: int, bucket: str, kills: tuple[int, random.Random]
+    land: Land, finished: Path, sample_site: str, s3_port: int, bucket: str, kills: tuple[int, random.Random], at: int
 ) -> None:
-    number, draw = kills
-    is_short = number <= 2
-    for at in range(1 if is_short else number):
-        victim = land.nodes.nodes["third"] if at == 0 else land.nodes.start(f"another-{at}", cpus=2)
-        with FlakyProxy(s3_port, share=0.1, stall_s=0.5 if is_short else 5.0) as proxy:
-            # The nodes have no keys in their environment.
-            url = root_url(proxy.port, bucket, f"root-{at}", keys=True)
-            process = begin(land.nodes, *sample_run(url), site=sample_site)
-            wait_for_rows(Store(root_url(s3_port, bucket, f"root-{at}")), "videos", process)
-            time.sleep(draw.uniform(0.0, 15.0))
-            victim.kill()
-            code, out, err = ended(process)
-            assert code == 0, out + err
-            same_tables(url, finished)
+    victim = land.nodes.start(f"another-{at}", cpus=2) if at else land.nodes.nodes["third"]
+    with FlakyProxy(s3_port, share=0.1, stall_s=5.0 if at else 0.5, seed=at) as proxy:
+        # The nodes have no keys in their environment.
+        url = root_url(proxy.port, bucket, keys=True)
+        process = begin(land.nodes, *sample_run(url), site=sample_site)
+        wait_for_rows(Store(root_url(s3_port, bucket)), "videos", process)
+        time.sleep(kills[1].uniform(0.0, 15.0))
+        victim.kill()
+        code, out, err = ended(process)
+        assert code == 0, out + err
+        same_tables(url, finished)
+    assert uploads_of(s3_port, bucket) == 0
+    assert [key for key in keys_of(s3_port, bucket) if re.search(r"\.tmp|/tmp/|/media/", key)] == []
 
 
 @pytest.mark.long

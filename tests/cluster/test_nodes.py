@@ -175,7 +175,7 @@ def test_nodes_that_die_take_no_row_with_them_on_a_store_that_fails_too(
         url = root_url(proxy.port, bucket, keys=True)
         process = begin(land.nodes, *sample_run(url), site=sample_site)
         wait_for_rows(Store(root_url(s3_port, bucket)), "videos", process)
-        time.sleep(kills[1].uniform(0.0, 15.0))
+        time.sleep(random.Random(f"{kills[1].random()} {at}").uniform(0.0, 15.0))
         victim.kill()
         code, out, err = ended(process)
         assert code == 0, out + err

@@ -99,6 +99,7 @@ def table_of(
 ) -> Table:
     """The table of what was measured, in this order of methods. Raises UsageError if nothing was."""
     left_out = found.remarks(len(order))
+    measured = {name: found.measured[name] for name in order if name in found.measured}
     if not found.measured:
         raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *remarks])}")
     return Table(
@@ -107,7 +108,7 @@ def table_of(
         split=data.partition.label,
         seeds=request.seeds,
         baseline=request.baseline,
-        rows=rows({name: found.measured[name] for name in order if name in found.measured}, request.baseline),
+        rows=rows(measured, request.baseline, rules.metrics),
         remarks=(*remarks, *left_out),
         published=published.beside(request.on, request.methods),
     )

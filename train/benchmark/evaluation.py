@@ -77,7 +77,7 @@ def evaluate_run(request: Request) -> Table:
         split=label,
         seeds=1,
         baseline=BASELINE,
-        rows=rows({name: found.measured[name] for name in order if name in found.measured}, BASELINE),
+        rows=rows({name: found.measured[name] for name in order if name in found.measured}, BASELINE, rules.metrics),
         remarks=(
             *([f"protocol {rules.name}: {rules.note}"] if rules.note else []),
             f"{method}: {request.run}, trained on {len(trained.info.train)} videos of {trained_on} ({origin.split}), "

@@ -33,7 +33,7 @@ PUBLISHED = "as published, each under its own paper's protocol; not measured her
 class Row:
     """One method and metric; NaN where nothing could be measured. `n` videos count, `notes` say what is odd.
 
-    `p` is that of the paired test against the table's baseline.
+    `p` is that of the paired test against the table's baseline. `missing` says why the cell has no number.
     """
 
     method: str
@@ -44,6 +44,11 @@ class Row:
     n: int
     p: float
     notes: tuple[str, ...] = ()
+    missing: str = ""
+
+    def all_notes(self) -> list[str]:
+        """The row's notes for a file, the reason for a missing number first."""
+        return [*([f"no {self.metric}: {self.missing}"] if self.missing else []), *self.notes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,29 +97,34 @@ class Table:
                 metrics.setdefault((row.method, note), []).append(row.metric)
         methods: dict[tuple[str, ...], list[str]] = {}
         for (method, note), names in metrics.items():
-            where = () if len(names) == len(self.metrics) else (f" ({', '.join(names)})",)
+            missing = sum(bool(row.missing) for row in self.rows if row.method == method)
+            where = () if len(names) == len(self.metrics) - missing else (f" ({', '.join(names)})",)
             methods.setdefault((note, *where), []).append(method)
         lines = [f"{', '.join(names)}{''.join(where)}: {note}" for (note, *where), names in methods.items()]
         return [*self.remarks, *lines]
 
 
-def rows(measured: Mapping[str, Measured], baseline: str) -> list[Row]:
-    found = {
-        (name, metric): values.summary(metric) for name, values in measured.items() for metric in values.rules.metrics
-    }
-    return [
-        Row(
-            method=name,
-            metric=metric,
-            mean=summary.mean,
-            std=summary.std,
-            ci95=summary.ci95,
-            n=summary.n,
-            p=against(summary, found.get((baseline, metric)) if name != baseline else None),
-            notes=tuple(measured[name].notes()),
+def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]) -> list[Row]:
+    """A row for each method and each of the protocol's metrics, in this order."""
+    summaries = {(name, metric): values.summary(metric) for name, values in measured.items() for metric in metrics}
+    found = []
+    for (name, metric), summary in summaries.items():
+        missing = measured[name].missing.get(metric, "")
+        p = against(summary, summaries.get((baseline, metric)) if name != baseline else None)
+        found.append(
+            Row(
+                method=name,
+                metric=metric,
+                mean=summary.mean,
+                std=summary.std,
+                ci95=summary.ci95,
+                n=summary.n,
+                p=p,
+                notes=() if missing else tuple(measured[name].notes()),
+                missing=missing,
+            )
         )
-        for (name, metric), summary in found.items()
-    ]
+    return found
 
 
 def against(summary: Summary, other: Summary | None) -> float:
@@ -170,7 +180,7 @@ def as_csv(table: Table) -> str:
         numbers = ["" if math.isnan(value) else repr(value) for value in (row.mean, row.std, *row.ci95)]
         made_by = (table.data, table.protocol, table.split, table.seeds)
         against = ("", "") if math.isnan(row.p) else (repr(row.p), table.baseline)
-        notes = "; ".join([*row.notes, *table.remarks])
+        notes = "; ".join(dict.fromkeys([*row.all_notes(), *table.remarks]))
         writer.writerow([*made_by, row.method, row.metric, *numbers, row.n, *against, notes])
     return text.getvalue()
 
@@ -188,7 +198,7 @@ def as_json(table: Table) -> str:
             "std": number(row.std),
             "ci95": None if math.isnan(row.ci95[0]) else list(row.ci95),
             "n": row.n,
-            "notes": [*significance(row, table.baseline), *row.notes, *table.remarks],
+            "notes": list(dict.fromkeys([*significance(row, table.baseline), *row.all_notes(), *table.remarks])),
         }
         for row in table.rows
     ]

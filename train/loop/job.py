@@ -23,6 +23,7 @@ from vsumdata.train.loop.checkpoints import Position
 from vsumdata.train.loop.fit import Fit, Learner, Team
 from vsumdata.train.loop.initial import start_from
 from vsumdata.train.loop.journal import Display, Journal
+from vsumdata.train.loop.predict import predict
 from vsumdata.train.loop.preparation import (
     notes_of_objective,
     notes_of_seen,
@@ -117,13 +118,25 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
     begun = [*start_from(model, info, init), *notes_of_seen(info)] if init else []
     if getattr(settings.model, "weights", None) == "none":
         notes.append("weights: none")
+    validation = validation_of(model, info, val, data.protocol) if len(val) else None
+    if validation and validation.note:
+        notes.append(validation.note)
     return Job(
         out=out,
         info=info.model_copy(update={"notes": (*data.notes, *begun, *notes)}),
         model=model,
         train=batches,
-        validation=Validation(val, data.protocol, settings.select_on) if len(val) else None,
+        validation=validation,
     )
+
+
+def validation_of(model: nn.Module, info: Info, val: Sequence[Video], protocol: Protocol) -> Validation:
+    """The validation on `val`, of the metrics that the model's own outputs and the annotations allow."""
+    # A model of frames alone scores no sentences, and then ROUGE must not choose its epoch.
+    untrained = Trained(model=model.eval(), info=info, path=Path(), position=Position())
+    first = next(predict(untrained, val[:1]))
+    model.train()
+    return Validation(val, protocol, info.settings.select_on, first)
 
 
 def check_held_out(settings: Settings, data: Data, train: Sequence[Video], val: Sequence[Video]) -> None:

@@ -11,32 +11,44 @@ from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import Diverged, UsageError
-from vsumdata.train.loop.predict import predict
+from vsumdata.train.loop.predict import Prediction, predict
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.scoring.baselines import Trial, random
 from vsumdata.train.scoring.evaluate import UnusableScoresError
+from vsumdata.train.scoring.evaluate import lacks as lacks_reference
 from vsumdata.train.scoring.measure import allowed_metrics, evaluate_one
 
 SHOWN = ("tau", "rho")
+VS_MEAN = "tau and rho of validation are against the mean score: the protocol's own reference is not there"
 
 
 class Validation:
     """Scores a model on `videos`. `metric` selects the epoch: `select_on`, or with "auto" tau, else the first allowed.
 
-    Raises UsageError if the first video's annotations do not allow the metric, or any metric.
+    `first` is the untrained model's own prediction for the first video, which shows what it can be asked for; by
+    default random scores of all that the video has. `note` says against what tau and rho are, if that is not the
+    protocol's own reference. Raises UsageError if the first video's annotations do not allow the metric, or any metric.
     """
 
-    def __init__(self, videos: Sequence[Video], protocol: Protocol, select_on: str = "auto") -> None:
+    def __init__(
+        self, videos: Sequence[Video], protocol: Protocol, select_on: str = "auto", first: Prediction | None = None
+    ) -> None:
         self.videos = videos
         # Rank correlations compare models of any kind and need no shots, so they are shown even where the protocol
-        # itself has none.
+        # itself has none, or lacks its reference: these numbers choose an epoch and are in no table.
+        video = measurable(videos[0])
+        its_own = protocol.rank is not None and lacks_reference("tau", video, protocol) is None
         rules = replace(
             protocol,
             metrics=tuple(dict.fromkeys([*SHOWN, *protocol.metrics])),
-            rank=protocol.rank or "scores-vs-mean",
+            rank=protocol.rank if its_own else "scores-vs-mean",
         )
-        # A trial with random scores finds out, before any training, what the annotations allow.
-        self.allowed, reasons = allowed_metrics(next(random(measurable(videos[0]), rules, 0)), rules)
+        # Before any training, the first video finds out what the annotations and the model allow.
+        trial = next(random(video, rules, 0))
+        if first is not None:
+            trial = Trial(video=video, frame_score=first.frame_score, sentence_score=first.sentence_score)
+        self.allowed, missing = allowed_metrics(trial, rules)
+        reasons = [f"no {name}: {reason}" for name, reason in missing.items()]
         if select_on != "auto" and select_on not in self.allowed:
             raise UsageError(
                 f"select_on: validation has no `{select_on}`; it has {', '.join(self.allowed) or '; '.join(reasons)}"
@@ -44,6 +56,7 @@ class Validation:
         if not self.allowed:
             raise UsageError(f"nothing can be validated on {videos[0].video_id}: {'; '.join(reasons)}")
         self.metric = self.allowed[0] if select_on == "auto" else select_on
+        self.note = "" if its_own or protocol.rank is None or "tau" not in self.allowed else VS_MEAN
         shown = dict.fromkeys([*(name for name in SHOWN if name in self.allowed), self.metric])
         self.rules = replace(rules, metrics=tuple(shown))
 

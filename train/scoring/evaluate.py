@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vsumdata.datasets.keyshots import best_frames, summary_from_scores
-from vsumdata.datasets.protocol import Protocol
+from vsumdata.datasets.protocol import SCORES_VS_MEAN, Protocol
 from vsumdata.datasets.video import Video
 from vsumdata.train.scoring import metrics, metrics_highlights, metrics_text
 
@@ -49,13 +49,63 @@ class _Case:
         if text not in self.notes:
             self.notes.append(text)
 
-    def need(self, *names: str) -> list[np.ndarray]:
-        """Fields of the video. Raises ValueError that names those which its data set does not give."""
-        found = [getattr(self.video, name) for name in names]
-        missing = [name for name, value in zip(names, found, strict=True) if value is None]
-        if missing:
-            raise ValueError(f"{self.video.video_id}: protocol {self.protocol.name} needs {', '.join(missing)}")
-        return found
+    def read(self, *names: str) -> np.ndarray:
+        """The first of the fields `names` that the video has; `lacks` has made sure of one."""
+        return next(np.asarray(value) for name in names if (value := getattr(self.video, name)) is not None)
+
+
+Needs = tuple[tuple[str, ...], ...]
+SHOTS = ("change_points", "n_frames")
+
+
+def needs(protocol: Protocol) -> dict[str, Needs]:
+    """Each metric, and the fields of a video that it reads under `protocol`.
+
+    The names in one entry are the same reference in the words of two data sets: one of them is enough. Nothing else
+    stands in for a reference: the same scores give τ .35 against each user and .79 against the users' mean.
+    """
+    summary = {"users": ("user_summary",), "one": ("user_summary", "gt_summary")}[protocol.summary_reference]
+    shots: Needs = tuple((name,) for name in SHOTS) if protocol.selection == "keyshots" else ()
+    by_rank: dict[str | None, Needs] = {
+        None: (),
+        "per-user": (("user_score",),),
+        # The data set's own mean of the users counts as their mean.
+        "scores-vs-mean": (("user_score", "gt_score"),),
+        "summary-vs-mean": (summary, *shots),
+    }
+    ranks, sentences = by_rank[protocol.rank], (("sentence_label",), ("summary_text",))
+    return {
+        "f1": (summary, *shots),
+        "tau": ranks,
+        "rho": ranks,
+        "map50": (("gt_score",),),
+        "map15": (("gt_score",),),
+        "ap_trapezoidal": (("gt_summary",),),
+        "ap_top5": (("user_score",),),
+        "rouge1": sentences,
+        "rouge2": sentences,
+        "rougeL": sentences,
+        "cosine": (("gt_summary",), ("summary_feature",)),
+    }
+
+
+def lacks(metric: str, video: Video, protocol: Protocol, *, has_summary: bool = False) -> str | None:
+    """Why `metric` cannot be computed on this video under `protocol`; None if it has what the metric needs.
+
+    With `has_summary` the summary is given, so no shots are needed to make one.
+    """
+    wanted = needs(protocol)[metric]
+    missing = [" or ".join(names) for names in wanted if all(getattr(video, name) is None for name in names)]
+    references = [name for name in missing if name not in SHOTS]
+    why = []
+    if len(missing) > len(references) and not has_summary:
+        why.append("keyshots need change_points and n_frames")
+    if references:
+        why.append(f"protocol {protocol.name} needs {', '.join(references)}")
+    # A bare benchmark file has the users' mean alone. The number against that is printed under its own name.
+    if references == ["user_score"] and metric in ("tau", "rho") and video.gt_score is not None:
+        why.append(f"protocol {SCORES_VS_MEAN} compares with gt_score, the users' mean")
+    return f"{video.video_id}: {'; '.join(why)}" if why else None
 
 
 def evaluate(
@@ -77,6 +127,9 @@ def evaluate(
     _check(frame_score, len(video.frame_time_s) - (protocol.missing_score == "zero"), len(video.frame_time_s))
     if sentence_score is not None:
         _check(sentence_score, len(video.sentence), len(video.sentence))
+    for name in protocol.metrics:
+        if why := lacks(name, video, protocol, has_summary=summary is not None):
+            raise ValueError(why)
     # An exact knapsack can take seconds for thousands of shots, so it runs only if a metric reads the summary.
     needs_summary = {"f1"} & set(protocol.metrics) or protocol.rank == "summary-vs-mean"
     flat = len(frame_score) < 2 or bool((frame_score == frame_score[0]).all())
@@ -113,10 +166,8 @@ EMPTY_F1 = {"zero": (0.0, 0.0), "nan": (np.nan, np.nan), "one": (0.0, 1.0), "dro
 
 
 def _references(case: _Case) -> np.ndarray:
-    """The users' summaries, or the one of the data set's authors, as [U,n]."""
-    if case.video.user_summary is not None:
-        return case.video.user_summary
-    return np.atleast_2d(case.need("gt_summary")[0])
+    """The reference summaries [U,n], of which a data set with one summary has one row."""
+    return np.atleast_2d(case.read(*needs(case.protocol)["f1"][0]))
 
 
 def _f1(case: _Case) -> dict[str, float]:
@@ -162,7 +213,7 @@ def _ranks(case: _Case) -> dict[str, float]:
     if protocol.rank == "summary-vs-mean":
         scores, reference = case.summary, _references(case)
     else:
-        scores, reference = case.frame_score, _user_scores(case)
+        scores, reference = case.frame_score, np.atleast_2d(case.read(*needs(protocol)["tau"][0]))
     tau, rho = rank_correlations(scores, reference, protocol)
     # A constant ranking has no correlation. scipy answers NaN, and so do CA-SUM and CSTA on TVSum; VideoXum counts 0.
     if protocol.constant_rank == "zero":
@@ -188,12 +239,6 @@ def rank_correlations(scores: np.ndarray, reference: np.ndarray, protocol: Proto
     return metrics.kendall_tau(scores, reference), metrics.spearman_rho(scores, reference)
 
 
-def _user_scores(case: _Case) -> np.ndarray:
-    if case.video.user_score is not None:
-        return case.video.user_score
-    return np.atleast_2d(case.need("gt_score")[0])
-
-
 def sigmoid32(scores: np.ndarray) -> np.ndarray:
     """VideoXum's float32 sigmoid."""
     # Kept in float32 on purpose: above about 17 all scores become 1 and tie, which changes τ and ρ as published.
@@ -203,7 +248,7 @@ def sigmoid32(scores: np.ndarray) -> np.ndarray:
 
 def _map(case: _Case) -> dict[str, float]:
     clips = metrics_highlights.clip_means(case.frame_score, case.protocol.clip_frames)
-    truth = metrics_highlights.clip_means(case.need("gt_score")[0], case.protocol.clip_frames)
+    truth = metrics_highlights.clip_means(case.read("gt_score"), case.protocol.clip_frames)
     if case.protocol.clip_score == "softmax32":
         clips = metrics_highlights.softmax32(clips)
     values = {}
@@ -216,7 +261,7 @@ def _map(case: _Case) -> dict[str, float]:
 
 
 def _ap_trapezoidal(case: _Case) -> dict[str, float]:
-    relevant = case.need("gt_summary")[0]
+    relevant = case.read("gt_summary")
     if not (relevant > 0).any():
         case.note("no_positives")
     return {"ap_trapezoidal": metrics_highlights.ranked_trapezoidal_ap(relevant, case.frame_score)}
@@ -224,14 +269,14 @@ def _ap_trapezoidal(case: _Case) -> dict[str, float]:
 
 def _ap_top(case: _Case) -> dict[str, float]:
     top = case.protocol.top_clips or 5
-    values = metrics_highlights.top_clips_ap(case.frame_score, case.need("user_score")[0], top)
+    values = metrics_highlights.top_clips_ap(case.frame_score, case.read("user_score"), top)
     if not values.any():
         case.note("no_positives")
     return {"ap_top5": float(values.mean())}
 
 
 def _rouge(case: _Case) -> dict[str, float]:
-    label, text = case.need("sentence_label", "summary_text")
+    label, text = case.read("sentence_label"), case.video.summary_text
     if case.sentence_score is None:
         raise UnusableScoresError("wrong_length", "ROUGE needs sentence_score, one for each sentence")
     # BLiSS's oracle: a method may choose as many sentences (and frames) as the reference has.
@@ -243,7 +288,7 @@ def _rouge(case: _Case) -> dict[str, float]:
 
 
 def _cosine(case: _Case) -> dict[str, float]:
-    label, summary_feature = case.need("gt_summary", "summary_feature")
+    label, summary_feature = case.read("gt_summary"), case.read("summary_feature")
     chosen = np.flatnonzero(best_frames(case.frame_score, int((label > 0).sum())))
     if not len(chosen):
         case.note("empty_reference")

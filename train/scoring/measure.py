@@ -21,11 +21,12 @@ NEEDS_SENTENCE_SCORES = frozenset({"rouge1", "rouge2", "rougeL"})
 class Measured:
     """One method's values and notes. `rules` is the protocol, reduced to the metrics that are measured.
 
-    `values` holds each video's value by metric and run; `odd` holds the ids of the videos by note.
+    `missing` has the reason for each of its other metrics. `values` holds each video's value by metric and run; `odd`
+    holds the ids of the videos by note.
     """
 
-    def __init__(self, rules: Protocol) -> None:
-        self.rules = rules
+    def __init__(self, rules: Protocol, missing: Mapping[str, str] | None = None) -> None:
+        self.rules, self.missing = rules, dict(missing or {})
         self.values: dict[tuple[str, Run], dict[str, float]] = {}
         self.odd: dict[str, set[str]] = {}
         self.videos: set[str] = set()
@@ -79,11 +80,14 @@ class Found:
 
     def start(self, name: str, trial: Trial | None, rules: Protocol) -> Measured | None:
         """Begin to measure a method, by its first trial. Returns None if the annotations allow no metric."""
-        allowed, reasons = allowed_metrics(trial, rules)
-        for reason in reasons:
-            self.leave_out(name, reason)
+        if trial is None:
+            self.leave_out(name, "no row: the annotations do not allow it")
+            return None
+        allowed, missing = allowed_metrics(trial, rules)
+        for metric, reason in missing.items():
+            self.leave_out(name, f"no {metric}: {reason}")
         if allowed:
-            self.measured[name] = Measured(replace(rules, metrics=allowed))
+            self.measured[name] = Measured(replace(rules, metrics=allowed), missing)
         return self.measured.get(name)
 
     def leave_out(self, name: str, reason: str) -> None:
@@ -116,11 +120,9 @@ def measure(videos: Iterable[Video], methods: Mapping[str, Baseline], rules: Pro
     return found
 
 
-def allowed_metrics(trial: Trial | None, rules: Protocol) -> tuple[tuple[str, ...], list[str]]:
-    """The protocol's metrics that the annotations of the trial's video allow, and the reasons against the others."""
-    if trial is None:
-        return (), ["no row: the annotations do not allow it"]
-    allowed, reasons = [], []
+def allowed_metrics(trial: Trial, rules: Protocol) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The protocol's metrics that this prediction and its video's annotations allow; reasons against the others."""
+    allowed, missing = [], {}
     for metric in rules.metrics:
         try:
             evaluate_one(trial, replace(rules, metrics=(metric,)))
@@ -128,14 +130,14 @@ def allowed_metrics(trial: Trial | None, rules: Protocol) -> tuple[tuple[str, ..
         # sentences.
         except UnusableScoresError:
             if metric in NEEDS_SENTENCE_SCORES and trial.sentence_score is None and trial.video.sentence:
-                reasons.append(f"no {metric}: it scores no sentences")
+                missing[metric] = "it scores no sentences"
             else:
                 allowed.append(metric)
         except ValueError as error:
-            reasons.append(f"no {metric}: {error}")
+            missing[metric] = str(error)
         else:
             allowed.append(metric)
-    return tuple(allowed), reasons
+    return tuple(allowed), missing
 
 
 def evaluate_one(trial: Trial, rules: Protocol) -> Result:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.datasets.benchmarks.benchmark_files import write_bliss, write_eccv16, write_mrhisum
+from tests.datasets.benchmarks.benchmark_files import write_bliss, write_eccv16, write_mrhisum, write_tvsum_tsv
 from tests.terminal import WIDE, shown
 from tests.train.benchmark.bench_kit import write_root
 
@@ -54,9 +54,32 @@ def test_without_users_there_is_no_human_row_and_the_table_says_so(tmp_path):
     found = bench(Request(on="tvsum", data=str(path), seeds=1))
     assert found.split == "tvsum/csta"
     assert found.methods == ["random", "uniform", "human", "mean-user"]
-    human = [row.metric for row in found.rows if row.method == "human"]
-    assert human == ["f1"], "the file has the users' summaries, not their scores"
-    assert any(line.startswith("human: no tau: ") and "gt_score" in line for line in found.remarks)
+
+
+def test_the_mean_never_stands_in_for_the_users(tmp_path):
+    """With the file alone there is no tau per user; against the mean there is one, under its own name."""
+    path = write_eccv16(tmp_path / "eccv16_dataset_tvsum_google_pool5.h5", 50)
+    found = bench(Request(on="tvsum", data=str(path), seeds=1))
+    assert found.metrics == ["f1", "tau", "rho"]
+    for method in found.methods:
+        cells = [value(found, method, metric) for metric in ("tau", "rho")]
+        assert [(table.cell(cell), cell.n) for cell in cells] == [("–", 0), ("–", 0)]
+        assert all("protocol tvsum needs user_score" in cell.missing for cell in cells)
+        assert value(found, method, "f1").n == 50
+    text = shown(table.terminal(found), WIDE)
+    assert text.count("no tau: video_1: protocol tvsum needs user_score; protocol scores-vs-mean compares") == 1
+    (cell,) = [r for r in json.loads(table.as_json(found))["rows"] if (r["method"], r["metric"]) == ("random", "tau")]
+    assert (cell["mean"], cell["n"]) == (None, 0)
+    assert any(note.startswith("no tau: video_1: protocol tvsum needs user_score") for note in cell["notes"])
+    write_tvsum_tsv(tmp_path)
+    per_user, with_mean = (
+        bench(Request(on="tvsum", data=str(data), seeds=1, protocol=protocol))
+        for data, protocol in ((tmp_path, None), (path, "scores-vs-mean"))
+    )
+    assert 0 < value(per_user, "mean-user", "tau").mean < 0.9
+    assert (with_mean.protocol, value(with_mean, "mean-user", "tau").mean) == ("scores-vs-mean", pytest.approx(1))
+    with pytest.raises(UsageError, match="nothing can be measured; no ap_top5: .* needs user_score"):
+        bench(Request(on="tvsum", data=str(path), seeds=1, protocol="umt-tvsum"))
 
 
 def test_the_ceiling_is_above_the_best_guess_is_above_chance():
@@ -99,7 +122,7 @@ def test_people_on_tvsum_are_as_published(recordings):
     for metric in ("tau", "rho"):
         assert abs(value(found, "random", metric).mean) < 0.01
         assert value(found, "human", metric).p == pytest.approx(2e-4), "the least that 9,999 draws can show"
-    assert found.metrics == ["tau", "rho"]
+    assert {table.cell(row) for row in found.rows if row.metric == "f1"} == {"–"}
     assert any("no f1: video_1: keyshots need change_points" in line for line in found.remarks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from scipy import stats
 from vsumdata.datasets.keyshots import summary_from_scores
 from vsumdata.datasets.protocol import PROTOCOLS, Protocol, protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train.scoring.evaluate import UnusableScoresError, evaluate
+from vsumdata.train.scoring.evaluate import UnusableScoresError, evaluate, lacks, needs
 
 PICKS = np.arange(0, 300, 15)
 
@@ -225,5 +226,75 @@ def test_annotations_that_are_not_there_are_named() -> None:
     bare = a_video(user_score=None, user_summary=None, change_points=None)
     with pytest.raises(ValueError, match="a: keyshots need change_points"):
         evaluate(SCORES, bare, protocol("tvsum"))
-    with pytest.raises(ValueError, match="a: protocol ranks needs gt_score"):
+    with pytest.raises(ValueError, match="a: protocol ranks needs user_score"):
         evaluate(SCORES, bare, RANKS)
+
+
+def a_full_video() -> Video:
+    """A video that has every reference of every metric, on one grid: 20 frames."""
+    frames = np.eye(20, dtype=np.float32)
+    summary = np.repeat([1, 0, 1, 0], 5)
+    return a_video(
+        frame_time_s=np.arange(20.0),
+        frame_feature=frames,
+        picks=np.arange(20),
+        n_frames=20,
+        change_points=np.stack([np.arange(0, 20, 2), np.arange(1, 20, 2)], 1),
+        user_summary=np.stack([summary, np.roll(summary, 3)]),
+        user_score=np.stack([np.arange(20), np.arange(20)[::-1]]),
+        gt_score=np.linspace(0, 1, 20),
+        gt_summary=summary,
+        summary_feature=frames[:3],
+        sentence=[{"start_s": i, "end_s": i + 1, "text": f"word {i}"} for i in range(3)],
+        sentence_label=np.array([1, 0, 1]),
+        summary_text="word 0\nword 2",
+    )
+
+
+def without(video: Video, names: Iterable[str]) -> Video:
+    missing: dict[str, Any] = dict.fromkeys(names)
+    return replace(video, **missing)
+
+
+CASES = [(name, metric) for name, rules in PROTOCOLS.items() for metric in rules.metrics]
+
+
+@pytest.mark.parametrize(("name", "metric"), CASES)
+def test_a_missing_reference_is_never_replaced_by_another(name: str, metric: str) -> None:
+    """Each metric of each preset: with all that it needs it has a value; without any one of them it has none."""
+    video, rules = a_full_video(), replace(PROTOCOLS[name], metrics=(metric,))
+    if rules.shots != "closed":
+        video = replace(video, change_points=np.asarray(video.change_points) + np.array([0, 1]))
+    spoken = np.arange(3.0)
+    assert list(evaluate(SCORES, video, rules, sentence_score=spoken).values) == [metric]
+    wanted = needs(rules)[metric]
+    assert wanted, "every metric is scored against something"
+    for names in wanted:
+        bare = without(video, names)
+        why = lacks(metric, bare, rules)
+        assert why is not None
+        assert " or ".join(names) in why
+        with pytest.raises(ValueError, match=why.partition(";")[0]):
+            evaluate(SCORES, bare, rules, sentence_score=spoken)
+        for one in names:
+            only = without(video, set(names) - {one})
+            assert list(evaluate(SCORES, only, rules, sentence_score=spoken).values) == [metric]
+
+
+def test_a_metric_reads_nothing_but_what_its_needs_name() -> None:
+    """Fields that are not among the needs are taken away all at once: the value stays the same."""
+    video = a_full_video()
+    references = {
+        name for rules in PROTOCOLS.values() for each in needs(rules).values() for names in each for name in names
+    }
+    values: set[float] = set()
+    for name, metric in CASES:
+        rules = replace(PROTOCOLS[name], metrics=(metric,))
+        if rules.shots != "closed":
+            continue
+        kept = {names[0] for names in needs(rules)[metric]}
+        bare = without(video, references - kept - {"n_frames"})
+        whole, alone = (evaluate(SCORES, one, rules, sentence_score=np.arange(3.0)).values for one in (video, bare))
+        assert whole == pytest.approx(alone), (name, metric)
+        values |= set(whole.values())
+    assert len(values) > 9, "the values tell the metrics apart"

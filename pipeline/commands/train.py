@@ -183,6 +183,8 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
     )
     table.write(found, files)
     out.print(table.terminal(found))
+    if found.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.recordings import RECORDINGS
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pack:
-    """The JSON of a pack, the arrays beside it, and where TVSum's annotations are."""
+    """The JSON of a pack, the arrays beside it, and where TVSum's annotations and other benchmarks' files are."""
 
     content: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
     annotations: Path
+    benchmarks: Path = RECORDINGS / "benchmarks"
 
     def __getitem__(self, key: str) -> Any:
         return self.content[key]
@@ -39,9 +41,10 @@ class Pack:
         """Return the tolerance stated for `word` in the pack's text, else the first one stated."""
         # The text names several code bases, for example "1e-9; MSVA 1e-6": take the part that holds the word.
         number = r"\d+(?:\.\d+)?e-?\d+"
-        parts = [part for part in re.split("[;,(]", self["tolerance"]) if word and word in part]
+        text = str(self["tolerance"])
+        parts = [part for part in re.split("[;,(]", text) if word and word in part]
         found = [match for part in parts for match in re.findall(number, part)]
-        return float((found or re.findall(number, self["tolerance"]))[0])
+        return float((found or re.findall(number, text))[0])
 
 
 def number(text: object) -> float:

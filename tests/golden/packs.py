@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from tests.golden.answers import Answer, Pack, shown
 from tests.recordings import RECORDINGS
 
 ANNOTATIONS = RECORDINGS / "tvsum_annotations.parquet"
-CHECKS: dict[str, Callable[[Pack], Iterator[Answer]]] = {
+Checks = Mapping[str, Callable[[Pack], Iterator[Answer]]]
+CHECKS: Checks = {
     "kts": shot_packs.kts,
     "knapsack": shot_packs.knapsacks,
     "scores_to_summary": shot_packs.summaries,
@@ -33,8 +34,8 @@ CHECKS: dict[str, Callable[[Pack], Iterator[Answer]]] = {
 }
 
 
-def check(path: Path, annotations: Path) -> Iterator[Answer]:
-    """Yield the cases of one pack; a pack that cannot be read or checked counts as one case that differs."""
+def check(path: Path, annotations: Path, benchmarks: Path, checks: Checks) -> Iterator[Answer]:
+    """Yield the cases of one pack by one of the `checks`; one that cannot be read or checked is a case that differs."""
     name = path.stem
     try:
         content = json.loads(path.read_text())
@@ -42,18 +43,20 @@ def check(path: Path, annotations: Path) -> Iterator[Answer]:
         arrays = dict(np.load(beside)) if beside.is_file() else {}
         # By the content, never by the file's name: other packs of the same kind may come under any name.
         name = content.get("pack")
-        if name in CHECKS:
-            yield from CHECKS[name](Pack(content, arrays, annotations))
+        if name in checks:
+            yield from checks[name](Pack(content, arrays, annotations, benchmarks))
         else:
-            yield Answer("pack", f"known are {', '.join(CHECKS)}", name, False)
+            yield Answer("pack", f"known are {', '.join(checks)}", name, False)
     except (KeyError, IndexError, TypeError, ValueError, OSError, AssertionError) as error:
         yield Answer("pack", f"cannot be checked: {type(error).__name__}: {error}", name, False)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(checks: Checks, what: str | None) -> int:
+    """Check the folder that the command line names; the exit code. `what` describes the program."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--annotations", type=Path, default=ANNOTATIONS, metavar="PARQUET")
+    parser.add_argument("--benchmarks", type=Path, default=RECORDINGS / "benchmarks", metavar="DIR")
     options = parser.parse_args()
     paths = sorted(options.folder.glob("*.json"))
     if not paths:
@@ -61,7 +64,7 @@ def main() -> int:
         return 1
     num_cases = num_wrong = 0
     for path in paths:
-        for answer in check(path, options.annotations):
+        for answer in check(path, options.annotations, options.benchmarks, checks):
             num_cases += 1
             num_wrong += not answer.ok
             verdict = "ok" if answer.ok else "DIFFERS"
@@ -71,4 +74,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(CHECKS, __doc__))

@@ -15,7 +15,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.benchmark import crossmodal, published
 from vsumdata.train.benchmark.crossmodal import CrossModalOptions
-from vsumdata.train.benchmark.table import Table, rows
+from vsumdata.train.benchmark.table import Table, failed_rows, rows
 from vsumdata.train.benchmark.videos import BenchData, open_data
 from vsumdata.train.methods import METHODS
 from vsumdata.train.scoring.baselines import BASELINES, Baseline, Trial
@@ -76,6 +76,12 @@ def bench(request: Request) -> Table:
         legacy=request.legacy,
     )
     order = ordered(asked, free)
+    # Imported late: torch takes seconds to load, and a table of baselines does not need it.
+    if stages:
+        from vsumdata.train.benchmark import trained
+
+        what = trained.Bench(data=data, rules=rules, keep=request.runs, init=request.init, pool=request.pool)
+        plan = trained.planned(stages, what)
     # First what needs no training, so that data which cannot be measured ends the command before hours of training.
     compared, said = cross_modal(asked, data, options)
     found = measure(data.videos, free | compared, rules, data.partition)
@@ -85,12 +91,8 @@ def bench(request: Request) -> Table:
             remarks.append(f"{name}: {said}")
         elif name in asked:
             found.leave_out(name, f"no row: {said}")
-    # Imported late: torch takes seconds to load, and a table of baselines does not need it.
     if stages:
-        from vsumdata.train.benchmark import trained
-
-        what = trained.Bench(data=data, rules=rules, keep=request.runs, init=request.init, pool=request.pool)
-        remarks += trained.add_rows(stages, what, found)
+        remarks += trained.add_rows(plan, what, found)
     return table_of(request, rules, data, found, order, remarks)
 
 
@@ -102,14 +104,16 @@ def table_of(
     measured = {name: found.measured[name] for name in order if name in found.measured}
     if not found.measured:
         raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *remarks])}")
+    found_rows = [*rows(measured, request.baseline, rules.metrics), *failed_rows(found.failed, rules.metrics)]
     return Table(
         data=request.on,
         protocol=rules.name,
         split=data.partition.label,
         seeds=request.seeds,
         baseline=request.baseline,
-        rows=rows(measured, request.baseline, rules.metrics),
+        rows=sorted(found_rows, key=lambda row: order.index(row.method)),
         remarks=(*remarks, *left_out),
+        made=found.made,
         published=published.beside(request.on, request.methods),
     )
 

@@ -13,9 +13,10 @@ from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.benchmark import making
 from vsumdata.train.benchmark.bench import known_scores
 from vsumdata.train.benchmark.table import Table, rows
-from vsumdata.train.benchmark.trained import add_answers, choices, seen_by
+from vsumdata.train.benchmark.trained import add_answers, seen_by
 from vsumdata.train.benchmark.videos import BenchData, open_data
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import device
@@ -82,10 +83,11 @@ def evaluate_run(request: Request) -> Table:
             *([f"protocol {rules.name}: {rules.note}"] if rules.note else []),
             f"{method}: {request.run}, trained on {len(trained.info.train)} videos of {trained_on} ({origin.split}), "
             f"epoch {trained.position.epoch}",
-            f"{method}: {'; '.join(dict.fromkeys([*choices(trained), *trained.info.notes]))}",
+            f"{method}: {'; '.join(dict.fromkeys([*making.choices(trained), *trained.info.notes]))}",
             *data.remarks,
             *left_out,
         ),
+        made={method: [making.record([trained])]},
     )
 
 

@@ -33,7 +33,8 @@ PUBLISHED = "as published, each under its own paper's protocol; not measured her
 class Row:
     """One method and metric; NaN where nothing could be measured. `n` videos count, `notes` say what is odd.
 
-    `p` is that of the paired test against the table's baseline. `missing` says why the cell has no number.
+    `p` is that of the paired test against the table's baseline. `missing` says why the cell has no number, and
+    `has_failed` that its method broke.
     """
 
     method: str
@@ -45,9 +46,12 @@ class Row:
     p: float
     notes: tuple[str, ...] = ()
     missing: str = ""
+    has_failed: bool = False
 
     def all_notes(self) -> list[str]:
         """The row's notes for a file, the reason for a missing number first."""
+        if self.has_failed:
+            return [f"failed: {self.missing}"]
         return [*([f"no {self.metric}: {self.missing}"] if self.missing else []), *self.notes]
 
 
@@ -61,10 +65,13 @@ class Table:
     rows: Sequence[Row]
     remarks: Sequence[str] = field(default=())  # on the table as a whole
     published: Sequence[PaperTable] = field(default=())  # of the same data set, drawn as a second table
+    made: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # by method, a record for each stage
 
     @property
     def caption(self) -> str:
-        return f"{self.data}: protocol {self.protocol}, split {self.split}, seeds {self.seeds}"
+        counts = sorted({row.n for row in self.rows if row.n})
+        videos = f", {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} videos" if counts else ""
+        return f"{self.data}: protocol {self.protocol}, split {self.split}, seeds {self.seeds}{videos}"
 
     @property
     def metrics(self) -> list[str]:
@@ -101,7 +108,12 @@ class Table:
             where = () if len(names) == len(self.metrics) - missing else (f" ({', '.join(names)})",)
             methods.setdefault((note, *where), []).append(method)
         lines = [f"{', '.join(names)}{''.join(where)}: {note}" for (note, *where), names in methods.items()]
-        return [*self.remarks, *lines]
+        return [*self.remarks, *lines, *(f"{method}: failed: {reason}" for method, reason in self.failed.items())]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The methods that broke, with the reason."""
+        return {row.method: row.missing for row in self.rows if row.has_failed}
 
 
 def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]) -> list[Row]:
@@ -127,6 +139,16 @@ def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]
     return found
 
 
+def failed_rows(failed: Mapping[str, str], metrics: Sequence[str]) -> list[Row]:
+    """Rows of the methods that broke, by their reason."""
+    nan = math.nan
+    return [
+        Row(method=name, metric=metric, mean=nan, std=nan, ci95=(nan, nan), n=0, p=nan, missing=why, has_failed=True)
+        for name, why in failed.items()
+        for metric in metrics
+    ]
+
+
 def against(summary: Summary, other: Summary | None) -> float:
     return float("nan") if other is None else p_value(summary.videos, other.videos)
 
@@ -134,7 +156,7 @@ def against(summary: Summary, other: Summary | None) -> float:
 def cell(row: Row) -> str:
     """`0.178 ± 0.021 [0.150, 0.204] *`; what could not be measured is left out."""
     if math.isnan(row.mean):
-        return "–"
+        return "failed" if row.has_failed else "–"
     text = f"{row.mean:.3f}"
     if not math.isnan(row.std):
         text += f" ± {row.std:.3f}"
@@ -186,9 +208,10 @@ def as_csv(table: Table) -> str:
 
 
 def as_json(table: Table) -> str:
-    """The contract's form: {protocol, split, seeds, rows}, and `published` where papers have numbers of this data set.
+    """The contract's form: {protocol, split, seeds, rows}.
 
-    Null where nothing could be measured.
+    With `made` (how each trained method was made), and `published` where papers have numbers of this data set. Null
+    where nothing could be measured.
     """
     rows = [
         {
@@ -203,6 +226,8 @@ def as_json(table: Table) -> str:
         for row in table.rows
     ]
     found: dict[str, Any] = {"protocol": table.protocol, "split": table.split, "seeds": table.seeds, "rows": rows}
+    if table.made:
+        found["made"] = table.made
     if table.published:
         found["published"] = published.records(table.published)
     return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -10,22 +10,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from vsumdata.datasets import partition
 from vsumdata.datasets.join import names
 from vsumdata.datasets.partition import Pool, Run
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
-from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.errors import UsageError, VsumdataError
+from vsumdata.manifests.roots.address import hide_keys
+from vsumdata.train.benchmark import making
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import targets
 from vsumdata.train.data.origin import Origin, features_of
 from vsumdata.train.data.targets import Rule
+from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs
-from vsumdata.train.loop.job import fit_fold
+from vsumdata.train.loop.job import fit_fold, prepared
 from vsumdata.train.loop.predict import Prediction, predict
 from vsumdata.train.loop.runs import Info, Trained
-from vsumdata.train.methods import METHODS
 from vsumdata.train.scoring.baselines import Trial
 from vsumdata.train.scoring.measure import Found
 from vsumdata.train.settings import Settings, class_of, least_batch
@@ -50,45 +54,83 @@ class Bench:
     pool: Pool = "fold"
 
 
-def add_rows(methods: Mapping[str, Stages], bench: Bench, found: Found) -> list[str]:
-    """Train and measure each of `methods`. Returns the table's remarks on them.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The methods that can be trained, checked before any of them is; and why others have no row."""
 
-    A method that cannot learn from this data has no row, and `found` records why.
+    # For each stage of a method its settings, and the ids of the videos that it can learn from.
+    ready: Mapping[str, Sequence[tuple[Settings, set[str]]]]
+    left_out: Mapping[str, str]
+    remarks: Sequence[str]
+
+
+def planned(methods: Mapping[str, Stages], bench: Bench) -> Plan:
+    """Check every method, its settings, weights, features and `--init`. Nothing is written.
+
+    A method that cannot learn from this data is left out. Raises UsageError for a request that would fail in any case.
     """
     data = bench.data
     remarks = partition.what_crosses(data.partition, data.pool)
     if any(fold.legacy for _, fold in data.partition.runs):
         remarks.append("legacy: trained methods chose their epoch on the test videos, so their numbers are too good")
+    if bench.keep and Path(bench.keep).exists() and not Path(bench.keep).is_dir():
+        raise UsageError(f"--runs {bench.keep} is a file; give a folder")
     if bench.init:
         check_unseen(bench.init, data)
     rules = {rule_of(its, data) for stages in methods.values() for its in stages}
     usable = {rule: teachable(data, rule) for rule in rules}
-    ready: list[str] = []
+    ready: dict[str, list[tuple[Settings, set[str]]]] = {}
+    left_out: dict[str, str] = {}
     for method, stages in methods.items():
         reasons = [hindrance(its, bench, *usable[rule_of(its, data)]) for its in stages]
         if reason := next(filter(None, reasons), None):
-            found.leave_out(method, f"no row: {reason}")
+            left_out[method] = f"no row: {reason}"
             continue
-        for its in stages:
-            # Building each model now finds missing pretrained weights at once, not after the other methods' hours.
-            ids, _ = usable[rule_of(its, data)]
-            class_of(its.method, "model")(its.model, partition.pick(data.pool, ids)[0].frame_feature.shape[1])
-        ready.append(method)
+        ready[method] = [(its, usable[rule_of(its, data)][0]) for its in stages]
+        try:
+            check(method, ready[method], bench)
+        except UsageError as error:
+            raise UsageError(f"{method}: {error}") from error
+    return Plan(ready=ready, left_out=left_out, remarks=remarks)
+
+
+def check(method: str, stages: Sequence[tuple[Settings, set[str]]], bench: Bench) -> None:
+    """Prepare the first run of a method as for training, so that what is wrong is found before hours of others."""
+    run, fold = next(bench.data.partition.runs)
+    settings, usable = stages[0]
+    folder = Path(bench.keep or "") / method / (PRE_TRAINING if len(stages) > 1 else "")
+    job = prepared(*what_to_fit(settings, bench, fold, usable, run, folder), init=bench.init)
+    if bench.keep and (job.out / runs.INFO).exists():
+        runs.open_run(job.out, job.info)
+    # A later stage begins with weights that are not there yet; its model alone can be built.
+    for its, ids in stages[1:]:
+        class_of(its.method, "model")(its.model, partition.pick(bench.data.pool, ids)[0].frame_feature.shape[1])
+
+
+def add_rows(plan: Plan, bench: Bench, found: Found) -> list[str]:
+    """Train and measure each method of the plan. Returns the table's remarks on them.
+
+    A method that fails ends its own row: `found` records why, and the next one is trained.
+    """
+    remarks = list(plan.remarks)
+    for method, reason in plan.left_out.items():
+        found.leave_out(method, reason)
     with kept(bench.keep) as folder:
-        for method in ready:
-            each = [(its, usable[rule_of(its, data)][0]) for its in methods[method]]
-            remarks += add_method(method, each, bench, found, folder / method)
+        for method, stages in plan.ready.items():
+            try:
+                remarks += add_method(method, stages, bench, found, folder / method)
+            # What training, torch and the disk raise. A table of the others is worth more than none.
+            except (VsumdataError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError) as error:
+                found.fail(method, hide_keys(str(error)) or type(error).__name__)
     return remarks
 
 
 def add_method(
     method: str, stages: Sequence[tuple[Settings, set[str]]], bench: Bench, found: Found, folder: Path
 ) -> list[str]:
-    """Train one method in every fold and measure it on the fold's test videos. Returns the remarks on it.
-
-    Each stage comes with the ids of the videos that it can learn from.
-    """
+    """Train one method in every fold and measure it on the fold's test videos. Returns the remarks on it."""
     said: dict[str, list[str]] = {its.method: [] for its, _ in stages}
+    made: dict[str, list[Trained]] = {its.method: [] for its, _ in stages}
     for run, fold in bench.data.partition.runs:
         trained: Trained | None = None
         # Pre-training sees the fold's own training videos, so it is repeated in every fold as well.
@@ -99,18 +141,21 @@ def add_method(
             trained = train_fold(settings, begun, fold, usable, run, folder if is_last else folder / PRE_TRAINING)
             notes = what_to_say(trained)
             said[settings.method] += [_without_path(note, before) for note in notes]
+            # Without its weights: a table of fifty runs would hold fifty models.
+            made[settings.method].append(replace(trained, model=nn.Identity()))
         assert trained is not None, "a method has a stage"
         # `videos`, not `pool`: only these have the reference that the protocol scores against.
         answers = predict(trained, partition.pick(bench.data.videos, fold.test))
         if not add_answers(method, answers, bench.rules, found, run):
             return []
-    lines = ["; ".join(once(notes)) for notes in said.values()]
+    found.made[method] = [making.record(each) for each in made.values()]
+    lines = ["; ".join([*once(said[name]), making.epochs_told(made[name])]) for name in said]
     return [f"{method}: {f'; then {stages[-1][0].method}: '.join(lines)}"]
 
 
 def what_to_say(trained: Trained) -> list[str]:
     """Notes to print with a run's numbers."""
-    notes = [*choices(trained), *trained.info.notes]
+    notes = [*making.choices(trained), *trained.info.notes]
     if trained.settings.needs_targets and not trained.info.val:
         notes.append(f"{trained.info.origin.split}: too few training videos to select by, the last epoch counts")
     return notes
@@ -148,6 +193,16 @@ def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, fou
 
 def train_fold(settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path) -> Trained:
     """Train one seed and fold. A run that `folder` has already is resumed, or only read if it is complete."""
+    its, data, out = what_to_fit(settings, bench, fold, usable, run, folder)
+    return fit_fold(
+        its, data.train, data.val, data.protocol, out, init=bench.init, origin=data.origin, checked=data.checked
+    )
+
+
+def what_to_fit(
+    settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path
+) -> tuple[Settings, Data, Path]:
+    """The settings, the videos and the folder of one seed and fold."""
     seed, number = run
     data, test, place = bench.data, fold.test, f"fold-{number + 1}"
     ours, pool = partition.restricted(fold, usable), "fold" if settings.needs_targets else bench.pool
@@ -166,17 +221,15 @@ def train_fold(settings: Settings, bench: Bench, fold: Fold, usable: set[str], r
         test=() if fold.legacy else test,
         pool=pool,
     )
-    return fit_fold(
-        settings.model_copy(update={"seed": seed}),
-        partition.pick(data.pool, ours.train),
-        partition.pick(data.pool, ours.val),
-        bench.rules,
-        folder / f"seed-{seed}" / place,
-        init=bench.init,
+    chosen = Data(
+        train=partition.pick(data.pool, ours.train),
+        val=partition.pick(data.pool, ours.val),
+        protocol=bench.rules,
         origin=origin,
         # `teachable` has looked at every video already. A fold must not read them all again.
         checked=True,
     )
+    return settings.model_copy(update={"seed": seed}), chosen, folder / f"seed-{seed}" / place
 
 
 def rule_of(settings: Settings, data: BenchData) -> Rule | None:
@@ -218,25 +271,6 @@ def hindrance(settings: Settings, bench: Bench, usable: set[str], why: str | Non
                 f"{fold.label}: {len(pool)} training videos are too few: {settings.method} contrasts at least {least}"
             )
     return None
-
-
-def choices(trained: Trained) -> list[str]:
-    """Choices of a run that change its numbers, for the table's remarks."""
-    info, options = trained.info, trained.settings.model
-    said = [f"preset {info.settings.preset}", f"frame features of size {info.frame_dim}"]
-    if METHODS[info.settings.method].reads_text:
-        text = getattr(options, "text", "subtitles")
-        said.append(f"text at inference: {text if info.text_dim else 'none, the data has no text features'}")
-        if info.text_dim:
-            said.append(f"text features of size {info.text_dim}")
-    if sources := getattr(options, "sources", None):
-        said.append(f"features of {sources} source" + "s" * (sources > 1))
-    weights = getattr(options, "weights", None)
-    # The run's own notes already tell of `none`.
-    if weights is not None and weights != "none":
-        said.append(f"weights: {weights}")
-    said.append(f"init: {info.init or 'none'}")
-    return said
 
 
 def check_unseen(init: str, data: BenchData) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -73,10 +74,15 @@ class Measured:
 
 @dataclass
 class Found:
-    """What was measured, by method; and the methods that were left out, by reason."""
+    """What was measured, by method; and the methods that were left out, by reason.
+
+    `made` tells how a trained method was made, a record for each stage. `failed` has the error of a method that broke.
+    """
 
     measured: dict[str, Measured]
     left_out: dict[str, list[str]]
+    made: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str, trial: Trial | None, rules: Protocol) -> Measured | None:
         """Begin to measure a method, by its first trial. Returns None if the annotations allow no metric."""
@@ -93,6 +99,11 @@ class Found:
     def leave_out(self, name: str, reason: str) -> None:
         """Record why a method, or one of its metrics, is missing."""
         self.left_out.setdefault(reason, []).append(name)
+
+    def fail(self, name: str, error: str) -> None:
+        """Record that a method broke. Values of the folds before are dropped: they are not the method's value."""
+        self.measured.pop(name, None)
+        self.failed[name] = error
 
     def remarks(self, num_methods: int) -> list[str]:
         """Each reason with the methods that it concerns, or alone if it concerns all `num_methods`."""

@@ -1,14 +1,15 @@
-"""F1 of summaries and rank correlations, from arrays.
+"""F1 of summaries, their match by concepts, and rank correlations, from arrays.
 
 Letters: U users, n frames.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import linear_sum_assignment
 
 Lengths = Literal["pad", "cut", "strict"]
 # Cells of τ's table of pairs. Beyond about this size scipy's sorting is faster.
@@ -65,6 +66,33 @@ def equally_long(summary: np.ndarray, users: np.ndarray, lengths: Lengths) -> tu
     if ours > theirs and lengths == "pad":
         users = np.pad(users, ((0, 0), (0, ours - theirs)))
     return np.pad(summary[: users.shape[1]], (0, max(0, theirs - ours))), users
+
+
+class Matched(NamedTuple):
+    """Precision, recall and F1 of a matching, in [0, 1]."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def concept_match(summary: np.ndarray, reference: np.ndarray) -> Matched:
+    """QFVS' measure of two summaries, given as the concepts of their shots: [P,K] and [R,K], each 0 or 1.
+
+    Shots are paired one to one so that the sum of the IoU of their concepts is largest. Precision divides that sum by
+    P, recall by R. An empty side gives 0.
+    """
+    ours, theirs = np.asarray(summary) > 0, np.asarray(reference) > 0
+    if not len(ours) or not len(theirs):
+        return Matched(0.0, 0.0, 0.0)
+    common = ours.astype(np.float64) @ theirs.T.astype(np.float64)
+    union = ours.sum(1)[:, None] + theirs.sum(1)[None] - common
+    # Shots without any concept have nothing in common.
+    iou = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    # As good a matching as networkx finds for the official code: both are optimal.
+    total = float(iou[linear_sum_assignment(iou, maximize=True)].sum())
+    precision, recall = total / len(ours), total / len(theirs)
+    return Matched(precision, recall, 2 * precision * recall / (precision + recall) if total else 0.0)
 
 
 def kendall_tau(scores: np.ndarray, references: np.ndarray) -> np.ndarray:

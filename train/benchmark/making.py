@@ -1,0 +1,122 @@
+"""How the numbers of a trained row were made: settings, epochs, videos, features, text. For notes and for JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vsumdata.train.data.origin import Origin
+from vsumdata.train.loop.predict import text_of
+from vsumdata.train.loop.runs import Info, Trained
+from vsumdata.train.methods import METHODS
+from vsumdata.train.settings import Settings, settings_of
+
+# These are no overrides: the bench sets them, or they do not change what is trained.
+NOT_TOLD = frozenset({"method", "preset", "seed", "save_every_s"})
+SHOWN = 15  # epochs that a note names
+
+
+def overrides(settings: Settings) -> dict[str, Any]:
+    """The settings that differ from those of the preset, as `--set` would name them."""
+    ours, preset = (flat(each.model_dump(mode="json")) for each in (settings, settings_of_preset(settings)))
+    return {key: value for key, value in ours.items() if key not in NOT_TOLD and value != preset.get(key)}
+
+
+def settings_of_preset(settings: Settings) -> Settings:
+    return settings_of(settings.method, settings.preset)
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names `section.key`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return found
+
+
+def choices(trained: Trained) -> list[str]:
+    """Choices of a run that change its numbers, for the table's remarks."""
+    info, options = trained.info, trained.settings.model
+    said = [f"preset {info.settings.preset}"]
+    changed = overrides(info.settings)
+    said.append(
+        f"set: {', '.join(f'{key}={told(value)}' for key, value in changed.items())}" if changed else "as it is"
+    )
+    said.append(f"frame features of size {info.frame_dim} ({kind_of_frames(info.origin)})")
+    if METHODS[info.settings.method].reads_text:
+        text = getattr(options, "text", "subtitles")
+        said.append(f"text at inference: {text if info.text_dim else 'none, the data has no text features'}")
+        if info.text_dim:
+            said.append(f"text features of size {info.text_dim} ({kind_of_text(info.origin)})")
+    if sources := getattr(options, "sources", None):
+        said.append(f"features of {sources} source" + "s" * (sources > 1))
+    weights = getattr(options, "weights", None)
+    # The run's own notes already tell of `none`.
+    if weights is not None and weights != "none":
+        said.append(f"weights: {weights}")
+    said.append(f"init: {info.init or 'none'}")
+    return said
+
+
+def told(value: Any) -> str:
+    """A value as `--set` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def kind_of_frames(origin: Origin) -> str:
+    """Which model made the frames' features, as far as it is recorded."""
+    made = (origin.features or {}).get("features", {}).get("clip")
+    return f"CLIP {made['model']} {made['weights']}" if made else own(origin)
+
+
+def kind_of_text(origin: Origin) -> str:
+    """Which model made the texts' features, as far as it is recorded."""
+    made = (origin.features or {}).get("features", {}).get("text")
+    return str(made["model"]) if made else own(origin)
+
+
+def own(origin: Origin) -> str:
+    if origin.features is not None or origin.data_set == "shards":
+        return "of a root that does not say how they were made"
+    return f"{origin.data_set}'s own" if origin.data_set else "of no known kind"
+
+
+def record(trained: Sequence[Trained]) -> dict[str, Any]:
+    """All of it for JSON, over the runs of one method: what they share once, and what differs a run each."""
+    first = trained[0].info
+    return {
+        "method": first.settings.method,
+        "preset": first.settings.preset,
+        "overrides": overrides(first.settings),
+        "settings": first.settings.model_dump(mode="json", exclude={"seed", "save_every_s"}),
+        "frame_features": {"size": first.frame_dim, "kind": kind_of_frames(first.origin)},
+        "text_features": first.text_dim and {"size": first.text_dim, "kind": kind_of_text(first.origin)},
+        "text_shown": text_of(trained[0]) if METHODS[first.settings.method].reads_text else "none",
+        "labels": first.settings.needs_targets,
+        "transductive": first.origin.pool == "transductive",
+        "init": first.init,
+        "runs": [run_record(each.info, each) for each in trained],
+    }
+
+
+def run_record(info: Info, trained: Trained) -> dict[str, Any]:
+    return {
+        "seed": info.settings.seed,
+        "split": info.origin.split,
+        "epoch": trained.position.epoch,
+        "epochs": info.settings.epochs,
+        "selected_on": trained.position.metric if info.val else None,
+        "num_train": len(info.train),
+        "num_val": len(info.val),
+        "num_test": len(info.origin.test),
+    }
+
+
+def epochs_told(trained: Sequence[Trained]) -> str:
+    """The chosen epoch of each run, in their order: seed by seed, fold by fold."""
+    of = trained[0].settings.epochs
+    # Fifty runs of a long table would fill the screen: JSON has each of them.
+    chosen = [each.position.epoch for each in trained]
+    shown = ", ".join(map(str, chosen[:SHOWN])) + (f" and {len(chosen) - SHOWN} more" if len(chosen) > SHOWN else "")
+    return f"chosen epochs of {of}, by seed and fold: {shown}"

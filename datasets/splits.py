@@ -35,6 +35,8 @@ PUBLISHED = Path(__file__).with_name("published_splits.json")
 # CSTA's folds test every video exactly once.
 DEFAULT_SOURCE = "csta"
 SAME_AS = {"ca-sum": "pgl-sum", "msva-early": "vasnet"}
+# Data sets that published splits name, in whatever form (`TVSum`, `eccv16_dataset_ovp_google_pool5.h5`).
+KNOWN = ("tvsum", "summe", "ovp", "youtube")
 NUM_FOLDS = 5
 NESTED_SHARE = 0.2  # of a fold's training videos, for validation
 
@@ -159,7 +161,7 @@ def _tests(
         numbers: list[list[int]] = _published()[data_set][source]["test"]
         return f"{data_set}/{source}", [[f"video_{number}" for number in test] for test in numbers]
     if Path(source).suffix in {".json", ".yml", ".yaml", ".txt"}:
-        return f"{data_set}/{Path(source).name}", read(Path(source))
+        return f"{data_set}/{Path(source).name}", _of_file(Path(source), data_set, video_ids)
     raise UsageError(
         f"no split {source!r} of {data_set} is known; known: {', '.join(known) or 'none'}, or the path of a file"
     )
@@ -170,6 +172,11 @@ def read(path: Path) -> list[list[str]]:
 
     Raises UsageError for another format, and for a fold that tests a video that it trains on.
     """
+    return [[_key(v) for v in test] for _, test in _read(path)]
+
+
+def _read(path: Path) -> list[tuple[list[str], list[str]]]:
+    """The training and test videos of each fold, each name with what stands before it in the file."""
     import yaml
 
     check_download(path, "its project's repository")
@@ -179,9 +186,10 @@ def read(path: Path) -> list[list[str]]:
     try:
         # CSTA's lines are `data set/split/train,…/test,…`.
         if path.suffix == ".txt":
-            pairs = [
-                tuple(part.split(",") for part in line.split("/")[2:4]) for line in text.splitlines() if line.strip()
-            ]
+            pairs = []
+            for line in filter(str.strip, text.splitlines()):
+                of, _, *parts = line.split("/")
+                pairs.append(tuple([f"{of}/{v.strip()}" for v in part.split(",")] for part in parts[:2]))
         else:
             pairs = [(fold["train_keys"], fold["test_keys"]) for fold in parse(text)]
         # The keys keep their file's name until they are compared: augmented and transfer splits train on other data
@@ -194,12 +202,49 @@ def read(path: Path) -> list[list[str]]:
     for number, (train, test) in enumerate(found, 1):
         if set(train) & set(test) or not test:
             raise UsageError(f"{path}: fold {number} has no test videos, or trains on one")
-    return [[_key(v) for v in test] for _, test in found]
+    return found
+
+
+def _of_file(path: Path, data_set: str, video_ids: Sequence[str]) -> list[list[str]]:
+    """The test videos of each fold of a file that divides just these videos. Raises UsageError if it divides others.
+
+    SumMe's video_1 to video_25 are names of TVSum as well, so that every name is known proves nothing.
+    """
+    for number, (train, test) in enumerate(_read(path), 1):
+        # Only a name with another name before it says which data set it is of.
+        others = sorted({of for v in test if (of := _data_set_of(v)) and of != data_set})
+        if others and data_set in KNOWN:
+            raise UsageError(f"{path}: fold {number} tests videos of {', '.join(others)}; expected {data_set}'s")
+        strange = sorted({v.rpartition("/")[0] for v in train} - {v.rpartition("/")[0] for v in test})
+        if strange:
+            raise UsageError(
+                f"{path}: fold {number} trains on videos of other files ({', '.join(strange)}); expected training "
+                f"videos of {data_set} alone: augmented and transfer settings are not read, give the canonical split"
+            )
+        named = {_key(v) for v in (*train, *test)}
+        if unknown := [v for v in map(_key, (*test, *train)) if v not in set(video_ids)]:
+            raise UsageError(
+                f"{path}: fold {number} names {unknown[0]}, which is not among the {len(video_ids)} videos of "
+                f"{data_set}: another data set's split"
+            )
+        if len(named) < len(set(video_ids)):
+            missing = next(v for v in video_ids if v not in named)
+            raise UsageError(
+                f"{path}: fold {number} divides {len(named)} videos; expected all {len(video_ids)} of {data_set} (it "
+                f"has no {missing}): another data set's split, or a part of one"
+            )
+    return read(path)
 
 
 def _key(name: str) -> str:
     """`../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_7` -> `video_7`."""
     return name.rpartition("/")[2]
+
+
+def _data_set_of(name: str) -> str:
+    """`../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_7` -> `tvsum`; empty if nothing before the name says."""
+    file = name.rpartition("/")[0].rpartition("/")[2].casefold()
+    return next((known for known in KNOWN if known in file), "")
 
 
 def _parts(video_ids: Sequence[str], groups: Mapping[str, str], seed: int) -> list[list[str]]:

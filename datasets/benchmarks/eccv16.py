@@ -64,8 +64,9 @@ def read(path: Path, file: h5py.File, name: str) -> Video:
     group = open_group(path, file, name, NEEDED)
     values = {key: np.asarray(group[key][()]) for key in NEEDED}
     n_frames = int(scalar(path, name, "n_frames", values["n_frames"]))
-    picks = values["picks"].astype(np.int64)
     _check_frames(path, name, values, n_frames)
+    picks = values["picks"].astype(np.int64)
+    stride = _stride(picks)
     summary = np.asarray(group["gtsummary"][()]) if "gtsummary" in group else None
     return make_video(
         path,
@@ -77,7 +78,7 @@ def read(path: Path, file: h5py.File, name: str) -> Video:
         # No later code reads gtsummary, so one of another length is no reason to refuse the file.
         gt_summary=summary if summary is not None and summary.shape == picks.shape else None,
         user_summary=values["user_summary"] > 0,
-        change_points=_shots(path, name, values["change_points"].astype(np.int64), n_frames),
+        change_points=_shots(path, name, values["change_points"], n_frames, stride),
         picks=picks,
         n_frames=n_frames,
     )
@@ -148,6 +149,13 @@ def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_fra
     picks, users = values["picks"], values["user_summary"]
     if picks.ndim != 1 or (np.diff(picks) <= 0).any() or picks[0] < 0 or picks[-1] >= n_frames:
         raise UsageError(f"{path}: {name}: picks do not ascend within 0 to n_frames - 1 = {n_frames - 1}")
+    _check_whole(path, name, "picks", picks)
+    # Seconds ascend as well, and so do the numbers 0 to T-1 of the steps: only their end tells them from frames.
+    if len(picks) > 1 and n_frames - picks[-1] > _stride(picks):
+        raise UsageError(
+            f"{path}: {name}: picks end at {picks[-1]} in steps of {_stride(picks)}; expected frame numbers that end "
+            f"within one step of n_frames = {n_frames} (not seconds, nor the numbers of the steps)"
+        )
     # Two decoders can count a video's frames differently: genuine files are up to 14 frames off.
     if users.ndim != 2 or abs(users.shape[1] - n_frames) >= STEP or not len(users):
         raise UsageError(
@@ -155,14 +163,34 @@ def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_fra
         )
 
 
-def _shots(path: Path, name: str, shots: np.ndarray, n_frames: int) -> np.ndarray:
+def _check_whole(path: Path, name: str, key: str, values: np.ndarray) -> None:
+    if (values != np.floor(values)).any():
+        strange = values[values != np.floor(values)].ravel()[0]
+        raise UsageError(f"{path}: {name}: {key} holds {strange:g}; expected whole frame numbers, not seconds")
+
+
+def _stride(picks: np.ndarray) -> int:
+    """The largest number of frames from one pick to the next; `STEP` for a single pick."""
+    return int(np.diff(picks).max()) if len(picks) > 1 else STEP
+
+
+def _shots(path: Path, name: str, shots: np.ndarray, n_frames: int, stride: int) -> np.ndarray:
     """The shots [C,2], closed; a last shot that ends at n_frames ends one frame earlier."""
     if shots.ndim != 2 or shots.shape[1:] != (2,) or not len(shots):
         raise UsageError(f"{path}: {name}: change_points is {list(shots.shape)}; expected [shots, 2]")
+    check_finite(path, name, {"change_points": shots})
+    _check_whole(path, name, "change_points", shots)
+    shots = shots.astype(np.int64)
     # Some published files count the last frame as n_frames, one past the end.
     if shots[-1, 1] == n_frames:
         shots = np.vstack([shots[:-1], [[shots[-1, 0], n_frames - 1]]])
     start, last = shots[:, 0], shots[:, 1]
     if start[0] != 0 or last[-1] >= n_frames or (start > last).any() or (start[1:] != last[:-1] + 1).any():
         raise UsageError(f"{path}: {name}: change_points do not cut frames 0 to {n_frames - 1} without gap or overlap")
+    # What no shot holds can never be chosen, and the budget is of all frames.
+    if n_frames - 1 - last[-1] > stride:
+        raise UsageError(
+            f"{path}: {name}: change_points end at frame {last[-1]}; expected an end within one step of the picks "
+            f"({stride}) of frame {n_frames - 1} (not seconds)"
+        )
     return shots

@@ -128,16 +128,48 @@ def test_splits_from_their_published_files(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["json", "yml"])
-def test_a_split_may_train_on_other_data_sets(tmp_path, form):
+def test_a_split_that_trains_on_other_data_sets_is_refused(tmp_path, form):
     """VASNet's tvsum_aug_splits.json and DSNet's tvsum_trans.yml: `video_1` of each data set is another video."""
     file = "eccv16_dataset_{}_google_pool5" if form == "json" else "../datasets/eccv16_dataset_{}_google_pool5.h5"
     tvsum, ovp = (f"{file.format(name)}/video_" for name in ("tvsum", "ovp"))
     path = tmp_path / f"split.{form}"
     path.write_text(json.dumps([{"train_keys": [ovp + "1", tvsum + "2"], "test_keys": [tvsum + "1"]}]))
     assert splits.read(path) == [["video_1"]]
+    with pytest.raises(UsageError, match=r"fold 1 trains on videos of other files .*ovp.*; .*give the canonical split"):
+        folds(f"tvsum/{path}", ["video_1", "video_2"])
+    with pytest.raises(UsageError, match="fold 1 tests videos of tvsum; expected summe's"):
+        folds(f"summe/{path}", ["video_1", "video_2"])
     path.write_text(json.dumps([{"train_keys": [ovp + "1", tvsum + "1"], "test_keys": [tvsum + "1"]}]))
     with pytest.raises(UsageError, match="trains on one"):
         splits.read(path)
+
+
+def test_another_data_sets_split_is_refused(tmp_path):
+    """All of SumMe's names are names of TVSum too."""
+    summe, tvsum = ids("summe"), ids("tvsum")
+    path = tmp_path / "por_summe_splits.json"
+    path.write_text(json.dumps([{"train_keys": summe[5:], "test_keys": summe[:5]}]))
+    assert folds(f"summe/{path}", summe)[0].test == tuple(summe[:5])
+    with pytest.raises(UsageError, match=r"por_summe.*: fold 1 divides 25 videos; expected all 50 of tvsum"):
+        folds(f"tvsum/{path}", tvsum)
+    path.write_text(json.dumps([{"train_keys": tvsum[5:], "test_keys": tvsum[:5]}]))
+    with pytest.raises(UsageError, match=r"fold 1 names video_\d+, which is not among the 25 videos of summe"):
+        folds(f"summe/{path}", summe)
+    as_txt = tmp_path / "splits.txt"
+    as_txt.write_text(f"SumMe/split0/{','.join(tvsum[5:])}/{','.join(tvsum[:5])}\n")
+    with pytest.raises(UsageError, match="fold 1 tests videos of summe; expected tvsum's"):
+        folds(f"tvsum/{as_txt}", tvsum)
+
+
+@pytest.mark.recorded
+@pytest.mark.parametrize("name", ["non_overlap_random_{}_splits.json", "por_{}_splits.json"])
+def test_the_published_files_divide_their_own_data_set(recordings, name):
+    for ours, other in (("tvsum", "summe"), ("summe", "tvsum")):
+        path = recordings / "benchmarks" / "splits" / name.format(ours)
+        for fold in folds(f"{ours}/{path}", ids(ours)):
+            assert {*fold.train, *fold.val, *fold.test} == set(ids(ours))
+        with pytest.raises(UsageError, match="another data set's split"):
+            folds(f"{other}/{path}", ids(other))
 
 
 @pytest.mark.parametrize(

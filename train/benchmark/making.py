@@ -38,11 +38,9 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def choices(trained: Trained) -> list[str]:
     """Choices of a run that change its numbers, for the table's remarks."""
     info, options = trained.info, trained.settings.model
-    said = [f"preset {info.settings.preset}"]
-    changed = overrides(info.settings)
-    said.append(
-        f"set: {', '.join(f'{key}={told(value)}' for key, value in changed.items())}" if changed else "as it is"
-    )
+    changed = ", ".join(f"{key}={told(value)}" for key, value in overrides(info.settings).items())
+    said = [f"preset {info.settings.preset}{f' with {changed}' if changed else ', nothing changed'}"]
+    said.append(f"{len(info.train)} training videos, {len(info.val)} validation videos")
     said.append(f"frame features of size {info.frame_dim} ({kind_of_frames(info.origin)})")
     if METHODS[info.settings.method].reads_text:
         text = getattr(options, "text", "subtitles")

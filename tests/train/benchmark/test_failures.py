@@ -135,8 +135,9 @@ def test_each_row_says_how_it_was_made() -> None:
 
 
 def test_transductive_rows_and_both_stages_are_told() -> None:
-    sets = ("epochs=1", "batch_size=4", "model.hidden=[8]", "pretrain.epochs=2")
-    found = bench(replace(SMALL, methods=("visp+mlp",), sets=sets, pool="transductive"))
+    sets = ("epochs=1", "batch_size=8", "model.hidden=[8]", "pretrain.epochs=2")
+    request = replace(SMALL, data="videos=9,users=2,frames=24", methods=("visp+mlp",), sets=sets)
+    found = bench(replace(request, pool="transductive"))
     before, after = found.made["visp+mlp"]
     assert (before["transductive"], after["transductive"], before["labels"]) == (True, False, False)
     assert (before["overrides"]["epochs"], after["overrides"]["epochs"]) == (2, 1)

@@ -15,7 +15,7 @@ from vsumdata.train.scoring.metrics_moments import best_moment_iou, moment_ap, o
 
 def test_iou() -> None:
     found = temporal_iou(np.array([[0, 10], [5, 5]]), np.array([[5, 15], [20, 30], [0, 10]]))
-    np.testing.assert_allclose(found, [[1 / 3, 0, 1], [0, 0, 0]])
+    np.testing.assert_allclose(found, np.array([[1 / 3, 0, 1], [0, 0, 0]]))
 
 
 def test_each_relevant_window_is_found_once() -> None:

@@ -77,6 +77,8 @@ class Protocol:
     clip_score: Literal["mean", "softmax32"] = "mean"
     # UMT's code for TVSum looks at the five best clips only.
     top_clips: int | None = None
+    # The clips of `top_clips` last so long, in seconds; a video without `picks` has its clips for frames already.
+    clip_s: float | None = None
 
     note: str = ""  # printed with the table
 
@@ -186,7 +188,14 @@ PROTOCOLS: dict[str, Protocol] = {
         _WIKIHOW,
         replace(_WIKIHOW, name="wikihow-summaries-released", empty_f1="one", note=""),
         Protocol(name="umt-youtube-highlights", metrics=("ap_trapezoidal",)),
-        Protocol(name="umt-tvsum", metrics=("ap_top5",), top_clips=5),
+        Protocol(
+            name="umt-tvsum",
+            metrics=("ap_top5",),
+            top_clips=5,
+            clip_s=2.0,
+            note="2-second clips as UMT cuts them, but the mean is over videos of all domains, of models for all "
+            "domains; UMT trains a model for each",
+        ),
         _VIDEOXUM,
         replace(_VIDEOXUM, name="videoxum-released", selection="time-threshold"),
     )

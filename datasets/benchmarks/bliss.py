@@ -25,6 +25,7 @@ from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 
 NAME = "bliss"
+TEXT_MODEL = "RoBERTa (BLiSS's own features)"
 PROTOCOL = protocol(NAME)
 WHERE = "the link in boheumd/A2Summ's README on GitHub"
 # The official code reads train and test only, so a download without val is complete for it, and for us.

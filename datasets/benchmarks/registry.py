@@ -1,6 +1,7 @@
 """The data sets by name, and the module that reads each.
 
-Each module has `NAME`, `PROTOCOL` and `load(path)`. Some have `WHERE` (how to get the files), `open_shards` (a root of
+Each module has `NAME`, `PROTOCOL` and `load(path)`. Some have `WHERE` (how to get the files),
+`TEXT_MODEL` (what made the texts' features that the files bring), `open_shards` (a root of
 ours, read piece by piece) or `ceilings(path)` (known best scores, as for synthetic data).
 """
 

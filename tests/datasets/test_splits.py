@@ -228,6 +228,25 @@ def test_what_crosses_is_named():
         check([fold], videos)
 
 
+@pytest.mark.parametrize("size", [8, 64, 512])
+def test_independent_features_are_no_near_duplicates_and_copies_are(size):
+    """GoogLeNet's features are positive: the means of any two videos then have a cosine of .99 and more."""
+    rng = np.random.default_rng(size)
+    features = [rng.random((60, size), np.float32) for _ in range(40)]
+    copies = [feature + 0.02 * rng.standard_normal(feature.shape, np.float32) for feature in features[:5]]
+    found = [
+        replace(video(f"v{number}", 1), frame_feature=feature, frame_time_s=np.arange(60, dtype=np.float32))
+        for number, feature in enumerate([*features, *copies])
+    ]
+    fold = Fold(train=tuple(each.video_id for each in found[:40]), val=(), test=tuple(v.video_id for v in found[40:]))
+    assert {(each.first, each.second) for each in crossings([fold], found)} == {
+        (f"v{i}", f"v{40 + i}") for i in range(5)
+    }
+    alike = [replace(each, frame_feature=features[0]) for each in found[:4]]
+    halves = Fold(train=("v0", "v1"), val=(), test=("v2", "v3"))
+    assert len(list(crossings([halves], alike))) == 4, "all videos are one"
+
+
 def test_what_does_not_cross():
     videos = [video("a", 1, task="x"), video("b", 1, task="x"), video("c", 3), video("d", 4)]
     check([Fold(train=("a", "b"), val=("c",), test=("d",))], videos)

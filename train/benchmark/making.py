@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vsumdata.train.data.origin import Origin
+from vsumdata.train.data.origin import Origin, frames_by, text_by
 from vsumdata.train.loop.predict import text_of
 from vsumdata.train.loop.runs import Info, Trained
 from vsumdata.train.methods import METHODS
@@ -41,12 +41,12 @@ def choices(trained: Trained) -> list[str]:
     changed = ", ".join(f"{key}={told(value)}" for key, value in overrides(info.settings).items())
     said = [f"preset {info.settings.preset}{f' with {changed}' if changed else ', nothing changed'}"]
     said.append(f"{len(info.train)} training videos, {len(info.val)} validation videos")
-    said.append(f"frame features of size {info.frame_dim} ({kind_of_frames(info.origin)})")
+    said.append(f"frame features of size {info.frame_dim} ({frames_by(info.origin) or own(info.origin)})")
     if METHODS[info.settings.method].reads_text:
         text = getattr(options, "text", "subtitles")
         said.append(f"text at inference: {text if info.text_dim else 'none, the data has no text features'}")
         if info.text_dim:
-            said.append(f"text features of size {info.text_dim} ({kind_of_text(info.origin)})")
+            said.append(f"text features of size {info.text_dim} ({text_by(info.origin) or own(info.origin)})")
     if sources := getattr(options, "sources", None):
         said.append(f"features of {sources} source" + "s" * (sources > 1))
     weights = getattr(options, "weights", None)
@@ -62,18 +62,6 @@ def told(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def kind_of_frames(origin: Origin) -> str:
-    """Which model made the frames' features, as far as it is recorded."""
-    made = (origin.features or {}).get("features", {}).get("clip")
-    return f"CLIP {made['model']} {made['weights']}" if made else own(origin)
-
-
-def kind_of_text(origin: Origin) -> str:
-    """Which model made the texts' features, as far as it is recorded."""
-    made = (origin.features or {}).get("features", {}).get("text")
-    return str(made["model"]) if made else own(origin)
-
-
 def own(origin: Origin) -> str:
     if origin.features is not None or origin.data_set == "shards":
         return "of a root that does not say how they were made"
@@ -83,13 +71,14 @@ def own(origin: Origin) -> str:
 def record(trained: Sequence[Trained]) -> dict[str, Any]:
     """All of it for JSON, over the runs of one method: what they share once, and what differs a run each."""
     first = trained[0].info
+    frames, texts = frames_by(first.origin) or own(first.origin), text_by(first.origin) or own(first.origin)
     return {
         "method": first.settings.method,
         "preset": first.settings.preset,
         "overrides": overrides(first.settings),
         "settings": first.settings.model_dump(mode="json", exclude={"seed", "save_every_s"}),
-        "frame_features": {"size": first.frame_dim, "kind": kind_of_frames(first.origin)},
-        "text_features": first.text_dim and {"size": first.text_dim, "kind": kind_of_text(first.origin)},
+        "frame_features": {"size": first.frame_dim, "kind": frames},
+        "text_features": first.text_dim and {"size": first.text_dim, "kind": texts},
         "text_shown": text_of(trained[0]) if METHODS[first.settings.method].reads_text else "none",
         "labels": first.settings.needs_targets,
         "transductive": first.origin.pool == "transductive",

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 CSV_COLUMNS = (
     "data", "protocol", "split", "seeds", "method", "metric", "mean", "std", "ci95_low", "ci95_high", "n", "p",
-    "baseline", "notes",
+    "baseline", "direction", "notes",
 )  # fmt: skip
 
 SIGNIFICANT = 0.05
+BETTER, WORSE = "▲", "▼"
 PUBLISHED = "as published, each under its own paper's protocol; not measured here"
 
 
@@ -33,7 +34,8 @@ PUBLISHED = "as published, each under its own paper's protocol; not measured her
 class Row:
     """One method and metric; NaN where nothing could be measured. `n` videos count, `notes` say what is odd.
 
-    `p` is that of the paired test against the table's baseline. `missing` says why the cell has no number, and
+    `p` is that of the paired test against the table's baseline, and `direction` ▲ or ▼ where the row is significantly
+    above or below it. `missing` says why the cell has no number, and
     `has_failed` that its method broke.
     """
 
@@ -44,6 +46,7 @@ class Row:
     ci95: tuple[float, float]
     n: int
     p: float
+    direction: str = ""
     notes: tuple[str, ...] = ()
     missing: str = ""
     has_failed: bool = False
@@ -90,7 +93,8 @@ class Table:
     def legend(self) -> str:
         return (
             "mean ± deviation over seeds and folds [95 % bootstrap interval over videos]; "
-            f"* p < {SIGNIFICANT} against {self.baseline} (paired permutation over videos, not corrected)"
+            f"{BETTER} better or {WORSE} worse than {self.baseline} at p < {SIGNIFICANT} "
+            "(paired permutation over videos, not corrected)"
         )
 
     def headings(self) -> list[str]:
@@ -122,7 +126,8 @@ def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]
     found = []
     for (name, metric), summary in summaries.items():
         missing = measured[name].missing.get(metric, "")
-        p = against(summary, summaries.get((baseline, metric)) if name != baseline else None)
+        other = summaries.get((baseline, metric)) if name != baseline else None
+        p = against(summary, other)
         found.append(
             Row(
                 method=name,
@@ -132,6 +137,7 @@ def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]
                 ci95=summary.ci95,
                 n=summary.n,
                 p=p,
+                direction=direction(summary, other) if p < SIGNIFICANT else "",
                 notes=() if missing else tuple(measured[name].notes()),
                 missing=missing,
             )
@@ -153,8 +159,15 @@ def against(summary: Summary, other: Summary | None) -> float:
     return float("nan") if other is None else p_value(summary.videos, other.videos)
 
 
+def direction(summary: Summary, other: Summary | None) -> str:
+    """▲ or ▼: whether the mean over the videos of both is above or below the other's."""
+    shared = summary.videos.keys() & (other.videos.keys() if other else ())
+    difference = sum(summary.videos[video_id] - other.videos[video_id] for video_id in shared) if other else 0.0
+    return BETTER if difference > 0 else WORSE
+
+
 def cell(row: Row) -> str:
-    """`0.178 ± 0.021 [0.150, 0.204] *`; what could not be measured is left out."""
+    """`0.178 ± 0.021 [0.150, 0.204] ▲`; what could not be measured is left out."""
     if math.isnan(row.mean):
         return "failed" if row.has_failed else "–"
     text = f"{row.mean:.3f}"
@@ -162,7 +175,7 @@ def cell(row: Row) -> str:
         text += f" ± {row.std:.3f}"
     if not math.isnan(row.ci95[0]):
         text += f" [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]"
-    return text + (" *" if row.p < SIGNIFICANT else "")
+    return f"{text} {row.direction}".rstrip()
 
 
 def terminal(table: Table) -> Group:
@@ -203,7 +216,7 @@ def as_csv(table: Table) -> str:
         made_by = (table.data, table.protocol, table.split, table.seeds)
         against = ("", "") if math.isnan(row.p) else (repr(row.p), table.baseline)
         notes = "; ".join(dict.fromkeys([*row.all_notes(), *table.remarks]))
-        writer.writerow([*made_by, row.method, row.metric, *numbers, row.n, *against, notes])
+        writer.writerow([*made_by, row.method, row.metric, *numbers, row.n, *against, row.direction, notes])
     return text.getvalue()
 
 
@@ -234,7 +247,10 @@ def as_json(table: Table) -> str:
 
 
 def significance(row: Row, baseline: str) -> list[str]:
-    return [] if math.isnan(row.p) else [f"p = {row.p:.2g} against {baseline} (paired permutation over videos)"]
+    if math.isnan(row.p):
+        return []
+    word = {BETTER: f"{BETTER} better", WORSE: f"{WORSE} worse", "": "no difference shown"}[row.direction]
+    return [f"p = {row.p:.2g} against {baseline}: {word} (paired permutation over videos)"]
 
 
 def number(value: float) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from vsumdata.datasets.benchmarks.registry import DATASETS, data_set
 from vsumdata.datasets.partition import Pool
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.roots.address import hide_keys
@@ -51,3 +52,38 @@ def features_of(root: str) -> dict[str, Any]:
     # The split does not change features: with another one they are still of the same kind.
     del found["features"]["split"]
     return {**found, "folder": stored["folder"], "models": Store(root).read_json("models.json") or {}}
+
+
+def frames_by(origin: Origin) -> str | None:
+    """The model that made the frames' features; None if it is not recorded."""
+    made = (origin.features or {}).get("features", {}).get("clip")
+    return f"CLIP {made['model']} {made['weights']}" if made else None
+
+
+def text_by(origin: Origin) -> str | None:
+    """The model that made the texts' features, as recorded or as the data set's authors say; None if unknown."""
+    made = (origin.features or {}).get("features", {}).get("text")
+    if made:
+        return str(made["model"])
+    if origin.features is not None or origin.features_root or origin.data_set not in DATASETS:
+        return None
+    return getattr(data_set(origin.data_set), "TEXT_MODEL", None)
+
+
+def other_kind(ours: Origin, theirs: Origin, *, reads_text: bool) -> str | None:
+    """Why features of `theirs` mean nothing to a model that was trained on `ours`; None if nothing is known against it.
+
+    Two models' features may share a size and nothing else.
+    """
+    pairs = [("frames'", frames_by(ours), frames_by(theirs))]
+    if reads_text:
+        pairs.append(("texts'", text_by(ours), text_by(theirs)))
+    for what, trained_on, there in pairs:
+        if trained_on and there and trained_on != there:
+            return f"the {what} features are by {there}, the run was trained on those by {trained_on}"
+    locked, found = ((each.features or {}).get("models", {}) for each in (ours, theirs))
+    for key in sorted(locked.keys() & found.keys()):
+        of_frames, of_text = key.startswith("clip "), key.startswith("text ")
+        if (of_frames or (of_text and reads_text)) and locked[key].get("identity") != found[key].get("identity"):
+            return f"the features were made by another version of {key} than those that the run was trained on"
+    return None

@@ -24,14 +24,11 @@ from vsumdata.train.data.batches import Batches
 from vsumdata.train.loop import checkpoints
 from vsumdata.train.loop.checkpoints import Position
 from vsumdata.train.loop.journal import Journal
+from vsumdata.train.loop.preparation import LONGEST_WARMUP
 from vsumdata.train.loop.runs import BEST, LAST, Info, Trained
 from vsumdata.train.loop.stopping import Stop
 from vsumdata.train.loop.validation import Validation
 from vsumdata.train.settings import Optimizer, Settings
-
-# Share of all epochs. HierSum on Mr.HiSum warms up for 55 of 300 epochs: with `--set epochs=50` and no limit, the
-# learning rate would never reach its full value.
-LONGEST_WARMUP = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)

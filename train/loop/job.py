@@ -32,6 +32,7 @@ from vsumdata.train.loop.preparation import (
     rule_of,
     sizes,
     usable,
+    warmup_notes,
     with_targets,
     without_targets,
 )
@@ -110,6 +111,7 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         least=least_batch(settings.objective) * workers,
     )
     notes += rate_note(settings.method, batches) if rule else pool_notes(info, batches, workers)
+    notes += warmup_notes(settings)
     if issubclass(class_of(settings.method, "objective"), Unlabelled):
         notes += notes_of_objective(info)
     torch.manual_seed(settings.seed)

@@ -22,6 +22,9 @@ from vsumdata.train.settings import Settings, least_batch
 
 # Notes and the rate of positives come from so many videos: reading all of a large root would delay the start.
 LOOKED_AT = 256
+# Share of all epochs. HierSum on Mr.HiSum warms up for 55 of 300 epochs: with `--set epochs=50` and no limit, the
+# learning rate would never reach its full value.
+LONGEST_WARMUP = 0.25
 
 
 def rule_of(settings: Settings, data: Data) -> Rule:
@@ -151,6 +154,14 @@ def notes_of_seen(info: Info) -> list[str]:
         elif known:
             notes.append(f"{TRANSDUCTIVE}{of} were seen, without their labels, by {info.init} or one before it")
     return notes
+
+
+def warmup_notes(settings: Settings) -> list[str]:
+    """A note where the warm-up is cut, as it is if `epochs` is set far below the preset's."""
+    wanted, longest = settings.schedule.warmup_epochs, LONGEST_WARMUP * settings.epochs
+    if wanted <= longest:
+        return []
+    return [f"warm-up of {longest:g} epochs, a quarter of {settings.epochs}, instead of {wanted:g}"]
 
 
 def rate_note(method: str, train: Batches) -> list[str]:

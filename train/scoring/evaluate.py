@@ -268,11 +268,33 @@ def _ap_trapezoidal(case: _Case) -> dict[str, float]:
 
 
 def _ap_top(case: _Case) -> dict[str, float]:
-    top = case.protocol.top_clips or 5
-    values = metrics_highlights.top_clips_ap(case.frame_score, case.read("user_score"), top)
+    score, users = case.frame_score, case.read("user_score")
+    if case.protocol.clip_s and case.video.picks is not None:
+        score, users = clips_in_time(score, users, case.video, case.protocol.clip_s)
+    values = metrics_highlights.top_clips_ap(score, users, case.protocol.top_clips or 5)
     if not values.any():
         case.note("no_positives")
     return {"ap_top5": float(values.mean())}
+
+
+def clips_in_time(
+    frame_score: np.ndarray, user_score: np.ndarray, video: Video, clip_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The clips of `clip_s` seconds that UMT cuts: their mean scores [n], and the users' at their middles [U,n].
+
+    A rest shorter than a clip is none; a video shorter than one is one clip.
+    """
+    time_s = np.asarray(video.frame_time_s, np.float64)
+    lasts = video.duration_s or time_s[-1] + (time_s[-1] - time_s[-2] if len(time_s) > 1 else 0.0)
+    count = max(1, int(lasts / clip_s))
+    middle = (np.arange(count) + 0.5) * clip_s
+    nearest = np.abs(time_s[None] - middle[:, None]).argmin(1)
+    place = np.floor(time_s / clip_s).astype(np.int64)
+    inside = place < count
+    num = np.bincount(place[inside], minlength=count)
+    total = np.bincount(place[inside], weights=frame_score[inside], minlength=count)
+    # Sparse frames leave some clips without any: the frame nearest to the middle stands for them.
+    return np.where(num > 0, total / np.maximum(num, 1), frame_score[nearest]), user_score[:, nearest]
 
 
 def _rouge(case: _Case) -> dict[str, float]:

@@ -59,17 +59,22 @@ def best_threshold(
 ) -> tuple[float, float]:
     """The threshold in [0, 1] with the best mean overlap with the labels of validation videos, and that overlap.
 
-    Of equally good thresholds it is the lowest. Raises ValueError without videos.
+    Of equally good thresholds it is the lowest. A threshold that leaves no video a frame out finds no highlight and
+    does not count, nor do videos without a labelled frame. Raises ValueError without videos, or if the highlights of no
+    threshold meet the labels.
     """
-    if not frame_scores:
-        raise ValueError("a threshold needs at least one validation video")
-    thresholds = np.linspace(0, 1, STEPS)
-    values = [
-        np.mean([overlap(highlight(s, threshold, sigma), y) for s, y in zip(frame_scores, labels, strict=True)])
-        for threshold in thresholds
-    ]
+    pairs = [(score, label) for score, label in zip(frame_scores, labels, strict=True) if (np.asarray(label) > 0).any()]
+    if not pairs:
+        raise ValueError("a threshold needs at least one validation video with a labelled frame")
+    thresholds, values = np.linspace(0, 1, STEPS), []
+    for threshold in thresholds:
+        found = [(highlight(score, threshold, sigma), label) for score, label in pairs]
+        says_nothing = all(chosen.all() for chosen, _ in found)
+        values.append(0.0 if says_nothing else float(np.mean([overlap(chosen, label) for chosen, label in found])))
     best = int(np.argmax(values))
-    return float(thresholds[best]), float(values[best])
+    if not values[best]:
+        raise ValueError(f"the scores of {len(pairs)} validation videos have no peak where their labels are")
+    return float(thresholds[best]), values[best]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +113,10 @@ def tuned(asked: str, trained: Trained) -> Tuned:
         raise UsageError(f"--highlight auto: none of the {len(held_out)} validation videos has a label; give a number")
     labels = [targets.with_targets(video, rule).gt_summary for video in videos]
     scores = [found.frame_score for found in predict(trained, videos)]
-    threshold, value = best_threshold(scores, [label for label in labels if label is not None])
+    try:
+        threshold, value = best_threshold(scores, [label for label in labels if label is not None])
+    except ValueError as error:
+        raise UsageError(f"--highlight auto: {error}; give the threshold (0 to 1)") from error
     return Tuned(threshold=threshold, num_videos=len(videos), overlap=value)
 
 

@@ -219,6 +219,23 @@ def test_a_data_set_with_its_own_split_is_measured_on_its_test_videos(tmp_path, 
     assert "human: no row: the annotations do not allow it" in found.remarks
 
 
+def test_better_and_worse_than_the_baseline_are_told_apart():
+    """Against the ceiling chance is significantly worse: a mark for both would read as praise."""
+    request = Request(on="synthetic", data="videos=30,noise=1", seeds=1)
+    above, below = bench(request), bench(replace(request, baseline="oracle"))
+    assert [value(found, name, "tau").direction for found, name in ((above, "oracle"), (below, "random"))] == ["▲", "▼"]
+    assert table.cell(value(below, "random", "tau")).endswith(" ▼")
+    assert table.cell(value(above, "oracle", "tau")).endswith(" ▲")
+    assert value(above, "random", "tau").direction == "", "the baseline itself"
+    assert "▲ better or ▼ worse than oracle at p < 0.05" in table.markdown(below)
+    cells = {(row["method"], row["metric"]): row["notes"] for row in json.loads(table.as_json(below))["rows"]}
+    assert any(
+        note.endswith("against oracle: ▼ worse (paired permutation over videos)") for note in cells["random", "tau"]
+    )
+    lines = list(csv.DictReader(io.StringIO(table.as_csv(below))))
+    assert {line["direction"] for line in lines if line["method"] == "random"} == {"▼"}
+
+
 def test_what_is_odd_is_said_once(small):
     odd = [replace(row, notes=("odd",)) for row in small.rows if row.method in ("random", "uniform")]
     one = replace(value(small, "human", "f1"), notes=("odd",))
@@ -263,9 +280,9 @@ def test_every_form_says_the_protocol_beside_the_numbers(small):
 def test_what_could_not_be_measured_is_a_dash_not_a_number():
     assert table.cell(UNKNOWN) == "–"
     assert table.cell(replace(UNKNOWN, mean=0.25, n=1)) == "0.250"
-    assert table.cell(replace(UNKNOWN, mean=0.25, p=0.01, n=9)) == "0.250 *"
+    assert table.cell(replace(UNKNOWN, mean=0.25, p=0.01, n=9, direction="▼")) == "0.250 ▼"
     found = Table(data="d", protocol="p", split="s", seeds=1, baseline="random", rows=[UNKNOWN])
-    assert table.as_csv(found).splitlines()[1] == "d,p,s,1,x,f1,,,,,0,,,"
+    assert table.as_csv(found).splitlines()[1] == "d,p,s,1,x,f1,,,,,0,,,,"
 
 
 def test_a_users_summary_that_ends_early_chooses_nothing_after_it() -> None:

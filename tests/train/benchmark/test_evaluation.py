@@ -11,17 +11,21 @@ import pytest
 from rich.console import Console
 from tests.datasets.benchmarks.benchmark_files import write_bliss, write_mrhisum
 from tests.train.benchmark.bench_kit import value, write_root
+from tests.train.training_kit import write_root as write_shards
 
 from vsumdata.datasets import synthetic
 from vsumdata.datasets.benchmarks import mrhisum
 from vsumdata.datasets.shards import open_shards
 from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.manifest import Manifest
+from vsumdata.manifests.store import Store
 from vsumdata.pipeline.commands import main as cli
 from vsumdata.train.benchmark.bench import Request as BenchRequest
 from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.evaluation import Request, chosen, evaluate_run
 from vsumdata.train.benchmark.trained import seen_by
 from vsumdata.train.benchmark.videos import open_data
+from vsumdata.train.data.origin import Origin, other_kind
 from vsumdata.train.data.training import Wanted
 from vsumdata.train.loop import runs
 from vsumdata.train.train import TrainRequest, train
@@ -165,6 +169,50 @@ def test_features_of_another_size_are_refused(kept, tmp_path) -> None:
         evaluate_run(replace(run_of(kept), on="bliss", data=str(write_bliss(tmp_path / "BLiSS"))))
 
 
+def root_by(path: Path, clip: str, text: str, identity: str = "one") -> str:
+    """A root of ten videos that says which models made its features."""
+    parts = ("train", "train", "val", "test", "test")
+    write_shards(path, synthetic.load("videos=10,frames=24,users=0"), parts)
+    settings = {"sources": [{"files": "none"}], "features": {"clip": {"model": clip}, "text": {"model": text}}}
+    manifest = {
+        "settings": Manifest.model_validate(settings).model_dump(mode="json"), "folder": str(path), "file": "m.yaml",
+    }  # fmt: skip
+    store = Store(path)
+    store.write_json("dataset.json", store.dataset() | {"manifest": manifest})
+    store.write_json("models.json", {f"text {text}": {"identity": identity}})
+    return str(path)
+
+
+def test_features_of_another_model_are_refused_though_their_sizes_agree(tmp_path) -> None:
+    one = root_by(tmp_path / "one", "ViT-B-32", "a/one")
+    sets = ("epochs=1", "model.layers=1", "model.heads=2", "model.hidden=16")
+    wanted = Wanted(data=one)
+    run = train(
+        TrainRequest(method="hiersum", data=wanted, out=str(tmp_path / "run"), sets=sets), Console(quiet=True)
+    ).path
+    request = Request(run=str(run), on="shards", data=one)
+    assert evaluate_run(request).methods
+    other_text = replace(request, data=root_by(tmp_path / "text", "ViT-B-32", "a/other"))
+    with pytest.raises(UsageError, match=r"texts' features are by a/other, .* by a/one; .* or --text none"):
+        evaluate_run(other_text)
+    assert evaluate_run(replace(other_text, text="none")).methods
+    other_clip = replace(request, data=root_by(tmp_path / "clip", "ViT-B-16", "a/one"), text="none")
+    with pytest.raises(UsageError, match="frames' features are by CLIP ViT-B-16 openai"):
+        evaluate_run(other_clip)
+    other_version = replace(request, data=root_by(tmp_path / "version", "ViT-B-32", "a/one", "two"))
+    with pytest.raises(UsageError, match="another version of text a/one"):
+        evaluate_run(other_version)
+
+
+def test_what_made_a_benchmarks_own_texts_is_known() -> None:
+    ours = Origin(data_set="shards", features={"features": {"text": {"model": "S-BERT"}}})
+    why = other_kind(ours, Origin(data_set="bliss"), reads_text=True)
+    assert why is not None
+    assert "by RoBERTa (BLiSS's own features), the run was trained on those by S-BERT" in why
+    assert other_kind(ours, Origin(data_set="bliss"), reads_text=False) is None
+    assert other_kind(ours, Origin(data_set="tvsum"), reads_text=True) is None
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -188,6 +236,6 @@ def test_the_command_writes_the_table(kept, tmp_path, monkeypatch, capsys) -> No
     monkeypatch.setattr(sys, "argv", words)
     assert cli.guarded(cli.app) == 0
     found = json.loads(path.read_text())
-    assert list(found) == ["protocol", "split", "seeds", "rows"]
+    assert list(found) == ["protocol", "split", "seeds", "rows", "made"]
     assert "mlp" in {row["method"] for row in found["rows"]}
     assert "the run's test videos" in capsys.readouterr().out

@@ -116,7 +116,7 @@ def test_what_was_chosen_is_printed() -> None:
     ):
         assert part in line
     found = json.loads(table.as_json(bench(request)))
-    assert list(found) == ["protocol", "split", "seeds", "rows"]
+    assert list(found) == ["protocol", "split", "seeds", "rows", "made"]
     assert all(line in its["notes"] for its in found["rows"])
 
 

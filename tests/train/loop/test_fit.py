@@ -105,6 +105,14 @@ def test_the_rate_is_a_pure_function_of_the_step() -> None:
     assert {rate_at(step, 10, flat) for step in range(100)} == {1.0}
 
 
+def test_a_warm_up_that_is_cut_is_told(tmp_path: Path) -> None:
+    found = videos(4)
+    short = fitted(tmp_path / "short", small("mlp", "epochs=2", "schedule.warmup_epochs=5"), found)
+    assert "warm-up of 0.5 epochs, a quarter of 2, instead of 5" in short.info.notes
+    whole = fitted(tmp_path / "whole", small("mlp", "epochs=4", "schedule.warmup_epochs=1"), found)
+    assert not any("warm-up" in note for note in whole.info.notes)
+
+
 def test_one_hidden_layer_is_set_like_that_of_other_models() -> None:
     assert settings_of("mlp", sets=["model.hidden=64"]) == settings_of("mlp", sets=["model.hidden=[64]"])
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from vsumdata.datasets.benchmarks import tvsum
 from vsumdata.datasets.keyshots import summary_from_scores
 from vsumdata.datasets.protocol import PROTOCOLS, Protocol, protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train.scoring.evaluate import UnusableScoresError, evaluate, lacks, needs
+from vsumdata.train.scoring.evaluate import UnusableScoresError, clips_in_time, evaluate, lacks, needs
+from vsumdata.train.scoring.metrics_highlights import top_clips_ap
 
 PICKS = np.arange(0, 300, 15)
 
@@ -179,6 +183,59 @@ def test_highlights() -> None:
     assert result.values == {"ap_trapezoidal": pytest.approx(0.7917, abs=5e-5)}
     none = evaluate(np.arange(4.0), how_to([0] * 4), protocol("umt-youtube-highlights"))
     assert (none.values["ap_trapezoidal"], none.notes) == (0, ("no_positives",))
+
+
+def test_umt_ranks_clips_of_two_seconds_not_picks() -> None:
+    """Five picks of half a second would be one stretch of 2.5 s; UMT's five best clips are of 2 s each."""
+    users = np.random.default_rng(1).integers(1, 6, (4, 30))
+    every_half_second = np.repeat(users, 4, axis=1)
+    score = np.random.default_rng(2).random(120)
+    video = a_video(
+        frame_time_s=np.arange(120) / 2,
+        frame_feature=np.zeros((120, 0), np.float32),
+        picks=np.arange(120) * 15,
+        n_frames=1800,
+        duration_s=60.9,
+        user_score=every_half_second,
+        user_summary=None,
+        change_points=None,
+    )
+    rules = protocol("umt-tvsum")
+    clips = score.reshape(30, 4).mean(1)
+    expected = top_clips_ap(clips, users, top=5).mean()
+    assert evaluate(score, video, rules).values["ap_top5"] == pytest.approx(expected)
+    # A data set that brings its own clips is measured on those.
+    own = replace(
+        video,
+        frame_time_s=np.arange(30.0),
+        frame_feature=np.zeros((30, 0), np.float32),
+        picks=None,
+        user_score=users,
+    )
+    assert evaluate(clips, own, rules).values["ap_top5"] == pytest.approx(expected)
+    short = replace(
+        video,
+        frame_time_s=np.zeros(1),
+        frame_feature=np.zeros((1, 0), np.float32),
+        picks=np.zeros(1, int),
+        user_score=users[:, :1],
+        duration_s=None,
+    )
+    assert evaluate(score[:1], short, rules).values["ap_top5"] == 0
+
+
+@pytest.mark.recorded
+def test_umt_has_our_labels_at_the_middle_of_its_clips(recordings: Path) -> None:
+    files = (recordings / "benchmarks" / "TVSum" / "umt").glob("*.jsonl")
+    theirs = {row["vid"]: np.array(row["label"]).T for path in files for row in map(json.loads, path.open())}
+    more = 0
+    for video in tvsum.load(recordings / "benchmarks" / "TVSum" / "ydata-tvsum50.mat"):
+        score = np.zeros(len(video.frame_time_s))
+        label = theirs[str(video.url)[-11:]]
+        _, users = clips_in_time(score, np.asarray(video.user_score), video, 2.0)
+        more += users.shape[1] - label.shape[1]
+        np.testing.assert_array_equal(users[:, : label.shape[1]], label)
+    assert more == 1, "video_48 lasts 130.008 s, of which UMT has features for 64 clips"
 
 
 def test_bliss_chooses_as_many_as_the_reference() -> None:

@@ -53,6 +53,22 @@ def test_the_threshold_is_tuned_on_other_videos() -> None:
         best_threshold([], [])
 
 
+def test_a_highlight_is_never_the_whole_video() -> None:
+    """Where no peak meets a label, the whole video overlaps most: that is no threshold."""
+    score = np.r_[np.zeros(20), np.ones(5), np.zeros(35)] * 0.5
+    away, none = (np.zeros(60, bool) for _ in range(2))
+    away[45:55] = True
+    for labels in ([away], [none], [none, away]):
+        with pytest.raises(ValueError, match=r"no peak where their labels are|with a labelled frame"):
+            best_threshold([score] * len(labels), labels, sigma=1)
+    there = np.roll(away, -25)
+    assert best_threshold([score, score], [there, none], sigma=1)[0] > 0
+    # A label of nearly all frames: the best real highlight counts, not everything.
+    most = np.arange(60) > 2
+    threshold, _ = best_threshold([score], [most], sigma=1)
+    assert not highlight(score, threshold, sigma=1).all()
+
+
 def test_overlap_of_empty_sets() -> None:
     assert overlap(np.zeros(3), np.zeros(3)) == 1
     assert overlap(np.array([1, 0, 0]), np.array([1, 1, 0])) == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,8 @@ def tvsum(pack: Pack) -> Iterator[Answer]:
         for model, theirs in expected["models"].items():
             scores = pack.arrays[f"{video_id}/score/{model}"]
             for name in ("csta", "ca-sum", "tvsum"):
-                rules = PROTOCOLS[name]
-                ranks = evaluate(scores, video, type(rules)(name=name, metrics=("tau", "rho"), rank=rules.rank)).values
+                # The file has no shots of TVSum, so no F1.
+                ranks = evaluate(scores, video, replace(PROTOCOLS[name], metrics=("tau", "rho"))).values
                 for metric in ("tau", "rho"):
                     case = f"{video_id} {model} {name} {metric}"
                     yield close(case, ranks[metric], theirs[metric], pack.tolerance())

@@ -172,7 +172,7 @@ def test_features_of_another_size_are_refused(kept, tmp_path) -> None:
 def root_by(path: Path, clip: str, text: str, identity: str = "one") -> str:
     """A root of ten videos that says which models made its features."""
     parts = ("train", "train", "val", "test", "test")
-    write_shards(path, synthetic.load("videos=10,frames=24,users=0"), parts)
+    write_shards(path, synthetic.load("videos=10,frames=24,users=2"), parts)
     settings = {"sources": [{"files": "none"}], "features": {"clip": {"model": clip}, "text": {"model": text}}}
     manifest = {
         "settings": Manifest.model_validate(settings).model_dump(mode="json"), "folder": str(path), "file": "m.yaml",

@@ -131,7 +131,8 @@ def evaluate(
         if why := lacks(name, video, protocol, has_summary=summary is not None):
             raise ValueError(why)
     # An exact knapsack can take seconds for thousands of shots, so it runs only if a metric reads the summary.
-    needs_summary = {"f1"} & set(protocol.metrics) or protocol.rank == "summary-vs-mean"
+    ranks_summary = protocol.rank == "summary-vs-mean" and {"tau", "rho"} & set(protocol.metrics)
+    needs_summary = ranks_summary or "f1" in protocol.metrics
     flat = len(frame_score) < 2 or bool((frame_score == frame_score[0]).all())
     if summary is None:
         summary = summary_from_scores(frame_score, video, protocol) if needs_summary else np.zeros(0, bool)

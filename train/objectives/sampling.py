@@ -29,7 +29,10 @@ def sample(logit: Tensor, mask: Tensor, form: Form, temperature: float, generato
     elif form == "concrete":
         weight = concrete(logit, uniform_noise(mask, generator), temperature)
     elif form == "straight-through":
-        weight = straight_through(torch.sigmoid(logit / temperature), uniform_noise(mask, generator))
+        # A Bernoulli draw *of the Concrete sample*: P(y=1) is its mean E[ŷ]. A draw of σ(α/λ) would sharpen the
+        # probability itself: at λ = 0.5 and α = −2 it keeps 1.8 % of the frames instead of 14.9 %.
+        soft = concrete(logit, uniform_noise(mask, generator), temperature)
+        weight = straight_through(soft, uniform_noise(mask, generator))
     else:
         first, second = uniform_noise(mask, generator), uniform_noise(mask, generator)
         weight = gumbel(logit, first, second, temperature, hard=form == "gumbel-hard")

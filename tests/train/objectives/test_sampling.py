@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
 from scipy.special import expit
 from scipy.special import logit as logit_of
 from scipy.stats import ks_2samp, kstest
@@ -77,10 +78,17 @@ def test_concrete_becomes_bernoulli() -> None:
     assert close_share(found > 0.5, 1 / (1 + math.exp(-0.8)))
 
 
-def test_straight_through_is_bernoulli_of_the_score() -> None:
-    found = many(0.8, "straight-through", 2.0)
+@pytest.mark.parametrize(("logit", "temperature"), [(-2.0, 0.5), (-2.0, 5.0), (0.8, 2.0), (3.0, 0.05), (0.0, 1.0)])
+def test_straight_through_is_bernoulli_of_the_concrete_sample(logit: float, temperature: float) -> None:
+    """The share of kept frames is the mean of the Concrete weight: .149, not σ(−4) = .018, at α = −2 and λ = .5."""
+    found = many(logit, "straight-through", temperature)
     assert set(found.unique().tolist()) == {0.0, 1.0}
-    assert close_share(found, 1 / (1 + math.exp(-0.4)))
+    # At small λ the weight is a step of the logistic noise: quad must be told where.
+    kink = [1 / (1 + math.exp(logit))]
+    expected = quad(lambda u: expit((logit_of(u) + logit) / temperature), 0, 1, points=kink)[0]
+    assert close_share(found, expected)
+    if temperature < 1 and logit:
+        assert not close_share(found, float(expit(logit / temperature)))  # and the test would notice
 
 
 def test_none_is_the_score() -> None:
@@ -98,7 +106,7 @@ def test_every_logit_has_the_gradient_of_the_soft_weight(form: Form) -> None:
     logit = torch.linspace(-3, 3, 60, dtype=torch.float64).view(2, 30).requires_grad_()
     mask = torch.ones(2, 30) > 0
     found = sample(logit, mask, form, 0.7, seeded())
-    soft_form: dict[Form, Form] = {"gumbel-hard": "gumbel", "straight-through": "none"}
+    soft_form: dict[Form, Form] = {"gumbel-hard": "gumbel", "straight-through": "concrete"}
     soft = sample(logit, mask, soft_form.get(form, form), 0.7, seeded())
     (gradient,) = torch.autograd.grad(found.sum(), logit)
     torch.testing.assert_close(gradient, (soft * (1 - soft) / 0.7).detach(), rtol=1e-12, atol=0)

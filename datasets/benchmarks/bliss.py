@@ -88,8 +88,8 @@ def _video(path: Path, clip: str, entry: Any, arrays: Mapping[str, np.ndarray], 
             {"start_s": float(start), "end_s": float(stop), "text": text}
             for text, (start, stop) in zip(entry["sentence"], entry["sentence_time"], strict=True)
         ],
-        # Some entries have a list, others one text. ROUGE-L reads a summary line by line.
-        summary_text="\n".join(highlight) if isinstance(highlight, list) else highlight,
+        # Some entries have a list, others one text. The official code joins a list by blanks.
+        summary_text=" ".join(highlight) if isinstance(highlight, list) else highlight,
         **arrays,
     )
 

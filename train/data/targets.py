@@ -5,7 +5,8 @@
                of the video, from the scores stretched to 0 … 1 (A2Summ, DSNet)
     given      importance and summary of the data set; if it has only one of them, the other is made from it
 
-A sentence is in the summary if one of the frames within its time is. With `given`, labels of the data set come first.
+A sentence is in the summary if one of the frames within its time is. With `given`, labels of the data set come first;
+the sentences that they choose are then the global text of a video that has no other (HierSum on BLiSS).
 """
 
 from __future__ import annotations
@@ -85,7 +86,20 @@ def with_targets(video: Video, rule: Rule) -> Video:
     if video.sentence_feature is not None:
         given = video.sentence_label if rule == "given" else None
         label = sentence_label(video, summary) if given is None else given
+        if given is not None and video.global_feature is None and video.step_feature is None:
+            video = with_key_sentences(video, given)
     return replace(video, gt_score=_within_unit(score), gt_summary=summary, sentence_label=label)
+
+
+def with_key_sentences(video: Video, label: np.ndarray) -> Video:
+    """Make the sentences with label 1 the steps of `video`, and their mean feature its global text."""
+    # A target, not a property of the data set: held-out videos must not show a model which sentences are the key ones.
+    chosen = np.flatnonzero(label > 0)
+    if video.sentence_feature is None or not len(chosen):
+        return video
+    step = [{"section": "", "headline": "", "text": video.sentence[at]["text"]} for at in chosen.tolist()]
+    feature = video.sentence_feature[chosen]
+    return replace(video, step=step, step_feature=feature, global_feature=feature.mean(0))
 
 
 def sentence_label(video: Video, summary: np.ndarray) -> np.ndarray:

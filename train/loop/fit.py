@@ -173,7 +173,7 @@ def rate_at(step: int, steps_per_epoch: int, settings: Settings) -> float:
     if settings.schedule.name == "none":
         return 1.0
     if settings.schedule.name == "exponential":
-        return float(settings.schedule.decay ** (step // steps_per_epoch))
+        return float(settings.schedule.decay ** (step // steps_per_epoch // settings.schedule.every))
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 

@@ -27,6 +27,8 @@ from vsumdata.train.loop.predict import predict
 from vsumdata.train.loop.preparation import (
     notes_of_objective,
     notes_of_seen,
+    order_of,
+    parent_notes,
     pool_notes,
     rate_note,
     rule_of,
@@ -97,6 +99,7 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         val=tuple(ids_of(val)),
         frame_dim=frame_dim,
         text_dim=text_dim,
+        order=order_of(settings, len(train)),
         init=init,
         before=runs.read_info(Path(init)).seen if init else (),
         device=str(device()),
@@ -109,7 +112,9 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         prepare=with_targets(info, rule) if rule else without_targets(info),
         window=settings.window,
         least=least_batch(settings.objective) * workers,
+        by_length=info.order == "by-length",
     )
+    notes += parent_notes(info, batches)
     notes += rate_note(settings.method, batches) if rule else pool_notes(info, batches, workers)
     notes += warmup_notes(settings)
     if issubclass(class_of(settings.method, "objective"), Unlabelled):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,13 +18,15 @@ from vsumdata.train.data.training import Data
 from vsumdata.train.loop.predict import TEXT_FEATURES, fitting
 from vsumdata.train.loop.runs import TRANSDUCTIVE, Info
 from vsumdata.train.methods import METHODS, REGRESSION
-from vsumdata.train.settings import Settings, least_batch
+from vsumdata.train.settings import Settings, contrasts, least_batch
 
 # Notes and the rate of positives come from so many videos: reading all of a large root would delay the start.
 LOOKED_AT = 256
 # Share of all epochs. HierSum on Mr.HiSum warms up for 55 of 300 epochs: with `--set epochs=50` and no limit, the
 # learning rate would never reach its full value.
 LONGEST_WARMUP = 0.25
+# A set of at most so many videos is always shuffled: in batches of similar length each video meets the same few.
+SMALL = 1000
 
 
 def rule_of(settings: Settings, data: Data) -> Rule:
@@ -34,6 +36,13 @@ def rule_of(settings: Settings, data: Data) -> Rule:
     if data.origin.data_set:
         return targets.default_rule(data.origin.data_set)
     return "given" if any(video.gt_score is not None for video in data.train[:1]) else "replay"
+
+
+def order_of(settings: Settings, num_videos: int) -> Literal["shuffled", "by-length"]:
+    """Which videos share a batch: what `order` says, or what suits the objective and the number of videos."""
+    if settings.order != "auto":
+        return settings.order
+    return "shuffled" if contrasts(settings.objective) or num_videos <= SMALL else "by-length"
 
 
 def usable(videos: Sequence[Video], rule: Rule) -> tuple[Sequence[Video], list[str]]:
@@ -113,6 +122,20 @@ def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
     else:
         notes.append("without labels, so the last epoch counts")
     return notes
+
+
+def parent_notes(info: Info, train: Batches) -> list[str]:
+    """A note where parent steps are asked for and videos have no global text to show in them."""
+    if not (period := getattr(info.settings.objective, "global_step", 0)):
+        return []
+    videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
+    lacking = sum(video.global_feature is None and not len(video.step) for video in videos)
+    if not lacking:
+        return []
+    what = f"objective.global_step={period}: {lacking} of {len(videos)} training videos have no global text"
+    if lacking < len(videos):
+        return [f"{what}: parent steps show their frames alone"]
+    return [f"{what}, so parent steps show frames alone; objective.global_step=0 leaves these steps out"]
 
 
 def choice_notes(info: Info, train: Batches) -> list[str]:

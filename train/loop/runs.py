@@ -55,6 +55,8 @@ class Info(Section):
     val: tuple[str, ...] = Field(description="ids of the validation videos, which select the epoch")
     frame_dim: int = Field(ge=1, description="dimension of a frame feature")
     text_dim: int | None = Field(description="dimension of a text feature; null: trained on pictures alone")
+    # The default is what runs without this field had.
+    order: Literal["shuffled", "by-length"] = Field("by-length", description="which videos share a batch")
     init: str | None = Field(None, description="the run whose weights this run started with")
     before: tuple[Seen, ...] = Field((), description="videos that the weights of `init` had seen, through all its runs")
     notes: tuple[str, ...] = Field((), description="what to print with every number of this run")

@@ -70,6 +70,7 @@ class CSUMOptions(BaseModel):
     samples: int = Field(100, ge=1, description="for `perturbed`: number of noise samples per step")
 
     needs_targets: ClassVar[bool] = False
+    contrasts: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
 
     def can_choose(self, num_clips: int) -> bool:

@@ -98,6 +98,11 @@ class HierSumOptions(BaseModel):
         "exponentiated; a video without negatives counts as 0 (`a2summ`) or takes its lowest-scored position (`msmo`)",
     )
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether the videos of a batch are compared."""
+        return self.w_inter > 0
+
 
 class HierSum(nn.Module):
     """HierSum's loss: L_cls + w_mse·MSE + w_inter·inter + w_intra·intra. With global_step 0 and w_mse 0: A2Summ's.
@@ -166,12 +171,19 @@ class RegressionOptions(BaseModel):
         description="target of a frame. `raw`: its score; `min-max`: the scores of each video stretched to 0 … 1, as "
         "in VASNet; a video with constant scores is left out",
     )
+    reduction: Literal["videos", "frames", "sum"] = Field(
+        "videos",
+        description="how the errors of a batch become one loss. `videos`: the mean over videos of each one's mean; "
+        "`frames`: the mean over all frames, as in MR.HiSum; `sum`: the sum over videos of each one's mean, as in "
+        "PGL-SUM, which adds up the gradients of a batch",
+    )
 
 
 class Regression(nn.Module):
     """Squared error (s − σ(logit))², averaged over a video's frames, then over videos.
 
-    The loss of VASNet, PGL-SUM, CSTA and SL-module. Each video counts the same, whatever its length.
+    The loss of VASNet, PGL-SUM, CSTA and SL-module. Each video counts the same, whatever its length, unless
+    `reduction` asks for the mean over frames.
     """
 
     Options: ClassVar[type[RegressionOptions]] = RegressionOptions
@@ -190,7 +202,14 @@ class Regression(nn.Module):
             target, mask = stretched(target, mask)
         error = losses.squared_error(scores.frame_logit, target, mask)
         left_out = (~mask.any(1)).sum()
-        return {"mse": losses.video_mean(error, mask)}, {}, {"left_out": left_out}
+        return {"mse": self.reduced(error, mask)}, {}, {"left_out": left_out}
+
+    def reduced(self, error: Tensor, mask: Tensor) -> Tensor:
+        """The errors [B,T] as one number."""
+        if self.options.reduction == "frames":
+            return losses.masked_mean(error, mask)
+        mean = losses.video_mean(error, mask)
+        return mean * mask.any(1).sum() if self.options.reduction == "sum" else mean
 
 
 class DppRegressionOptions(RegressionOptions):

@@ -64,6 +64,11 @@ class ViSPOptions(BaseModel):
         """Whether the objective learns from labels: only the variant `fixed` does."""
         return self.variant == "fixed"
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether the videos of a batch are compared: in all variants but `fixed`."""
+        return not self.needs_targets
+
 
 class ViSP(Unlabelled):
     """ViSP's loss: InfoNCE + w_size·mean ŷ + w_binary·mean ŷ(1−ŷ), with means over a video's frames.

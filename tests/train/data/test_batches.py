@@ -16,16 +16,19 @@ from vsumdata.datasets.partition import pick
 from vsumdata.datasets.shards import Shards, open_shards
 from vsumdata.datasets.video import Video
 from vsumdata.train.data.batches import Batches
+from vsumdata.train.loop.preparation import order_of
+from vsumdata.train.settings import settings_of
 
 
 def ids(batches: Batches, number: int = 0, **where: int) -> list[tuple[str, ...]]:
     return [batch.video_id for batch in batches.epoch(number, **where)]
 
 
+@pytest.mark.parametrize("by_length", [False, True])
 @pytest.mark.parametrize("window", [1000, 12])
-def test_an_epoch_has_every_video_once_and_every_epoch_another_order(window: int) -> None:
+def test_an_epoch_has_every_video_once_and_every_epoch_another_order(window: int, by_length: bool) -> None:
     found = videos(50)
-    batches = Batches(found, batch_size=4, seed=1, window=window)
+    batches = Batches(found, batch_size=4, seed=1, window=window, by_length=by_length)
     first, second = ids(batches, 0), ids(batches, 1)
     for epoch in (first, second):
         assert sorted(v for batch in epoch for v in batch) == [video.video_id for video in found]
@@ -33,13 +36,14 @@ def test_an_epoch_has_every_video_once_and_every_epoch_another_order(window: int
         assert len(epoch) == len(batches) == 13
     assert first != second
     assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}
-    assert ids(Batches(found, batch_size=4, seed=1, window=window), 1) == second
-    assert ids(Batches(found, batch_size=4, seed=2, window=window), 1) != second
+    assert ids(Batches(found, batch_size=4, seed=1, window=window, by_length=by_length), 1) == second
+    assert ids(Batches(found, batch_size=4, seed=2, window=window, by_length=by_length), 1) != second
 
 
+@pytest.mark.parametrize("by_length", [False, True])
 @pytest.mark.parametrize("start", [0, 1, 2, 3, 7, 12, 13])
-def test_an_epoch_goes_on_from_any_batch(start: int) -> None:
-    batches = Batches(videos(50), batch_size=4, seed=1, window=12)
+def test_an_epoch_goes_on_from_any_batch(start: int, by_length: bool) -> None:
+    batches = Batches(videos(50), batch_size=4, seed=1, window=12, by_length=by_length)
     assert ids(batches, 3, start=start) == ids(batches, 3)[start:]
 
 
@@ -58,13 +62,53 @@ def test_workers_share_each_batch() -> None:
 def test_videos_of_a_batch_are_about_equally_long() -> None:
     rng = np.random.default_rng(0)
     found = [replace(v, video_id=f"{n}") for n, v in enumerate(videos(200, frames=300))]
-    batches = Batches(found, batch_size=8, seed=0)
+    batches = Batches(found, batch_size=8, seed=0, by_length=True)
     filled = [float(batch.frame_mask.float().mean()) for batch in batches.epoch(0)]
     by_chance = [
         float(np.mean([len(found[i].frame_time_s) for i in some]) / max(len(found[i].frame_time_s) for i in some))
         for some in rng.permutation(200).reshape(-1, 8)
     ]
     assert np.mean(filled) > 0.85 > 0.8 > np.mean(by_chance)
+
+
+def partners(batches: Batches, epochs: int) -> list[int]:
+    """For each video, with how many others it shared a batch in `epochs` epochs."""
+    met: dict[str, set[str]] = {}
+    for number in range(epochs):
+        for batch in ids(batches, number):
+            for video_id in batch:
+                met.setdefault(video_id, set()).update(batch)
+    return [len(others) - 1 for others in met.values()]
+
+
+@pytest.mark.parametrize(
+    ("method", "sets", "num", "order"),
+    [
+        ("hiersum", [], 5000, "shuffled"),  # its inter loss compares videos
+        ("hiersum", ["objective.w_inter=0"], 5000, "by-length"),
+        ("mlp", [], 50, "shuffled"),
+        ("mlp", [], 5000, "by-length"),
+        ("csum+mlp", [], 5000, "shuffled"),
+        ("visp+mlp", [], 5000, "shuffled"),
+        ("visp+mlp", ["objective.variant=fixed"], 5000, "by-length"),
+        ("hiersum", ["order=by-length"], 40, "by-length"),
+        ("mlp", ["order=shuffled"], 5000, "shuffled"),
+    ],
+)
+def test_contrasts_and_small_sets_are_shuffled(method: str, sets: list[str], num: int, order: str) -> None:
+    assert order_of(settings_of(method, "default", sets), num) == order
+
+
+def test_shuffled_videos_meet_nearly_all_others() -> None:
+    """TVSum's training part at HierSum's batch of 2: chance alone would leave out 39 · (38/39)^100 = 2.9 of 39."""
+    rng = np.random.default_rng(0)
+    lengths = np.sort(rng.integers(150, 1300, 40))  # TVSum's videos have 166 to 1,294 picks
+    found = [
+        Video(video_id=f"{n}", frame_time_s=np.arange(length, dtype=np.float32), frame_feature=np.zeros((length, 1)))
+        for n, length in enumerate(lengths.tolist())
+    ]
+    assert np.median(partners(Batches(found, batch_size=2, seed=0), 100)) >= 34
+    assert np.median(partners(Batches(found, batch_size=2, seed=0, by_length=True), 100)) < 15
 
 
 class Made(Sequence[Video]):

@@ -86,6 +86,25 @@ def test_given_labels_stay_and_make_what_is_missing() -> None:
     assert other.sentence_label.tolist() == [0, 1]
 
 
+def test_key_sentences_are_the_global_text_of_a_training_video_without_another() -> None:
+    feature = np.arange(9, dtype=np.float32).reshape(3, 3)
+    label = np.array([1, 0, 1], np.uint8)
+    labelled = {**spoken((0, 2), (2, 4), (4, 6)), "sentence_feature": feature, "sentence_label": label}
+    bliss = video(gt_summary=np.ones(6, np.uint8), **labelled)
+    found = with_targets(bliss, "given")
+    assert there(found.step_feature).tolist() == feature[[0, 2]].tolist()
+    assert [step["text"] for step in found.step] == ["words", "words"]
+    assert there(found.global_feature).tolist() == feature[[0, 2]].mean(0).tolist()
+    # The labels are what is to be found: a held-out video does not show them, nor do labels of our own making.
+    assert bliss.global_feature is None
+    assert with_targets(replace(bliss, gt_score=np.ones(6, np.float32)), "replay").global_feature is None
+    assert with_targets(replace(bliss, sentence_label=None), "given").global_feature is None
+    assert with_targets(replace(bliss, sentence_label=label * 0), "given").step_feature is None
+    own = with_targets(replace(bliss, global_feature=feature[1]), "given")
+    assert there(own.global_feature).tolist() == feature[1].tolist()
+    assert own.step_feature is None
+
+
 def test_keyshots_are_the_benchmarks_own() -> None:
     for planted in synthetic.load("videos=3,seed=5"):
         found = with_targets(planted, "keyshots")

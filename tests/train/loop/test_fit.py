@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.datasets.benchmarks.benchmark_files import write_bliss
 from tests.train.training_kit import fitted, losses, same_weights, small, videos
 
+from vsumdata.datasets.benchmarks import bliss
 from vsumdata.datasets.protocol import protocol
-from vsumdata.datasets.video import Video
+from vsumdata.datasets.video import Video, collate
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.data import targets
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.fit import is_bfloat16, make_optimizer, rate_at
 from vsumdata.train.loop.predict import predict
@@ -103,6 +106,8 @@ def test_the_rate_is_a_pure_function_of_the_step() -> None:
     assert [rate_at(step, 10, falling) for step in (0, 9, 10, 25)] == pytest.approx([1, 1, 0.99, 0.99**2])
     flat = settings_of("mlp")
     assert {rate_at(step, 10, flat) for step in range(100)} == {1.0}
+    steps = small("mlp", "schedule.name=exponential", "schedule.decay=0.1", "schedule.every=100")
+    assert [rate_at(step, 10, steps) for step in (0, 999, 1000, 1999, 2000)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 
 
 def test_a_warm_up_that_is_cut_is_told(tmp_path: Path) -> None:
@@ -302,3 +307,50 @@ def test_presets_hold_the_papers_table() -> None:
     assert tvsum.model.model_dump()["head"] == "boxes"
     assert tvsum.objective.model_dump()["global_step"] == 0
     assert (tvsum.optimizer.weight_decay, tvsum.batch_size, tvsum.epochs) == (1e-5, 4, 300)
+
+
+def test_a_run_of_before_goes_on_in_its_own_order_or_not_at_all(tmp_path: Path) -> None:
+    """Its run.json has no `order`, and its batches were of similar length."""
+    settings = small("mlp", "epochs=1")
+    fitted(tmp_path / "run", settings, videos(6))
+    path = tmp_path / "run" / "run.json"
+    told = json.loads(path.read_text())
+    assert told.pop("order") == "shuffled"
+    path.write_text(json.dumps(told))
+    with pytest.raises(UsageError, match='order is "by-length" there, "shuffled" now'):
+        fitted(tmp_path / "run", settings, videos(6))
+
+
+def without_global_text(found: list[Video]) -> list[Video]:
+    return [replace(video, global_feature=None, step=(), step_feature=None) for video in found]
+
+
+def test_parent_steps_without_global_text_are_said_before_they_begin(tmp_path: Path) -> None:
+    all_have, none_has = videos(6), without_global_text(videos(6))
+    step = "objective.global_step=2"
+    said = fitted(tmp_path / "none", small("hiersum", step), none_has).info.notes
+    assert any(f"{step}: 6 of 6 training videos have no global text, so parent steps show frames" in n for n in said)
+    said = fitted(tmp_path / "some", small("hiersum", step), [*all_have[:4], *none_has[4:]]).info.notes
+    assert any(f"{step}: 2 of 6 training videos have no global text: parent" in n for n in said)
+    for name, found, g in (("all", all_have, 2), ("children", none_has, 0)):
+        notes = fitted(tmp_path / name, small("hiersum", f"objective.global_step={g}"), found).info.notes
+        assert not any("global text" in note for note in notes)
+
+
+def test_hiersums_parent_steps_on_bliss_show_the_key_sentences(tmp_path: Path) -> None:
+    """And no text loss in these steps; held-out clips show none of them."""
+    clips = bliss.load(write_bliss(tmp_path / "BLiSS"))
+    sets = ["model.global_tokens=steps", "objective.global_step=1", "epochs=1", "labels=given"]
+    trained = fitted(tmp_path / "run", small("hiersum", *sets), clips[:1])
+    assert not any("global text" in note for note in trained.info.notes)
+    entry = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
+    assert entry["parent"] == 1
+    assert "cls_text" not in entry
+    assert "intra" not in entry
+    batch = collate([targets.with_targets(clips[0], "given")])
+    with torch.no_grad():
+        parent, blind = (trained.model(batch, text=text).text_token for text in ("global", "none"))
+    assert parent is not None
+    assert blind is None or not torch.equal(parent, blind)
+    assert clips[1].global_feature is None
+    assert clips[1].step_feature is None

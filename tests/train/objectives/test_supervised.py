@@ -255,6 +255,21 @@ def test_regression_is_the_mean_over_videos_of_their_errors(videos: list[Video],
     assert float(found["mse"]) == pytest.approx(np.mean(each), rel=1e-5)
 
 
+def test_the_reductions_of_other_codes(videos: list[Video], model: HierSumModel) -> None:
+    """MR.HiSum averages over the frames of a batch; PGL-SUM adds up the gradients of its videos."""
+    batch = collate(videos)
+    mean, frames, summed = (
+        Regression(RegressionOptions(reduction=how))(model, batch, 0)["mse"] for how in ("videos", "frames", "sum")
+    )
+    assert batch.gt_score is not None
+    assert batch.score_mask is not None
+    wide = batch.frame_mask.shape[1] - batch.gt_score.shape[1]
+    target, mask = (torch.nn.functional.pad(each, (0, wide)) for each in (batch.gt_score, batch.score_mask))
+    error = ((model(batch).frame_logit.detach().sigmoid() - target) ** 2)[mask]
+    assert float(frames) == pytest.approx(float(error.mean()), rel=1e-5)
+    assert float(summed) == pytest.approx(len(videos) * float(mean), rel=1e-6)
+
+
 def test_min_max_targets_are_each_videos_own(videos: list[Video], model: HierSumModel) -> None:
     constant = replace(videos[0], gt_score=np.full(len(videos[0].frame_time_s), 0.4, np.float32))
     batch = collate([constant, *videos[1:]])

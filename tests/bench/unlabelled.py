@@ -6,7 +6,8 @@ tau compares a test video's scores with its planted importance; F1 is that of th
 over the test videos. A row gives their mean over the seeds with its 95 % interval (Student's t). All rows of a seed use
 the same videos; no test video is used in training. The models read frames, no text.
 
-    found       no labels at all, beside chance and beside a model with all labels
+    found       no labels at all, by shipped defaults and by the preset `paper`, beside chance and beside a model with
+                all labels
     nothing     the same with theme=0, where the features alone do not tell what is important: tau must come to 0
     csum        CSUM's ablations, on vsLSTM
     visp        ViSP's variants, before and after fine-tuning with few labels; `fixed` (FSA) learns the summaries of
@@ -44,7 +45,7 @@ LABELS = (1, 2, 4, 8, 16, 32, 64, 256)
 FEW = 16
 RATE = "optimizer.lr=0.001"
 VASNET = ["model.width=32", "model.hidden=32", "model.regressor=32", "model.dropout=0.1", RATE]
-VISP = [*VASNET, "objective.likeness=scaled", "batch_size=32", "epochs=40"]
+VISP = [*VASNET, "batch_size=32", "epochs=40"]
 CSUM = [RATE, "batch_size=16", "epochs=10"]
 VSLSTM = ["model.hidden=16", *CSUM]
 # Fine-tuning aims at this many optimizer steps, within 20 to 60 epochs.
@@ -55,14 +56,14 @@ BACKBONES = {
     "csum+vasnet": [*VASNET, *CSUM],
     "csum+mlp": ["model.hidden=[32]", *CSUM],
 }
-# Attention mixes every clip with the whole video before clips are compared, so that any choice tells the video. The
-# given features are not mixed.
-BACKBONES |= {f"{name}, features": [*BACKBONES[name], "objective.compared=features"] for name in BACKBONES}
-# The paper's α = 400 makes the choice so sharp that little gradient is left; 20 is a softer one.
+# Shipped defaults, and the preset `paper`: its α = 400 makes the choice so sharp that little gradient is left, and its
+# embeddings are mixed by attention before clips are compared, so that any choice tells the video.
+METHODS = {"visp+vasnet": VISP, **BACKBONES}
 CSUM_WAYS = {
     "windows": "draw=windows",
     "subsets": "draw=subsets",
-    "alpha 20": "alpha=20",
+    "alpha 400": "alpha=400",
+    "embeddings": "compared=embeddings",
     "sinkhorn": "choice=sinkhorn",
     "perturbed": "choice=perturbed",
     "printed denominator": "literal_denominator=true",
@@ -77,13 +78,21 @@ def videos(seed: int, theme: float, perspectives: int = 1) -> tuple[list[Planted
     return planted[:POOL], planted[POOL:]
 
 
-def trained(method: str, planted: Sequence[Planted], sets: Sequence[str], seed: int, out: Path, init: str = "") -> Any:
+def trained(
+    method: str,
+    planted: Sequence[Planted],
+    sets: Sequence[str],
+    seed: int,
+    out: Path,
+    init: str = "",
+    preset: str = "default",
+) -> Any:
     """Train and return the last weights."""
     # Without validation videos: choosing the best epoch would need labels.
     from vsumdata.train.loop.job import fit_fold
     from vsumdata.train.settings import settings_of
 
-    settings = settings_of(method, sets=[*sets, f"seed={seed}"])
+    settings = settings_of(method, preset, [*sets, f"seed={seed}"])
     return fit_fold(settings, [each.video for each in planted], (), PROTOCOL, out, init=init or None)
 
 
@@ -106,10 +115,10 @@ Rows = dict[str, dict[str, float]]
 def found(seed: int, folder: Path, theme: float = 1.0) -> Rows:
     pool, test = videos(seed, theme)
     rows = {name: chance(name, seed, test) for name in ("random", "uniform")}
-    rows["visp+vasnet"] = measured(trained("visp+vasnet", pool, VISP, seed, folder / "visp"), test)
-    for name, sets in BACKBONES.items():
-        method = name.partition(",")[0]
-        rows[name] = measured(trained(method, pool, sets, seed, folder / name), test)
+    for method, sets in METHODS.items():
+        for preset in ("default", "paper"):
+            out = folder / f"{method}-{preset}"
+            rows[f"{method}, {preset}"] = measured(trained(method, pool, sets, seed, out, preset=preset), test)
     rows["mlp, all labels"] = measured(
         trained("mlp", pool, ["model.hidden=[64]", RATE, "epochs=20"], seed, folder / "mlp"), test
     )

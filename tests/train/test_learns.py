@@ -25,16 +25,16 @@ def test_each_method_finds_more_of_what_is_planted(
     """The subtitles' share alone (A2Summ) shows at the full size only: with half of the videos it learns none of it."""
     learn, is_full = bench("learn"), request.config.getoption("--full")
     size = learn.FULL if is_full else learn.Size(train=600, epochs=14, few=16, few_epochs=60, val=40, test=60)
-    rows = learn.everything(1, 2, size, ["mlp", *(["a2summ"] if is_full else []), "hiersum g=1"])
+    rows = learn.everything(1, 2, size, ["mlp", *(["a2summ"] if is_full else []), "both g=1"])
     found = {row: values["tau"][0] for row, values in rows.items()}
     assert abs(found["random"]) < 0.05
     assert found["mlp"] > 0.3
     if is_full:
         assert found["a2summ"] > found["mlp"] + 0.1  # the subtitles' share
-        assert found["hiersum g=1, both"] > found["a2summ"] + 0.02  # the steps' share
-        assert found["bayes"] - 0.1 < found["hiersum g=1, both"]
-    assert found["hiersum g=1, both"] > found["mlp"] + 0.05  # what is said, in subtitles and steps
-    assert found["hiersum g=1, both"] < found["bayes"]
+        assert found["both g=1, both"] > found["a2summ"] + 0.02  # the steps' share
+        assert found["bayes"] - 0.1 < found["both g=1, both"]
+    assert found["both g=1, both"] > found["mlp"] + 0.05  # what is said, in subtitles and steps
+    assert found["both g=1, both"] < found["bayes"]
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The presets against the configurations that official repositories ship, or that papers state where there is no code.
 
 The tables name the repository, its commit and the files that were read. HierSum, CSUM and ViSP have no public code that
-could be looked up: their papers alone speak below. `mlp/tvsum` is ours.
+could be looked up: their papers alone speak below. `mlp/tvsum` and `hiersum/both` are ours.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ HIERSUM: dict[tuple[str, str], dict[str, Any]] = {
         "objective.w_intra": 1,
     },
 }
-OURS = {("mlp", "tvsum")}
+OURS = {("mlp", "tvsum"), ("hiersum", "both")}
 
 
 @pytest.mark.parametrize(("method", "preset"), [*OFFICIAL, *HIERSUM], ids="/".join)
@@ -245,3 +245,24 @@ def test_training_without_labels_keeps_the_optimizer_of_the_backbone_and_the_pap
     assert (settings.batch_size, settings.epochs) == (32, 200)
     assert settings.optimizer == settings_of("csta", "tvsum").optimizer
     assert settings_of("csum+pglsum", "mrhisum").clip_norm is None
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "paper", "ours"),
+    [
+        ("visp+csta", "likeness", "inner", "scaled"),
+        ("csum+vasnet", "alpha", 400, 20),
+        ("csum+vasnet", "compared", "embeddings", "features"),
+    ],
+)
+def test_the_papers_choice_is_a_preset_where_another_learns_more(method: str, name: str, paper: Any, ours: Any) -> None:
+    found = [getattr(settings_of(method, preset).objective, name) for preset in ("paper", "default", "tvsum")]
+    assert found == [paper, ours, ours]
+
+
+def test_hiersums_default_is_the_papers_schedule_and_both_is_not() -> None:
+    default, both = settings_of("hiersum").model_dump(), settings_of("hiersum", "both").model_dump()
+    assert (default["model"]["text"], default["objective"]["parent_text"]) == ("subtitles", "global")
+    assert (both["model"]["text"], both["objective"]["parent_text"], both["objective"]["global_step"]) == (
+        "both",
+    ) * 2 + (1,)

@@ -29,7 +29,11 @@ from vsumdata.train.objectives.unlabelled import Unlabelled, generator, looked_a
 
 
 class CSUMOptions(BaseModel):
-    """CSUM's settings. The paper leaves share, temperature and projection open; those defaults are our choice."""
+    """CSUM's settings. The paper leaves share, temperature and projection open; those defaults are our choice.
+
+    Where planted videos show that another choice than the paper's learns more, it is the default (docs/results.md), and
+    the preset `paper` has the paper's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,9 +45,9 @@ class CSUMOptions(BaseModel):
         description="which clips are drawn. `windows`: consecutive ones, as in the paper; `subsets`: any, in order",
     )
     compared: Literal["embeddings", "features"] = Field(
-        "embeddings",
+        "features",
         description="what represents a clip. `embeddings`: the summarizer's embedding, as in the paper; `features`: "
-        "the clip's input features (our addition)",
+        "the clip's input features, by which attention models learn more (our addition)",
     )
     share: float = Field(
         0.15, gt=0, le=1, description="length of a summary, as a share of the video's clips; at least `clips` clips"
@@ -59,7 +63,10 @@ class CSUMOptions(BaseModel):
         "successive-halving", description="the differentiable method that chooses the best clips"
     )
     alpha: float = Field(
-        400.0, gt=0, description="for `successive-halving`: how sharply the better of two clips wins; no unit"
+        20.0,
+        gt=0,
+        description="for `successive-halving`: how sharply the better of two clips wins; no unit. The paper's figures "
+        "need about 400, which leaves little gradient",
     )
     epsilon: float = Field(
         0.01, gt=0, description="for `sinkhorn`: weight of the entropy; smaller makes the choice sharper"

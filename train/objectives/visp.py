@@ -47,8 +47,9 @@ class ViSPOptions(BaseModel):
         1.0, ge=0, description="weight of the binary regulariser (β_bin): larger pushes frame weights to 0 or 1"
     )
     likeness: Literal["inner", "scaled"] = Field(
-        "inner",
-        description="similarity of two embeddings. `inner`: inner product, as in the paper; `scaled`: that / √D",
+        "scaled",
+        description="similarity of two embeddings. `inner`: inner product, as in the paper; `scaled`: that / √D, which "
+        "learns more (docs/results.md)",
     )
     least_batch: int = Field(
         8, ge=2, description="smallest batch allowed, in videos; with fewer than 8 the contrast teaches too little"

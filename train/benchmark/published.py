@@ -37,6 +37,7 @@ class PaperTable(_Part):
     data: str = Field(description="name of the data set")
     metrics: tuple[str, ...] = Field(description="names of the metrics, in the order of the values")
     protocol: str = Field(description="how the paper measured, as far as it says")
+    features: str = Field(description="the features that the methods read, as far as the paper says")
     rows: tuple[Line, ...] = Field(description="the table's rows")
 
     @property
@@ -91,10 +92,10 @@ def cells(tables: Sequence[PaperTable]) -> list[list[str]]:
 
 
 def notes(tables: Sequence[PaperTable]) -> list[str]:
-    """Each paper's protocol, and what is odd about single rows."""
+    """Each paper's protocol and features, and what is odd about single rows."""
     lines = []
     for table in tables:
-        lines.append(f"{table.source}: {table.protocol}")
+        lines.append(f"{table.source}: {table.protocol}; features: {table.features}")
         lines += [f"{table.short_source}, {row.name}: {row.note}" for row in table.rows if row.note]
     return lines
 
@@ -109,6 +110,7 @@ def records(tables: Sequence[PaperTable]) -> list[dict[str, str | float]]:
             "value": value,
             "source": table.source,
             "protocol": table.protocol,
+            "features": table.features,
             "note": row.note,
         }
         for table in tables

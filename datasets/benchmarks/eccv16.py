@@ -12,6 +12,10 @@
 | picks | [T] | the original frame of each feature |
 | video_name | scalar or [1] | SumMe only: the file's name |
 
+A2Summ's download has a second file beside it, `text_roberta.npy`: a pickled dictionary, `video_<i>` -> [M,768], one row
+for each caption. The captions have no times there: caption j of a video with T steps goes with the steps from
+j·⌈T/M⌉ to (j+1)·⌈T/M⌉ (boheumd/A2Summ@5c7dcea datasets.py, VideoSummDataset; README.md, data/{TVSum,SumMe}/feature).
+
 Read from e-apostolidis/CA-SUM@43eee5d README.md ("Data") and inference/inference.py, e-apostolidis/PGL-SUM@81d0d6d
 model/data_loader.py, thswodnjs3/CSTA@b070f7d dataset.py, li-plus/DSNet@1804176 src/helpers/data_helper.py. The files
 were made by Ke Zhang and Wei-Lun Chao and first published with KaiyangZhou/pytorch-vsumm-reinforce.
@@ -20,12 +24,14 @@ were made by Ke Zhang and Wei-Lun Chao and first published with KaiyangZhou/pyto
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import open_hdf5
+from vsumdata.datasets.benchmarks.downloads import open_hdf5, read_npy_dict
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
     import h5py
 
 NEEDED = ("features", "gtscore", "user_summary", "change_points", "n_frames", "picks")
+TEXT = "text_roberta.npy"
+WHERE_TEXT = "the link in boheumd/A2Summ's README on GitHub"
 STEP = 15  # the published files hold every 15th frame
 # The layout has no frame rate. TVSum's videos have 24 to 30; annotations with a length replace this guess.
 NOMINAL_FPS = 30.0
@@ -49,6 +57,41 @@ def load(path: Path, where: str, num_videos: int | None = None) -> list[Video]:
         if num_videos is not None:
             _check_names(path, names, num_videos, where)
         return [read(path, file, name) for name in names]
+
+
+def with_text(videos: Sequence[Video], features: Path) -> list[Video]:
+    """`videos` with A2Summ's captions, if `text_roberta.npy` lies beside the HDF5 file `features`; else as they are.
+
+    Call it last: the captions' times follow from `frame_time_s`. A caption's text is not in the file; it is "". Raises
+    UsageError for a file that is not of these videos.
+    """
+    path = features.with_name(TEXT)
+    if not path.exists():
+        return list(videos)
+    found = read_npy_dict(path, WHERE_TEXT)
+    missing = [video.video_id for video in videos if video.video_id not in found]
+    if missing or len(found) != len(videos):
+        raise UsageError(
+            f"{path} has {len(found)} videos, {features.name} {len(videos)}"
+            + (f" (first without text: {missing[0]})" if missing else "")
+            + ": another data set's file?"
+        )
+    return [_spoken(path, video, np.asarray(found[video.video_id])) for video in videos]
+
+
+def _spoken(path: Path, video: Video, feature: np.ndarray) -> Video:
+    check_finite(path, video.video_id, {"text": feature})
+    if feature.ndim != 2 or not feature.size:
+        raise UsageError(f"{path}: {video.video_id} is {list(feature.shape)}; expected [captions, 768]")
+    time_s = video.frame_time_s
+    # One step past the last frame ends the video. A video of one step lasts a second.
+    end_s = time_s[-1] + (time_s[-1] - time_s[-2] if len(time_s) > 1 else 1)
+    edges = np.append(time_s, np.float32(end_s))
+    share = -(-len(time_s) // len(feature))
+    at = np.minimum(np.arange(len(feature) + 1) * share, len(time_s))
+    # A caption that begins behind the last step covers none: its start and end are the same.
+    sentence = [{"start_s": float(edges[a]), "end_s": float(edges[b]), "text": ""} for a, b in pairwise(at)]
+    return replace(video, sentence=sentence, sentence_feature=feature.astype(np.float32))
 
 
 def in_order(names: Iterable[str]) -> list[str]:

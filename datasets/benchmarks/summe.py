@@ -36,19 +36,20 @@ def load(path: str | Path) -> list[Video]:
     """The 25 videos of the HDF5 file at `path`, or of a folder that holds it and perhaps a folder `GT`.
 
     `GT` adds the true frame rate (`frame_time_s`, `duration_s`). It must fit the HDF5 file: the same users, and as
-    many frames but for a few. The HDF5 file must then name its videos. Raises UsageError.
+    many frames but for a few. The HDF5 file must then name its videos. A2Summ's `text_roberta.npy` beside the HDF5 file
+    gives sentences. Raises UsageError.
     """
     features = _find(Path(path))
     videos = eccv16.load(features, WHERE, NUM_VIDEOS)
     folder = Path(path) / "GT"
     if not folder.is_dir():
-        return videos
+        return eccv16.with_text(videos, features)
     unnamed = [video.video_id for video in videos if not video.title]
     if unnamed:
         raise UsageError(
             f"{features}: {unnamed[0]} has no video_name, so its file in GT cannot be found; get it from {WHERE}"
         )
-    return [_with_rate(video, folder / f"{video.title}.mat") for video in videos]
+    return eccv16.with_text([_with_rate(video, folder / f"{video.title}.mat") for video in videos], features)
 
 
 def _find(path: Path) -> Path:

@@ -36,9 +36,9 @@ ANNOTATIONS = ("ydata-tvsum50.mat", "ydata-tvsum50-anno.tsv", "ydata-anno.tsv", 
 def load(path: str | Path, *, step: int = eccv16.STEP) -> list[Video]:
     """The 50 videos: from the HDF5 file, from an annotation file, or from a folder that holds either or both.
 
-    The HDF5 file gives features, shots and `user_summary`. The annotations give `user_score`, title, url and length.
-    Annotations alone give every `step`-th frame, with D = 0. `video_id` is always `video_1` to `video_50`; the YouTube
-    id is in `url`. Raises UsageError.
+    The HDF5 file gives features, shots and `user_summary`, A2Summ's `text_roberta.npy` beside it sentences. The
+    annotations give `user_score`, title, url and length. Annotations alone give every `step`-th frame, with D = 0.
+    `video_id` is always `video_1` to `video_50`; the YouTube id is in `url`. Raises UsageError.
     """
     features, annotations = _find(Path(path))
     notes = tvsum_annotations.read(annotations) if annotations else []
@@ -52,10 +52,10 @@ def load(path: str | Path, *, step: int = eccv16.STEP) -> list[Video]:
                 f"{features}: {video.video_id}: user_summary is of {len(video.user_summary)} users; TVSum has "
                 f"{tvsum_annotations.NUM_USERS}: another data set's file?"
             )
-    if not notes or annotations is None:
-        return videos
-    _check_order(features, annotations, videos, notes)
-    return [_with_scores(video, note) for video, note in zip(videos, notes, strict=True)]
+    if notes and annotations is not None:
+        _check_order(features, annotations, videos, notes)
+        videos = [_with_scores(video, note) for video, note in zip(videos, notes, strict=True)]
+    return eccv16.with_text(videos, features)
 
 
 def _find(path: Path) -> tuple[Path | None, Path | None]:

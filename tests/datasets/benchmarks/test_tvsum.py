@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,10 @@ from tests.datasets.benchmarks.benchmark_files import (
 
 from vsumdata.datasets.benchmarks import summe, tvsum, tvsum_annotations
 from vsumdata.datasets.keyshots import summary_from_scores
+from vsumdata.datasets.video import collate
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.data.targets import with_targets
+from vsumdata.train.models.text import subtitles
 from vsumdata.train.scoring.evaluate import evaluate
 
 H5 = "eccv16_dataset_tvsum_google_pool5.h5"
@@ -35,6 +41,63 @@ def test_the_hdf5_file_alone(tmp_path):
     np.testing.assert_array_equal(ours.frame_time_s, theirs["picks"] / np.float32(30))
     assert (ours.n_frames, ours.user_score, ours.url) == (70, None, None)
     assert tvsum.PROTOCOL.name == "tvsum"
+
+
+def write_text(folder: Path, num_videos: int, sizes: Sequence[int] = (3,)) -> dict[str, np.ndarray]:
+    """A2Summ's text_roberta.npy: for each video an array [captions, 768]."""
+    rng = np.random.default_rng(0)
+    found = {
+        f"video_{i}": rng.random((sizes[i % len(sizes)], 768)).astype(np.float32) for i in range(1, num_videos + 1)
+    }
+    np.save(folder / "text_roberta.npy", np.array(found, dtype=object), allow_pickle=True)
+    return found
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_a2summs_text_beside_the_hdf5_file(tmp_path, annotated):
+    """Caption j goes with the steps from j·⌈T/M⌉ to (j+1)·⌈T/M⌉; more captions than steps leave some without any."""
+    write_eccv16(tmp_path / H5, 50)
+    theirs = write_text(tmp_path, 50, sizes=(1, 2, 3, 4, 5, 7, 40))
+    if annotated:  # the published lengths give other times
+        write_tvsum_tsv(tmp_path)
+    for video in tvsum.load(tmp_path):
+        feature = theirs[video.video_id]
+        np.testing.assert_array_equal(video.sentence_feature, feature)
+        num_steps, num_captions = len(video.frame_time_s), len(feature)
+        share = math.ceil(num_steps / num_captions)
+        expected = np.zeros((num_steps, num_captions), bool)
+        for j in range(num_captions):
+            expected[j * share : min((j + 1) * share, num_steps), j] = True
+        text = subtitles(collate([video]))
+        assert text is not None
+        np.testing.assert_array_equal(text.cover[0].numpy(), expected)
+        summary = with_targets(video, "keyshots")
+        np.testing.assert_array_equal(summary.sentence_label, expected[summary.gt_summary > 0].any(0))
+
+
+def test_a2summs_text_of_summe(tmp_path):
+    write_eccv16(tmp_path / "eccv16_dataset_summe_google_pool5.h5", 25)
+    assert summe.load(tmp_path)[3].sentence_feature is None
+    theirs = write_text(tmp_path, 25)
+    np.testing.assert_array_equal(summe.load(tmp_path)[3].sentence_feature, theirs["video_4"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"video_7": None}, "has 49 videos, .*first without text: video_7"),
+        ({"video_51": np.zeros((2, 768))}, "has 51 videos, .* 50: another data set's file"),
+        ({"video_7": np.zeros(768)}, r"video_7 is \[768\]; expected \[captions, 768\]"),
+        ({"video_7": np.zeros((0, 768))}, r"video_7 is \[0, 768\]"),
+        ({"video_7": np.full((2, 768), np.nan)}, "video_7: text holds values that are not finite"),
+    ],
+)
+def test_a_text_that_does_not_fit_names_the_video(tmp_path, change, message):
+    write_eccv16(tmp_path / H5, 50)
+    found = {name: value for name, value in (write_text(tmp_path, 50) | change).items() if value is not None}
+    np.save(tmp_path / "text_roberta.npy", np.array(found, dtype=object), allow_pickle=True)
+    with pytest.raises(UsageError, match=message):
+        tvsum.load(tmp_path)
 
 
 @pytest.mark.parametrize("form", ["tsv", "mat", "parquet"])

@@ -18,6 +18,38 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return importlib.import_module
 
 
+def test_the_best_g_is_reported_on_other_seeds_than_chose_it(bench: Callable[[str], ModuleType]) -> None:
+    learn = bench("learn")
+    # g = 2 is best on the first two seeds, g = 10 on the other two.
+    values = {1: [0.1] * 4, 2: [0.5, 0.5, 0.2, 0.4], 5: [0.3] * 4, 10: [0.4, 0.4, 0.9, 0.9]}
+    found = {f"both g={g}, both": {"tau": its} for g, its in values.items()} | {"a2summ": {"tau": [0.2] * 4}}
+    best = learn.best_g(found)
+    assert (best["g"], best["chosen on"]) == (2, 2)
+    assert best["value"][0] == pytest.approx(0.3)
+    assert best["gain over a2summ"][0] == pytest.approx(0.1)
+    assert learn.best_g({row: {"tau": its["tau"][:1]} for row, its in found.items()}) is None
+    assert learn.best_g({"a2summ": found["a2summ"]}) is None
+
+
+def test_the_rows_differ_by_what_their_names_say(bench: Callable[[str], ModuleType]) -> None:
+    learn = bench("learn")
+    cases = learn.cases(learn.FULL)
+    assert cases["a2summ, no contrast"].sets == [*cases["a2summ"].sets, "objective.w_inter=0", "objective.w_intra=0"]
+    # The paper's schedule never shows both texts, neither in training nor when it scores.
+    assert not any("both" in word for word in cases["paper"].sets)
+    assert cases["both g=1"].sets[-2:] == ["objective.global_step=1", "objective.parent_text=both"]
+    train, _, _ = learn.parts(0, learn.Size(train=4, epochs=1, few=1, few_epochs=1, val=1, test=1))
+    other = learn.shuffled(train)
+    for at, each in enumerate(other):
+        rows = min(len(each.video.sentence), len(train[(at + 1) % 4].video.sentence))
+        theirs = train[(at + 1) % 4].video.sentence_feature
+        assert (each.video.sentence_feature[:rows] == theirs[:rows]).all()
+        assert each.importance is train[at].importance
+    silent = learn.speechless(train[0]).video
+    assert silent.sentence_feature is None
+    assert silent.step_feature is not None
+
+
 @pytest.mark.slow
 def test_each_method_finds_more_of_what_is_planted(
     bench: Callable[[str], ModuleType], request: pytest.FixtureRequest

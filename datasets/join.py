@@ -2,7 +2,7 @@
 
 The benchmark keeps its grid, so its annotations and its scoring stay the same: each of its `picks` takes the feature
 of our nearest frame in time. A video is found in our root by its YouTube id (from `url`), its `video_id` or its title
-(SumMe's file names).
+(SumMe's file names). `text:ROOT` instead of ROOT brings our texts alone, beside the benchmark's own features.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, overload
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -19,6 +20,7 @@ from vsumdata.datasets.video import Video
 
 # Relative. YouTube's copy and the benchmark's file differ a little in length; another cut differs by more.
 MOST_APART = 0.05
+TEXT_ALONE = "text:"
 
 
 @dataclass
@@ -28,20 +30,80 @@ class Joined:
     joined: dict[str, str] = field(default_factory=dict)  # the benchmark's video_id -> ours
     left_out: dict[str, str] = field(default_factory=dict)  # the benchmark's video_id -> reason
     farthest_s: float = 0.0  # largest distance in time from a pick to the frame whose feature it got
+    text_alone: bool = False
 
     def __str__(self) -> str:
         total = len(self.joined) + len(self.left_out)
+        if self.text_alone:
+            # Of Mr. HiSum thousands may lack text: a count and the first will do.
+            first = f"; the first without: {next(iter(self.left_out))}" if self.left_out else ""
+            return f"{len(self.joined)} of {total} videos have our texts, unless their lengths differ{first}"
         text = f"{len(self.joined)} of {total} videos have our features (at most {self.farthest_s:.1f} s away)"
         missing = [f"{video_id}: {reason}" for video_id, reason in self.left_out.items()]
         return f"{text}; without: {'; '.join(missing)}" if missing else text
 
 
-def join_features(videos: Sequence[Video], root: str | Path) -> tuple[list[Video], Joined]:
+class Spoken(Sequence[Video]):
+    """`videos`, each with the texts of our video at its place in `ours` (None: without), read when it is asked for."""
+
+    def __init__(self, videos: Sequence[Video], shards: Shards, ours: Sequence[int | None]) -> None:
+        self.videos, self.shards, self.ours = videos, shards, tuple(ours)
+
+    @property
+    def video_ids(self) -> list[str]:
+        known: list[str] | None = getattr(self.videos, "video_ids", None)
+        return [video.video_id for video in self.videos] if known is None else known
+
+    def __len__(self) -> int:
+        return len(self.ours)
+
+    @overload
+    def __getitem__(self, at: int) -> Video: ...
+    @overload
+    def __getitem__(self, at: slice) -> Spoken: ...
+    def __getitem__(self, at: int | slice) -> Video | Spoken:
+        if isinstance(at, slice):
+            return Spoken(self.videos[at], self.shards, self.ours[at])
+        video, place = self.videos[at], self.ours[at]
+        return video if place is None else _spoken(video, self.shards[place])
+
+
+def join_text(videos: Sequence[Video], root: str) -> tuple[Sequence[Video], Joined]:
+    """All of `videos`, with our texts where the root has them, and a report that names the others.
+
+    A lazy sequence stays lazy. Raises UsageError if `root` is not a vsumdata root.
+    """
+    shards, report = open_shards(root), Joined(text_alone=True)
+    at = {video_id: i for i, video_id in enumerate(shards.video_ids)}
+    places: list[int | None] = []
+    # `described` gives the names of a lazy sequence's videos: to read them all would take as long as an epoch.
+    for video in getattr(videos, "described", videos):
+        place = next((at[name] for name in names(video) if name in at), None)
+        places.append(place)
+        if place is None:
+            report.left_out[video.video_id] = "not in the root"
+        else:
+            report.joined[video.video_id] = shards.video_ids[place]
+    found = Spoken(videos, shards, places)
+    return (found if hasattr(videos, "described") else list(found)), report
+
+
+def _spoken(video: Video, ours: Video) -> Video:
+    # Times of another cut would put sentences beside frames that they do not speak of.
+    if _differ(video, ours):
+        return video
+    time_s = _times(video, ours).astype(np.float32)
+    return replace(video, frame_time_s=time_s, task=video.task or ours.task, **_texts(ours))
+
+
+def join_features(videos: Sequence[Video], root: str | Path) -> tuple[Sequence[Video], Joined]:
     """Those of `videos` for which the root has features, and a report that names all others.
 
     A joined video is the benchmark's video with our features, sentences, steps and texts. If the benchmark gives no
-    duration, ours is used. Raises UsageError if `root` is not a vsumdata root.
+    duration, ours is used. With `text:ROOT` see `join_text`. Raises UsageError if `root` is not a vsumdata root.
     """
+    if str(root).startswith(TEXT_ALONE):
+        return join_text(videos, str(root).removeprefix(TEXT_ALONE))
     shards, report, found = open_shards(root), Joined(), []
     at = {video_id: i for i, video_id in enumerate(shards.video_ids)}
     for video in videos:
@@ -84,13 +146,34 @@ def _differ(video: Video, ours: Video) -> str | None:
     return None
 
 
-def _joined(video: Video, ours: Video) -> tuple[Video, float]:
-    """The benchmark's video with our features, and the largest distance in seconds from a pick to its frame."""
-    time_s = video.frame_time_s.astype(np.float64)
+def _times(video: Video, ours: Video) -> np.ndarray:
+    """The seconds of the benchmark's frames, float64 [T]."""
     # Without a duration the benchmark's times assume 30 frames per second. Our duration gives the true rate: on a
     # video of 15 fps the assumed times are wrong by a factor of two.
     if not video.duration_s and video.n_frames and video.picks is not None and ours.duration_s:
-        time_s = video.picks * (ours.duration_s / video.n_frames)
+        return np.asarray(video.picks * (ours.duration_s / video.n_frames), np.float64)
+    return video.frame_time_s.astype(np.float64)
+
+
+def _texts(ours: Video) -> dict[str, Any]:
+    """Our texts as fields of Video."""
+    return {
+        "sentence": ours.sentence,
+        "sentence_feature": ours.sentence_feature,
+        # It describes the benchmark's own sentences, which are gone.
+        "sentence_label": None,
+        "step": ours.step,
+        "step_feature": ours.step_feature,
+        "description": ours.description,
+        "description_feature": ours.description_feature,
+        "global_text": ours.global_text,
+        "global_feature": ours.global_feature,
+    }
+
+
+def _joined(video: Video, ours: Video) -> tuple[Video, float]:
+    """The benchmark's video with our features, and the largest distance in seconds from a pick to its frame."""
+    time_s = _times(video, ours)
     theirs = ours.frame_time_s.astype(np.float64)
     middles = (theirs[1:] + theirs[:-1]) / 2
     nearest = np.searchsorted(middles, time_s)
@@ -100,16 +183,8 @@ def _joined(video: Video, ours: Video) -> tuple[Video, float]:
         frame_feature=ours.frame_feature[nearest],
         duration_s=video.duration_s or ours.duration_s,
         task=video.task or ours.task,
-        sentence=ours.sentence,
-        sentence_feature=ours.sentence_feature,
-        # These describe the benchmark's own sentences and features, which are gone.
-        sentence_label=None,
+        # It describes the benchmark's own features, which are gone.
         summary_feature=None,
-        step=ours.step,
-        step_feature=ours.step_feature,
-        description=ours.description,
-        description_feature=ours.description_feature,
-        global_text=ours.global_text,
-        global_feature=ours.global_feature,
+        **_texts(ours),
     )
     return joined, float(np.abs(theirs[nearest] - time_s).max())

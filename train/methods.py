@@ -233,7 +233,7 @@ def pretraining(name: str, backbone: Method) -> Method:
         for preset, values in backbone.presets.items()
     }
     presets["default"] |= OWN[name]
-    presets["paper"] = PAPER[name]
+    presets["paper"] = dict(PAPER[name])
     return Method(model=backbone.model, objective=PRETRAINING[name], presets=presets, reads_text=backbone.reads_text)
 
 

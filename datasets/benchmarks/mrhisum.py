@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -69,12 +69,24 @@ class HiSum(Sequence[Video]):
             for name in self.video_ids:
                 yield self._read(file, name)
 
+    @property
+    def described(self) -> Iterator[Video]:
+        """Each video's id, url and duration; nothing of it is read."""
+        nothing = np.zeros(0, np.float32)
+        for name in self.video_ids:
+            yield Video(video_id=name, frame_time_s=nothing, frame_feature=nothing[:, None], **self._of_metadata(name))
+
+    def _of_metadata(self, name: str) -> dict[str, Any]:
+        if not (row := self.metadata.get(name)):
+            return {}
+        url = f"https://www.youtube.com/watch?v={row['youtube_id']}"
+        return {"url": url, "duration_s": float(row["duration"])}
+
     def of_split(self, split: str) -> HiSum:
         """The videos of "train", "val" or "test"."""
         return HiSum(self.path, {name: its for name, its in self.split.items() if its == split}, self.metadata)
 
     def _read(self, file: h5py.File, name: str) -> Video:
-        row = self.metadata.get(name)
         group = open_group(self.path, file, name, ("gtscore", "change_points", summary_key(file.get(name))))
         score, summary = np.asarray(group["gtscore"][()]), np.asarray(group[summary_key(group)][()])
         features = np.asarray(group["features"][()]) if "features" in group else np.zeros((len(score), 0), np.float32)
@@ -94,8 +106,7 @@ class HiSum(Sequence[Video]):
             n_frames=len(frame),
             split=self.split[name],
             license="CC BY 4.0",
-            url=f"https://www.youtube.com/watch?v={row['youtube_id']}" if row else None,
-            duration_s=float(row["duration"]) if row else None,
+            **self._of_metadata(name),
         )
 
 

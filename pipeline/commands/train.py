@@ -32,7 +32,10 @@ Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also wri
 On = Annotated[str, typer.Option(help="Data set: tvsum, summe, mrhisum, bliss, wikihow-summaries, shards or synthetic")]
 ItsData = Annotated[str, typer.Option(help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1")]
 ItsProtocol = Annotated[str | None, typer.Option(help="How to score, e.g. ca-sum; default: the data set's own")]
-ItsFeatures = Annotated[str | None, typer.Option(metavar="ROOT", help="Take the features from this vsumdata root")]
+ItsFeatures = Annotated[
+    str | None,
+    typer.Option(metavar="ROOT", help="Take the features from this vsumdata root, with text:ROOT its texts alone"),
+]
 ItsSplit = Annotated[str | None, typer.Option(help="A published split by name, or a split file")]
 Init = Annotated[str | None, typer.Option(metavar="RUN", help="Start from the weights of another run")]
 Pool = Annotated[

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.datasets.benchmarks.benchmark_files import write_mrhisum
 from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
 
+from vsumdata.datasets.benchmarks import mrhisum
 from vsumdata.datasets.join import join_features
+from vsumdata.datasets.partition import ids_of, pick
 from vsumdata.datasets.video import Video
 from vsumdata.manifests import rows
 from vsumdata.manifests.errors import UsageError
@@ -78,6 +82,41 @@ def test_what_cannot_be_joined_is_reported(root):
     }
     assert str(report).startswith("1 of 3 videos have our features (at most 0.5 s away")
     assert "video_2: not in the root" in str(report)
+
+
+def test_texts_alone_stand_beside_the_benchmarks_own_features(root):
+    videos = [
+        benchmark("video_1", url="https://www.youtube.com/watch?v=AwmHb44_ouw", duration_s=10.0),
+        benchmark("video_2", url="https://www.youtube.com/watch?v=gone"),
+        benchmark("video_4", url="https://www.youtube.com/watch?v=AwmHb44_ouw", duration_s=12.0),
+    ]
+    found, report = join_features(videos, f"text:{root}")
+    assert [video.video_id for video in found] == ["video_1", "video_2", "video_4"]  # none is left out
+    assert found[0].frame_feature is videos[0].frame_feature
+    assert found[0].sentence_feature.shape == (1, 3)
+    assert found[0].global_feature is not None
+    assert found[1] is videos[1]
+    assert found[2].sentence_feature is None  # another cut: its times are not these
+    assert str(report) == "2 of 3 videos have our texts, unless their lengths differ; the first without: video_2"
+    unsure = benchmark("video_2", title="Air_Force_One")
+    (joined,), _ = join_features([unsure], f"text:{root}")
+    np.testing.assert_allclose(joined.frame_time_s, np.arange(20), atol=1e-5)  # our length, as with our features
+
+
+def test_mrhisums_own_frames_and_a_roots_texts_are_read_when_asked_for(tmp_path):
+    store, part = Store(tmp_path / "root"), payload(23, "train", text=True)
+    found = [row("hisum000003", part | {"duration_s": 23.0})]
+    store.write("features", FINGERPRINT, rows.to_table(SCHEMA, found))
+    store.write_json("dataset.json", {"manifest": {}, "tables": {"features": {"fingerprint": FINGERPRINT}}})
+    (tmp_path / "hisum").mkdir()
+    videos, report = join_features(mrhisum.load(write_mrhisum(tmp_path / "hisum")), f"text:{tmp_path / 'root'}")
+    assert report.joined == {"video_3": "hisum000003"}
+    assert ids_of(videos) == ["video_3", "video_1", "video_2", "video_4"]
+    with_text, without = pick(pickle.loads(pickle.dumps(videos)), ["video_3", "video_1"])
+    assert (with_text.frame_feature.shape, with_text.sentence_feature.shape) == ((23, 16), (1, 3))
+    assert with_text.gt_score is not None
+    assert without.sentence_feature is None
+    assert [video.video_id for video in videos[1:3]] == ["video_1", "video_2"]
 
 
 def test_annotations_alone_can_be_joined(root):

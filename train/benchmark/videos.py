@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from vsumdata.datasets import partition, splits
-from vsumdata.datasets.join import join_features
+from vsumdata.datasets.join import TEXT_ALONE, join_features
 from vsumdata.datasets.partition import Partition
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.roots.address import hide_keys
@@ -30,7 +30,9 @@ class BenchData:
 
     @property
     def root(self) -> str | None:
-        """The root of ours that the features come from, if any."""
+        """The root of ours that the frames' features come from, if any."""
+        if self.features and self.features.startswith(TEXT_ALONE):
+            return None
         return self.features or (self.path if self.on == "shards" else None)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from vsumdata.datasets.benchmarks.registry import DATASETS, data_set
+from vsumdata.datasets.join import TEXT_ALONE
 from vsumdata.datasets.partition import Pool
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.roots.address import hide_keys
@@ -20,7 +21,9 @@ class Origin(Section):
     data_set: str = Field("", description="name of the data set: tvsum, …, or `shards` for a root of ours")
     path: str = Field("", description="file or folder of the data set, or the options of `synthetic`")
     features_root: str | None = Field(
-        None, description="root whose features replace the data set's own; `null`: the data set's own features"
+        None,
+        description="root whose features replace the data set's own, or `text:ROOT`, whose texts stand beside them; "
+        "`null`: the data set's own features",
     )
     features: dict[str, Any] | None = Field(
         None, description="how the root's features were made (see `features_of`); `null`: unknown"
@@ -38,12 +41,14 @@ class Origin(Section):
     )
 
 
-def features_of(root: str) -> dict[str, Any]:
+def features_of(root: str) -> dict[str, Any] | None:
     """How a root's features were made: the sections `features`, `asr` and `captions` of its manifest.
 
     Also `folder`, which relative paths in them start from, and `models`, the versions of the models. {} if the root
-    keeps no manifest.
+    keeps no manifest. None for `text:ROOT`: the frames' features are then the data set's own.
     """
+    if root.startswith(TEXT_ALONE):
+        return None
     stored = Store(root).dataset()["manifest"]
     if "settings" not in stored:
         return {}

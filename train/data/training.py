@@ -134,7 +134,7 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
     if wanted.features:
         videos, joined = join_features(videos, wanted.features)
         notes.append(f"features of {hide_keys(wanted.features)}: {joined}")
-        there = {video.video_id for video in videos}
+        there = set(partition.ids_of(videos))
         fold = replace(fold, train=kept(fold.train, there), val=kept(fold.val, there))
     if not fold.train:
         raise UsageError(f"{wanted.data}: no training video is left in {fold.label}")

@@ -149,6 +149,9 @@ def add_method(
         if not add_answers(method, answers, bench.rules, found, run):
             return []
     found.made[method] = [making.record(each) for each in made.values()]
+    for record in found.made[method][1:]:
+        # Each fold has its own, in a folder of the moment.
+        record["init"] = f"its {PRE_TRAINING}"
     lines = ["; ".join([*once(said[name]), making.epochs_told(made[name])]) for name in said]
     return [f"{method}: {f'; then {stages[-1][0].method}: '.join(lines)}"]
 

@@ -53,7 +53,7 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
         refused = missing(row, track)
         if refused:
             return track.as_row(f"{track.why_not}; taken all the same: {refused}")
-        if track.found and track.quality and track.quality.reason.endswith("of the video"):
+        if track.found and track.quality and track.quality.is_only_short:
             # Much of the video may be silent. Whether the captions cover what is said, the sound tells.
             heard = speech_of(row["media"], context)
             track = read_track(row["videos"], settings, heard)

@@ -32,6 +32,7 @@ FUNCTION_WORDS = {
     "nl": "het een van niet dat zijn voor met deze dan",
 }
 LEAST_SHARE, MOST_FOREIGN = 0.02, 0.1
+VIDEO = "video"
 # Letters of the scripts that languages are written in, where it is not Latin.
 SCRIPTS = {
     **dict.fromkeys(("ru", "uk", "bg", "sr", "mk", "be", "kk"), "\u0400-\u04ff"),
@@ -60,6 +61,11 @@ class Quality(NamedTuple):
     sound_marks: float
     words_per_minute: float | None
     repeated: float
+
+    @property
+    def is_only_short(self) -> bool:
+        """Whether nothing speaks against the track but how little of the video's length it covers."""
+        return self.reason.endswith(f"of the {VIDEO}")
 
 
 def quality(
@@ -115,7 +121,7 @@ def covered(
     if duration_s is None or duration_s <= 0:
         return None, 0.0, ""
     said_s = sum(max(0.0, min(one.end_s, duration_s) - one.start_s) for one in found)
-    return min(1.0, said_s / duration_s), limits.min_coverage_of_video, "video"
+    return min(1.0, said_s / duration_s), limits.min_coverage_of_video, VIDEO
 
 
 def shared_s(spans: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float:

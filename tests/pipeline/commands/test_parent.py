@@ -60,9 +60,10 @@ def test_a_signal_goes_on_to_the_child(signum: signal.Signals) -> None:
     assert (process.returncode, err) == (7, "")
 
 
-def test_a_child_that_does_not_end_is_killed_some_time_after_the_signal() -> None:
-    """As one that waits in Ray's core for a head that got the signal too."""
-    process, child = begin("signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)")
+# Whoever ignores it is killed some time after it: as a run that waits in Ray's core for a head that got it too.
+@pytest.mark.parametrize("what", ["SIG_DFL", "SIG_IGN"])
+def test_a_child_that_ends_by_a_signal_without_a_word_gets_one(what: str) -> None:
+    process, child = begin(f"signal.signal(signal.SIGTERM, signal.{what}); print(flush=True); time.sleep(60)")
     assert process.stdout is not None
     process.stdout.readline()
     process.terminate()
@@ -70,16 +71,6 @@ def test_a_child_that_does_not_end_is_killed_some_time_after_the_signal() -> Non
     assert process.returncode == 143
     assert err.startswith("interrupted by SIGTERM")
     assert not Path(f"/proc/{child}").exists()
-
-
-def test_a_child_that_dies_of_a_signal_without_a_word_gets_one() -> None:
-    process, _ = begin("signal.signal(signal.SIGTERM, signal.SIG_DFL); print(flush=True); time.sleep(60)")
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.terminate()
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 143
-    assert err.startswith("interrupted by SIGTERM")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a child with its parent")

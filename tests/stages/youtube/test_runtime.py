@@ -60,10 +60,15 @@ def test_signatures_are_solved_too(site: MadeUp, tmp_path: Path, at_home: Path) 
 
 @pytest.mark.parametrize(
     "right",
-    ['Deno.readTextFileSync("/etc/hostname")', 'Deno.env.get("HOME")', 'new Deno.Command("true").outputSync().code+""'],
+    [
+        'Deno.readTextFileSync("/etc/hostname")',
+        'Deno.env.get("HOME")',
+        'new Deno.Command("true").outputSync().code+""',
+        'Deno.listen({port:0,hostname:"127.0.0.1"}).addr.port+""',
+    ],
 )
 def test_the_players_script_has_no_rights(site: MadeUp, tmp_path: Path, at_home: Path, right: str) -> None:
-    """Files, the environment, programs: what it asks for fails, and with it the challenge."""
+    """Files, the environment, programs, the network: what it asks for fails, and with it the challenge."""
     site.script = player_kit.script(right)
     with pytest.raises(SetupError, match="could not solve YouTube's challenge"):
         Session(site.context(tmp_path)).extract(URL)

@@ -41,6 +41,10 @@ SHAPES = {
 TARGETS = {"gt_score": "score_mask", "gt_summary": "summary_mask", "sentence_label": "label_mask"}
 
 
+# A summary in words: sentences in the order of time, each {text, time_s}: what it says, and the seconds of its frames.
+Summary = Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Video:
     """The payload of a `features` row under the same names, and the fields that benchmarks add.
@@ -87,6 +91,7 @@ class Video:
     sentence_label: np.ndarray | None = None  # [M], 1 where the sentence is chosen
     summary_text: str | None = None
     summary_feature: np.ndarray | None = None  # [K,D]
+    summary: Summary | None = None
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {} if self.n_frames is None else {"n_frames": self.n_frames}
@@ -167,6 +172,7 @@ class Batch:
     summary_mask: torch.Tensor | None = None  # bool [B,T]
     sentence_label: torch.Tensor | None = None  # float32 [B,M], 0 or 1
     label_mask: torch.Tensor | None = None  # bool [B,M]
+    summary: tuple[Summary | None, ...] = ()  # of each video that has one; empty if none has
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -174,6 +180,24 @@ class Batch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: v.to(device) if hasattr(v, "to") else v for name, v in values.items()}
         return Batch(**moved)
+
+    def parts(self, size: int | None) -> list[Batch]:
+        """The batch cut into batches of at most `size` videos; itself if `size` is None."""
+        num = len(self.video_id)
+        if size is None or size >= num:
+            return [self]
+        return [self.rows(range(first, min(first + size, num))) for first in range(0, num, size)]
+
+    def rows(self, rows: Sequence[int]) -> Batch:
+        """The batch of some of its videos, padded as before."""
+        taken: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                taken[field.name] = tuple(value[row] for row in rows) if value else ()
+            else:
+                taken[field.name] = None if value is None else value[list(rows)]
+        return Batch(**taken)
 
 
 def collate(videos: Sequence[Video]) -> Batch:
@@ -199,7 +223,10 @@ def collate(videos: Sequence[Video]) -> Batch:
     tensors: dict[str, Any] = {
         name: None if array is None else torch.from_numpy(array) for name, array in columns.items()
     }
-    return Batch(video_id=tuple(video.video_id for video in videos), **tensors)
+    summaries = tuple(video.summary for video in videos)
+    return Batch(
+        video_id=tuple(video.video_id for video in videos), summary=summaries if any(summaries) else (), **tensors
+    )
 
 
 def mask_name(name: str) -> str:

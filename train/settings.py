@@ -81,6 +81,12 @@ class Settings(Section):
     schedule: Schedule = Field(Schedule(), description="learning rate over time")
     epochs: int = Field(50, ge=1, description="number of passes over the training videos")
     batch_size: int = Field(32, ge=1, description="videos per optimizer step, over all workers together")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="videos in memory at once: a batch is cut into parts of so many, whose gradients add up to that of "
+        "the batch. `null`: the whole batch. For objectives of language models only",
+    )
     clip_norm: float | None = Field(
         None, gt=0, description="largest norm of the gradient; longer ones are scaled down. `null`: no limit"
     )
@@ -133,6 +139,14 @@ class Settings(Section):
         if batch_size < least:
             raise ValueError(f"{batch_size} is too small: the objective contrasts videos of a batch, at least {least}")
         return batch_size
+
+    @field_validator("micro_batch")
+    @classmethod
+    def _may_be_cut(cls, micro_batch: int | None, others: ValidationInfo) -> int | None:
+        objective = others.data.get("objective")
+        if micro_batch is not None and objective is not None and not getattr(objective, "adds_up", False):
+            raise ValueError("the objective looks at a whole batch, whose parts do not add up to it")
+        return micro_batch
 
     @property
     def needs_targets(self) -> bool:

@@ -42,10 +42,22 @@ def save(
 ) -> None:
     """Write one checkpoint atomically. Raises StorageError if the disk refuses it."""
     # safetensors refuses a tensor that is not contiguous.
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learner.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in own_state(learner).items()}
     if optimizer is not None:
         tensors |= optimizer_tensors(learner, optimizer)
     put(path, to_bytes(tensors, {"run": run, "position": json.dumps(asdict(position))}))
+
+
+def own_state(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module that a checkpoint holds: all but those that a part of it calls `borrowed`.
+
+    A part that can be had elsewhere again, such as a frozen language model of many gigabytes, is not written.
+    """
+    state = module.state_dict()
+    for prefix, part in module.named_modules():
+        for name in part.borrowed() if hasattr(part, "borrowed") else ():
+            state.pop(f"{prefix}.{name}" if prefix else name)
+    return state
 
 
 def resume(path: Path, run: str, learner: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
@@ -89,12 +101,12 @@ def read(path: Path, run: str) -> tuple[dict[str, Tensor], Position]:
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load all of a module's tensors. Raises UsageError if a name or a shape differs."""
     # `load_state_dict` would raise a paragraph that lists every difference. An error here is one line with one name.
-    wanted = module.state_dict()
+    wanted = own_state(module)
     wrong = sorted(wanted.keys() ^ tensors.keys())
     wrong += [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
     if wrong:
         raise UsageError(f"{path} was made by another version of the model: {wrong[0]} differs; train again")
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(dict(tensors), strict=False)
 
 
 def put(path: Path, data: bytes) -> None:

@@ -102,8 +102,25 @@ class Fit:
         rate = self.settings.optimizer.lr * rate_at(step, len(self.train), self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.optimizer.zero_grad()
+        parts = batch.parts(self.settings.micro_batch)
+        done = [self.gradient(part, step, is_one_of_many=len(parts) > 1) for part in parts]
+        total = sum(weight for _, weight in done)
+        values = {name: sum(found[name] * weight for found, weight in done) / total for name in done[0][0]}
+        for parameter in self.learner.parameters() if len(done) > 1 else ():
+            if parameter.grad is not None:
+                parameter.grad /= total
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.learner.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        return {**values, "lr": rate}
+
+    def gradient(self, batch: Batch, step: int, *, is_one_of_many: bool) -> tuple[dict[str, float], float]:
+        """Add the gradient of a micro-batch, times its weight if it is one of many. Returns its losses and weight."""
         with self.autocast:
             losses = self.joined(batch.to(self.team.device), step)
+        # A mean over tokens counts as many times as it has tokens, else small micro-batches would count too much.
+        weight = float(losses.pop("weight", torch.tensor(float(len(batch.video_id)))))
         values = {name: float(value.detach()) for name, value in losses.items()}
         # Before `backward`: one NaN gradient would turn all weights, and then the checkpoint, into NaN.
         if not math.isfinite(values["loss"]):
@@ -111,12 +128,8 @@ class Fit:
                 f"step {step}: the loss is {values['loss']} for {', '.join(batch.video_id)}; "
                 "use a lower optimizer.lr, or clip_norm=1"
             )
-        self.optimizer.zero_grad()
-        losses["loss"].backward()
-        if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.learner.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        return {**values, "lr": rate}
+        (losses["loss"] * weight if is_one_of_many else losses["loss"]).backward()
+        return values, weight
 
     def choose(self, journal: Journal) -> None:
         """Validate the epoch that has just ended. Keep its weights if they are the best so far."""
@@ -157,7 +170,8 @@ def make_optimizer(learner: nn.Module, options: Optimizer) -> torch.optim.Optimi
     """The optimizer that the settings name, for all weights of model and objective."""
     # Fused optimizers pass over the weights once instead of about six times, also on a CPU: Adam takes 4 ms instead
     # of 13 for 6 million weights.
-    parameters, decay = learner.parameters(), options.weight_decay
+    # Frozen weights, as of a language model of which an adapter alone is trained, get no state.
+    parameters, decay = [each for each in learner.parameters() if each.requires_grad], options.weight_decay
     if options.name == "sgd":
         return torch.optim.SGD(parameters, options.lr, momentum=options.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW

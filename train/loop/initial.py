@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.loop import runs
+from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.loop.runs import BEST_OF, Info
 from vsumdata.train.methods import METHODS
 
@@ -26,8 +26,10 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
         raise UsageError(f"--init {path} is a run of {theirs_is}, not of {ours_is}")
     _, tensors, _ = runs.weights(path, there)
     theirs = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    check_same_model(theirs, info, there, path)
-    ours = model.state_dict()
+    if different := runs.difference(there.models, info.models, "models"):
+        raise UsageError(f"--init {path} builds on another model: {different}")
+    check_same_model(model, theirs, info, there, path)
+    ours = checkpoints.own_state(model)
     resized = {name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape}
     # A bias keeps its shape when the input grows, but means nothing without its weights: replace whole layers.
     layers = {layer_of(name) for name in resized}
@@ -39,7 +41,9 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
     notes = [f"begins with the weights of {path}" + (f", a run of {theirs_is}" if theirs_is != ours_is else "")]
     # The best of N trials is a selection: a number that builds on it must say so.
     notes += [f"{path} is {note}" for note in there.notes if note.startswith(BEST_OF)]
-    if fresh:
+    if fresh and hasattr(model, "may_differ"):
+        notes.append(f"trains {len(fresh)} tensors that {path} did not")
+    elif fresh:
         sizes = f"{size(there)} there, {size(info)} here"
         notes.append(
             f"begins afresh, for the features' sizes are {sizes}: {', '.join(sorted({*map(layer_of, fresh)}))}"
@@ -50,14 +54,26 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
     return notes
 
 
-def check_same_model(theirs: dict[str, Tensor], info: Info, there: Info, path: Path) -> None:
-    """Raise UsageError unless our settings, with the other run's feature sizes, make the other run's model."""
+def check_same_model(model: nn.Module, theirs: dict[str, Tensor], info: Info, there: Info, path: Path) -> None:
+    """Raise UsageError unless our settings, with the other run's feature sizes, make the other run's model.
+
+    Where the model names options that may differ (`may_differ`), tensors that only ours has begin afresh.
+    """
+    theirs_is, ours_is = (each.settings.model.model_dump(mode="json") for each in (there, info))
+    if may_differ := getattr(model, "may_differ", None):
+        free = set(may_differ(there.settings.model))
+        theirs_is, ours_is = ({k: v for k, v in its.items() if k not in free} for its in (theirs_is, ours_is))
+        why = runs.difference(theirs_is, ours_is, "model")
+        if why is None and (beyond := theirs.keys() - checkpoints.own_state(model).keys()):
+            why = f"it trained {min(beyond)}, which this run does not"
+        if why:
+            raise UsageError(f"--init {path} is another model: {why}; --set the same")
+        return
     sized = info.model_copy(update={"frame_dim": there.frame_dim, "text_dim": there.text_dim})
     # This model is only compared. Without the fork, building it would change the random weights drawn afterwards.
     with torch.random.fork_rng():
         model = runs.build(runs.without_downloads(sized))
     ours = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    theirs_is, ours_is = (each.settings.model.model_dump(mode="json") for each in (there, info))
     # `weights` (CSTA's ImageNet weights) changes no shape, yet another value is another model.
     same_weights = theirs_is.get("weights") == ours_is.get("weights")
     if same_weights and ours == {name: tensor.shape for name, tensor in theirs.items()}:

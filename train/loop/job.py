@@ -25,6 +25,7 @@ from vsumdata.train.loop.initial import start_from
 from vsumdata.train.loop.journal import Display, Journal
 from vsumdata.train.loop.predict import predict
 from vsumdata.train.loop.preparation import (
+    LOOKED_AT,
     notes_of_objective,
     notes_of_seen,
     order_of,
@@ -100,6 +101,7 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         frame_dim=frame_dim,
         text_dim=text_dim,
         order=order_of(settings, len(train)),
+        models=runs.models_of(settings),
         init=init,
         before=runs.read_info(Path(init)).seen if init else (),
         device=str(device()),
@@ -123,6 +125,7 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
     # With --init the other run's weights replace these, so a download of ImageNet weights would be for nothing.
     model = runs.build(runs.without_downloads(info) if init else info)
     begun = [*start_from(model, info, init), *notes_of_seen(info)] if init else []
+    notes += observed(model, info, batches)
     if getattr(settings.model, "weights", None) == "none":
         notes.append("weights: none")
     validation = validation_of(model, info, val, data.protocol) if len(val) else None
@@ -135,6 +138,20 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         train=batches,
         validation=validation,
     )
+
+
+def observed(model: nn.Module, info: Info, train: Batches) -> list[str]:
+    """Show model and objective, if they ask for it, some training videos before the first step. Returns their notes."""
+    objective = class_of(info.settings.method, "objective")
+    # The weights of another run have seen that run's videos.
+    observe, remark = None if info.init else getattr(model, "observe", None), getattr(objective, "remarks", None)
+    notes = list(getattr(model, "notes", ()))
+    if observe or remark:
+        videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
+        notes += remark(info.settings.objective, videos) if remark else []
+        if observe:
+            observe(videos)
+    return notes
 
 
 def validation_of(model: nn.Module, info: Info, val: Sequence[Video], protocol: Protocol) -> Validation:

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import torch
 
-from vsumdata.datasets.video import Video, collate
+from vsumdata.datasets.video import Summary, Video, collate
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.data.batches import read
 from vsumdata.train.loop import runs
@@ -32,12 +32,15 @@ TEXT_FEATURES = ("sentence_feature", "step_feature", "description_feature", "glo
 class Prediction:
     """Importance of one video's frames, float64 [T], and sentences, float64 [M], all in [0, 1].
 
-    `sentence_score` is None if the model scores no sentences, or the video has none.
+    `sentence_score` is None if the model scores no sentences, or the video has none. A language model also has its own
+    choice of frames, bool [T], and what it says of the video, each sentence with the times of its frames.
     """
 
     video: Video
     frame_score: np.ndarray
     sentence_score: np.ndarray | None
+    frame_summary: np.ndarray | None = None
+    summary: Summary | None = None
 
     @property
     def video_id(self) -> str:
@@ -89,6 +92,7 @@ def predict_batch(trained: Trained, videos: Sequence[Video]) -> list[Prediction]
     sentences = None
     if scores.sentence_logit is not None and shows_sentences:
         sentences = scores.sentence_logit.double().sigmoid().cpu().numpy()
+    chosen = None if scores.frame_summary is None else scores.frame_summary.cpu().numpy()
     found = []
     for i, video in enumerate(videos):
         num = 0 if video.sentence_feature is None else len(video.sentence)
@@ -97,6 +101,8 @@ def predict_batch(trained: Trained, videos: Sequence[Video]) -> list[Prediction]
                 video=video,
                 frame_score=frames[i, : len(video.frame_time_s)],
                 sentence_score=None if sentences is None or not num else sentences[i, :num],
+                frame_summary=None if chosen is None else chosen[i, : len(video.frame_time_s)],
+                summary=scores.summary[i] if scores.summary else None,
             )
         )
     return found

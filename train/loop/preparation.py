@@ -18,7 +18,7 @@ from vsumdata.train.data.training import Data
 from vsumdata.train.loop.predict import TEXT_FEATURES, fitting
 from vsumdata.train.loop.runs import TRANSDUCTIVE, Info
 from vsumdata.train.methods import METHODS, REGRESSION
-from vsumdata.train.settings import Settings, contrasts, least_batch
+from vsumdata.train.settings import Settings, class_of, contrasts, least_batch
 
 # Notes and the rate of positives come from so many videos: reading all of a large root would delay the start.
 LOOKED_AT = 256
@@ -74,7 +74,8 @@ def sizes(videos: Sequence[Video], reads_text: bool) -> tuple[int, int | None]:
 
 
 def with_targets(info: Info, rule: Rule) -> Callable[[Video], Video]:
-    """A function that checks a video and adds its targets."""
+    """A function that checks a video and adds its targets, and the words that a language model is to say of it."""
+    words = getattr(class_of(info.settings.method, "objective"), "words", None)
 
     def prepare(video: Video) -> Video:
         video = fitting(video, info)
@@ -82,7 +83,8 @@ def with_targets(info: Info, rule: Rule) -> Callable[[Video], Video]:
         # the match between its text and its frames.
         if targets.lacks_target(video, rule):
             return replace(video, gt_score=None, gt_summary=None, sentence_label=None)
-        return targets.with_targets(video, rule)
+        video = targets.with_targets(video, rule)
+        return replace(video, summary=words(info.settings.objective, video)) if words else video
 
     return prepare
 

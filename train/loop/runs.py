@@ -57,6 +57,9 @@ class Info(Section):
     text_dim: int | None = Field(description="dimension of a text feature; null: trained on pictures alone")
     # The default is what runs without this field had.
     order: Literal["shuffled", "by-length"] = Field("by-length", description="which videos share a batch")
+    models: dict[str, str] = Field(
+        {}, description="identity of each model that the run builds on and does not hold, such as a language model"
+    )
     init: str | None = Field(None, description="the run whose weights this run started with")
     before: tuple[Seen, ...] = Field((), description="videos that the weights of `init` had seen, through all its runs")
     notes: tuple[str, ...] = Field((), description="what to print with every number of this run")
@@ -100,6 +103,13 @@ class Trained:
         return next(self.model.parameters()).device
 
 
+def models_of(settings: Settings) -> dict[str, str]:
+    """The identity of each model that the method's own builds on. Raises UsageError for one that cannot be had."""
+    find = getattr(class_of(settings.method, "model"), "models", None)
+    found: dict[str, str] = find(settings.model) if find else {}
+    return found
+
+
 def build(info: Info) -> nn.Module:
     """The model of a run, with random weights from torch's global generator."""
     found: nn.Module = class_of(info.settings.method, "model")(info.settings.model, info.frame_dim, info.text_dim)
@@ -113,6 +123,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Trained:
     """
     path = Path(path)
     info = read_info(path)
+    if different := difference(info.models, models_of(info.settings), "models"):
+        raise UsageError(f"{path} builds on another model than is here: {different}")
     # The checkpoint holds all weights. Building CSTA must not download ImageNet's first, or need a file that has gone.
     model = build(without_downloads(info))
     name, tensors, position = weights(path, info)

@@ -91,7 +91,9 @@ def batch_of(case: Mapping[str, Any], given: Mapping[str, Tensor]) -> Batch:
     # Frames lie one second apart, so that the pack's first and last frame of a sentence are its times.
     numbers = range(len(case["T"]))
     mask = padded([[1] * n for n in case["T"]], case["T"])[1]
-    nothing = dict.fromkeys(("replay_score", "replay_mask", "step_feature", "step_mask", "description_feature"))
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("replay_score", "replay_mask", "step_feature", "step_mask", "description_feature")
+    )
     nothing |= dict.fromkeys(("description_mask", "global_feature", "global_mask"))
     return Batch(
         video_id=tuple(f"video{i}" for i in numbers),

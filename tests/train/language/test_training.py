@@ -1,0 +1,146 @@
+"""Training V2Xum-LLM: stages, checkpoints, micro-batches and resuming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.train.language.language_kit import TINY, fitted, model, planted, save_llm, tiny
+from tests.train.training_kit import losses, same_weights
+
+from vsumdata.datasets.video import collate
+from vsumdata.manifests.errors import UsageError
+from vsumdata.train.language import decode
+from vsumdata.train.language.model import V2Xum
+from vsumdata.train.loop import checkpoints, runs
+from vsumdata.train.loop.predict import predict
+from vsumdata.train.loop.runs import Trained
+from vsumdata.train.settings import settings_of
+
+LORA = ("model.tuning=lora", "model.lora_rank=2", "model.lora_alpha=4", "model.lora_dropout=0.1")
+
+
+def test_a_checkpoint_holds_the_adapter_and_lora_alone(tmp_path: Path) -> None:
+    trained = fitted(tmp_path / "run", tiny(*LORA), planted(8, words=True))
+    held = load_file(tmp_path / "run" / "best.safetensors")
+    names = {name.removeprefix("model.") for name in held}
+    assert {"adapter.weight", "adapter.bias", "mean", "scale"} < names
+    assert all(".lora_" in name for name in names - {"adapter.weight", "adapter.bias", "mean", "scale"})
+    moved = [t.abs().max() for name, t in held.items() if "lora_B" in name]  # zero before the first step
+    assert moved
+    assert min(moved) > 0
+    again = runs.load(tmp_path / "run")
+    video = planted(2, seed=9)
+    for one, other in zip(predict(trained, video), predict(again, video), strict=True):
+        assert (one.frame_score == other.frame_score).all()
+
+
+def writer(trained: Trained) -> V2Xum:
+    assert isinstance(trained.model, V2Xum)
+    return trained.model
+
+
+def test_merged_lora_writes_the_same_tokens(tmp_path: Path) -> None:
+    folder = save_llm(tmp_path / "llm", "qwen2", chat=True)
+    settings = tiny(f"model.llm={folder}", "model.template=auto", *LORA, "optimizer.lr=0.05")
+    its = writer(fitted(tmp_path / "run", settings, planted(8, words=True)))
+    batch = collate(planted(3, seed=5))
+    before = decode.write(its.lm, its.prompt(batch, "b"), its.grammar("b"), [[None]] * 3)
+    merged = its.lm.merge_and_unload()
+    after = decode.write(merged, its.prompt(batch, "b"), its.grammar("b"), [[None]] * 3)
+    assert [each[0].ids for each in before] == [each[0].ids for each in after]
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [0, 2, 3])
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, videos = tiny(*LORA, "micro_batch=3", "save_every_s=1e-9", "epochs=2"), planted(8, words=True)
+    fitted(tmp_path / "whole", settings, videos)
+    save, saved = checkpoints.save, 0
+
+    def save_and_stop(path: Path, *more: object) -> None:
+        nonlocal saved
+        save(path, *more)  # type: ignore[arg-type]
+        saved += path.name == "last.safetensors"
+        if saved == at + 1:
+            raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", save_and_stop)
+        with pytest.raises(StopError):
+            fitted(tmp_path / "run", settings, videos)
+    fitted(tmp_path / "run", settings, videos)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same_weights(tmp_path / "run" / name, tmp_path / "whole" / name)
+
+
+def test_micro_batches_add_up_to_their_batch(tmp_path: Path) -> None:
+    videos, found = planted(7, words=True), []
+    for name, size in (("whole", "null"), ("parts", "2")):
+        settings = tiny("batch_size=7", f"micro_batch={size}", "optimizer.name=sgd", "epochs=3")
+        fitted(tmp_path / name, settings, videos)
+        found.append((losses(tmp_path / name), load_file(tmp_path / name / "best.safetensors")))
+    (ones, its), (others, theirs) = found
+    assert [loss for _, loss in ones] == pytest.approx([loss for _, loss in others], rel=1e-5)
+    assert all(tensor.allclose(theirs[name], atol=1e-5) for name, tensor in its.items())
+    assert len({round(loss, 3) for _, loss in ones}) == 3
+
+
+def test_micro_batches_are_refused_where_a_loss_looks_at_the_whole_batch() -> None:
+    with pytest.raises(UsageError, match="micro_batch: the objective looks at a whole batch"):
+        settings_of("hiersum", "default", ["micro_batch=2"])
+
+
+def test_stage_one_trains_the_adapter_and_stage_two_begins_with_it(tmp_path: Path) -> None:
+    videos = planted(8, words=True)
+    align = settings_of("v2xum", "align", ["model.llm=seed:0", "model.template=plain", *TINY, "batch_size=4"])
+    first = fitted(tmp_path / "one", align, videos)
+    assert {name.removeprefix("model.") for name in load_file(tmp_path / "one" / "best.safetensors")} == {
+        "adapter.weight", "adapter.bias", "mean", "scale",
+    }  # fmt: skip
+    released = tiny(*LORA, "model.train_adapter=false")
+    with pytest.raises(UsageError, match="give --init with a run of the preset align"):
+        fitted(tmp_path / "alone", released, videos)
+    second = fitted(tmp_path / "two", released, videos, init=str(tmp_path / "one"))
+    for name in ("adapter.weight", "adapter.bias", "mean", "scale"):
+        assert second.model.state_dict()[name].equal(first.model.state_dict()[name])
+    assert any("tensors that" in note and "did not" in note for note in second.info.notes)
+
+
+def test_a_run_of_another_language_model_is_refused(tmp_path: Path) -> None:
+    videos = planted(8)
+    folder = save_llm(tmp_path / "llm", "llama")
+    usual = (f"model.llm={folder}", "model.template=vicuna", "model.tuning=adapter")
+    fitted(tmp_path / "run", tiny(*usual), videos)
+    other = tiny("model.llm=seed:0", "model.tuning=adapter", "model.template=vicuna")
+    with pytest.raises(UsageError, match="builds on another model"):
+        fitted(tmp_path / "other", other, videos, init=str(tmp_path / "run"))
+    save_llm(folder, "qwen2")
+    with pytest.raises(UsageError, match="builds on another model than is here: models.llm is"):
+        runs.load(tmp_path / "run")
+
+
+def test_videos_without_a_text_are_asked_for_frames_and_counted(tmp_path: Path) -> None:
+    mixed = [*planted(4, words=True), *planted(4, seed=1)]
+    trained = fitted(tmp_path / "run", tiny("objective.video_steps=0"), mixed)
+    assert any(
+        "of 8 training videos have no text (auto): asked for frames alone" in note for note in trained.info.notes
+    )
+    assert all(loss > 0 for _, loss in losses(tmp_path / "run"))
+    with pytest.raises(UsageError, match="none of 4 training videos has texts"):
+        fitted(tmp_path / "align", tiny("objective.stage=align"), planted(4, seed=1))
+    with pytest.raises(UsageError, match="all 0: nothing would be asked for"):
+        tiny("objective.video_steps=0", "objective.text_steps=0", "objective.both_steps=0")
+
+
+def test_the_random_model_says_so(tmp_path: Path) -> None:
+    trained = fitted(tmp_path / "run", tiny("model.tuning=adapter"), planted(4))
+    assert "model.llm=seed:0: random weights, so its texts mean nothing" in trained.info.notes
+    assert trained.info.models == {"llm": "seed:0"}
+    torch.testing.assert_close(writer(trained).lm.state_dict(), model().lm.state_dict())

@@ -1,0 +1,171 @@
+"""The objectives of language models: likelihood of answers (stage 2), and of texts beside their frames (stage 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from vsumdata.datasets.video import Batch, Summary, Video
+from vsumdata.manifests.errors import UsageError
+from vsumdata.train.language import texts
+from vsumdata.train.language.answers import Answer, Sentence, settle
+from vsumdata.train.language.frame_indexes import labels_of_indexes, nearest_index
+from vsumdata.train.language.model import V2Xum
+from vsumdata.train.language.prompts import Task
+from vsumdata.train.language.texts import Rule
+
+
+class InstructOptions(BaseModel):
+    """Which tasks are trained how often, and what the answers are made of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The loss is a sum over answers, so micro-batches add up to their batch.
+    adds_up: ClassVar[bool] = True
+
+    stage: Literal["instruct", "align"] = Field(
+        "instruct",
+        description="`instruct`: answers to the three instructions; `align`: a text beside the frames that show it, to "
+        "train the adapter first",
+    )
+    video_steps: int = Field(1, ge=0, description="steps of each cycle that ask for the frames of a summary")
+    text_steps: int = Field(1, ge=0, description="steps of each cycle that ask for a text")
+    both_steps: int = Field(1, ge=0, description="steps of each cycle that ask for a text that refers to frames")
+    answers: Rule = Field(
+        "auto",
+        description="what texts are made of. `given`: the data's own summaries; `steps`: the article's steps where "
+        "they are spoken of; `sentences`: the spoken sentences of the summary's frames; `auto`: the first of these "
+        "that a video has; `none`: no texts",
+    )
+    pairs: Literal["auto", "steps", "sentences"] = Field(
+        "auto",
+        description="texts of the stage `align`, with the frames shown meanwhile. `steps`: of the article; "
+        "`sentences`: spoken; `auto`: steps where the video has some",
+    )
+    pairs_per_video: int = Field(4, ge=1, description="texts of each video in a step of the stage `align`, at random")
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> InstructOptions:
+        if not self.cycle:
+            raise ValueError("video_steps, text_steps and both_steps are all 0: nothing would be asked for")
+        return self
+
+    @property
+    def cycle(self) -> tuple[Task, ...]:
+        """The task of each step, over and over."""
+        often: dict[Task, int] = {"v": self.video_steps, "t": self.text_steps, "b": self.both_steps}
+        return tuple(task for task, num in often.items() for _ in range(num))
+
+
+class Instruct(nn.Module):
+    """The mean negative log-likelihood of the answers' tokens; nothing else of a prompt is learnt.
+
+    Each step asks for one task, so that all prompts are equally long. A video without a text is asked for its frames
+    instead. `weight` is the number of tokens.
+    """
+
+    Options: ClassVar[type[InstructOptions]] = InstructOptions
+
+    def __init__(self, options: InstructOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    @staticmethod
+    def words(options: InstructOptions, video: Video) -> Summary | None:
+        """The texts of a video with targets, which its batch then holds."""
+        if options.stage == "align":
+            return texts.pairs_of(video, options.pairs)
+        return texts.summary_of(video, options.answers)
+
+    @staticmethod
+    def remarks(options: InstructOptions, videos: Sequence[Video]) -> list[str]:
+        """Notes on videos without a text. Raises UsageError if none has one in the stage `align`."""
+        without = sum(not video.summary for video in videos)
+        if options.stage == "align" and without == len(videos):
+            raise UsageError(
+                f"objective.stage=align: none of {len(videos)} training videos has texts of {options.pairs}"
+            )
+        if not without or options.answers == "none" or options.cycle.count("v") == len(options.cycle):
+            return []
+        what = "left out" if options.stage == "align" else "asked for frames alone"
+        return [f"{without} of {len(videos)} training videos have no text ({options.answers}): {what}"]
+
+    def forward(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        assert isinstance(model, V2Xum)
+        if self.options.stage == "align":
+            losses = [self._aligned(model, batch)]
+        else:
+            losses = self._answered(model, batch, self.options.cycle[step % len(self.options.cycle)])
+        weight = sum(num for _, num in losses)
+        if not weight:
+            return {"loss": torch.zeros((), requires_grad=True), "weight": torch.zeros(())}
+        total = torch.stack([loss for loss, _ in losses]).sum()
+        return {"loss": total / weight, "weight": torch.tensor(float(weight))}
+
+    def _answered(self, model: V2Xum, batch: Batch, task: Task) -> list[tuple[Tensor, int]]:
+        asked: dict[Task, list[tuple[int, Answer]]] = {}
+        for row in range(len(batch.video_id)):
+            words = text_answer(model, batch, row) if task != "v" else ()
+            # For a text that refers to frames, some sentence must have one.
+            if words and (task == "t" or any(each.frames for each in words)):
+                asked.setdefault(task, []).append((row, words))
+            elif frames := frame_answer(model, batch, row):
+                asked.setdefault("v", []).append((row, frames))
+        found = []
+        for its, rows in asked.items():
+            part = batch.rows([row for row, _ in rows])
+            found.append(model.nll(model.prompt(part, its), [model.ids_of(answer, its) for _, answer in rows]))
+        return found
+
+    def _aligned(self, model: V2Xum, batch: Batch) -> tuple[Tensor, int]:
+        feature, ids = [], []
+        for row, words in enumerate(batch.summary):
+            # torch's generator, which the loop seeds at every step.
+            for at in torch.randperm(len(words or ()))[: self.options.pairs_per_video].tolist():
+                assert words is not None
+                frames = frames_at(batch, row, words[at]["time_s"])
+                feature.append(batch.frame_feature[row, torch.from_numpy(frames)].mean(0))
+                ids.append([*model.encode(str(words[at]["text"])), model.ends[0]])
+        if not ids:
+            return torch.zeros((), requires_grad=True), 0
+        return model.nll(model.pair_prompt(torch.stack(feature)), ids)
+
+
+def text_answer(model: V2Xum, batch: Batch, row: int) -> Answer:
+    """What a batch's video says of itself, its frames as indexes; empty if it has no text."""
+    words = batch.summary[row] if batch.summary else None
+    near = nearest_index(num_frames(batch, row), model.codec.frames)
+    return settle(
+        Sentence(str(each["text"]), tuple(dict.fromkeys(near[frames_at(batch, row, each["time_s"])].tolist())))
+        for each in words or ()
+    )
+
+
+def frame_answer(model: V2Xum, batch: Batch, row: int) -> Answer:
+    """The summary's frames as indexes, the most important one if there is none; empty without a target."""
+    if batch.gt_summary is None or batch.summary_mask is None or not batch.summary_mask[row].any():
+        return ()
+    num = num_frames(batch, row)
+    chosen = np.flatnonzero(labels_of_indexes(batch.gt_summary[row, :num].cpu().numpy(), model.codec.frames))
+    if not len(chosen) and batch.gt_score is not None:
+        score = labels_of_indexes(batch.gt_score[row, :num].cpu().numpy(), model.codec.frames)
+        chosen = np.array([score.argmax()])
+    return (Sentence("", tuple(chosen.tolist())),) if len(chosen) else ()
+
+
+def frames_at(batch: Batch, row: int, time_s: Sequence[float]) -> np.ndarray:
+    """The frame nearest to each time."""
+    times = batch.frame_time_s[row, : num_frames(batch, row)].cpu().numpy()
+    right = np.searchsorted(times, np.asarray(time_s, np.float64)).clip(1, max(1, len(times) - 1))
+    if len(times) < 2:
+        return np.zeros(len(time_s), np.int64)
+    nearer_left = np.asarray(time_s) - times[right - 1] <= times[right] - np.asarray(time_s)
+    return right - nearer_left
+
+
+def num_frames(batch: Batch, row: int) -> int:
+    return int(batch.frame_mask[row].sum())

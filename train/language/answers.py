@@ -141,14 +141,20 @@ def read(ids: Sequence[int], codec: IndexCodec, decode: Decode) -> Parsed:
     """Read an answer's own ids, without the end. Raises ValueError where the brackets hold no list."""
     found: list[Piece] = []
     start, ids = 0, list(ids)
+
+    def shown(stop: int | None = None) -> str:
+        text = decode(ids[start:stop])
+        # Such a tokenizer drops the blank of a text that begins anew.
+        return f" {text}" if codec.joins and text[:1] not in tuple(MARKS) else text
+
     while codec.opening in ids[start:]:
         opening = ids.index(codec.opening, start)
         if codec.closing not in ids[opening:]:
             raise ValueError("a list has no end")
         closing = ids.index(codec.closing, opening)
-        found += [decode(ids[start:opening]), tuple(codec.read(ids[opening + 1 : closing]))]
+        found += [shown(opening).rstrip(), tuple(codec.read(ids[opening + 1 : closing]))]
         start = closing + 1
-    return _parsed([*found, decode(ids[start:])], 0)
+    return _parsed([*found, shown()], 0)
 
 
 def _parsed(found: Sequence[Piece], out_of_range: int) -> Parsed:

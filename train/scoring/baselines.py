@@ -14,19 +14,22 @@ import numpy as np
 
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.video import Video
+from vsumdata.train.scoring.evaluate import Words
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trial:
     """One prediction for `video`: scores of its frames [T] and sentences [M].
 
-    `summary`, bool [n_frames], replaces the summary that the protocol would make from the scores.
+    `summary`, bool [n_frames], replaces the summary that the protocol would make from the scores. `words` is the
+    predicted text, of methods that write one.
     """
 
     video: Video
     frame_score: np.ndarray
     sentence_score: np.ndarray | None = None
     summary: np.ndarray | None = None
+    words: Words | None = None
 
 
 Baseline = Callable[[Video, Protocol, int], Iterator[Trial]]

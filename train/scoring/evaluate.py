@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from vsumdata.datasets.keyshots import best_frames, summary_from_scores
 from vsumdata.datasets.protocol import SCORES_VS_MEAN, Protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train.scoring import metrics, metrics_highlights, metrics_text
+from vsumdata.train.scoring import meteor, metrics, metrics_highlights, metrics_text
+from vsumdata.train.scoring.corpora import CORPORA
+from vsumdata.train.scoring.metrics_caption import ptb_tokens
 
 
 class UnusableScoresError(ValueError):
@@ -21,17 +24,31 @@ class UnusableScoresError(ValueError):
         self.reason = reason
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Words:
+    """A predicted text summary. Cross-F_CLIP also reads the sentences' embeddings by CLIP's text tower.
+
+    `feature` [n,D] is of the text, `reference_feature` [R,D] of the reference.
+    """
+
+    text: str
+    feature: np.ndarray | None = None
+    reference_feature: np.ndarray | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """The protocol's metrics by name, and notes on what was odd about this video.
 
     `values` lacks a metric that the protocol leaves out for this video. Tables count the `notes`: `constant_scores`,
     `constant_reference` (a user scored all frames alike, so the correlation counts as 0), `empty_summary`,
-    `empty_reference` (of at least one user), `no_positives` (no clip is relevant, so AP is 0) and `dropped` (no F1).
+    `empty_reference` (of at least one user), `no_positives` (no clip is relevant, so AP is 0), `empty_text` and
+    `dropped` (no F1). `counts` holds what the metrics of `CORPORA` counted, whose values are of many videos.
     """
 
     values: dict[str, float]
     notes: tuple[str, ...] = ()
+    counts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +60,8 @@ class _Case:
     protocol: Protocol
     summary: np.ndarray
     sentence_score: np.ndarray | None
+    words: Words | None = None
+    counts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -86,6 +105,9 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         "rouge2": sentences,
         "rougeL": sentences,
         "cosine": (("gt_summary",), ("summary_feature",)),
+        **dict.fromkeys(CORPORA, (("summary_text",),)),
+        "f_clip": (("gt_summary",),),
+        "cross_f_clip": (("gt_summary",), ("summary_text",)),
     }
 
 
@@ -94,6 +116,8 @@ def lacks(metric: str, video: Video, protocol: Protocol, *, has_summary: bool = 
 
     With `has_summary` the summary is given, so no shots are needed to make one.
     """
+    if metric == "meteor" and (reason := meteor.missing()):
+        return reason
     wanted = needs(protocol)[metric]
     missing = [" or ".join(names) for names in wanted if all(getattr(video, name) is None for name in names)]
     references = [name for name in missing if name not in SHOTS]
@@ -115,13 +139,14 @@ def evaluate(
     *,
     summary: np.ndarray | None = None,
     sentence_score: np.ndarray | None = None,
+    words: Words | None = None,
 ) -> Result:
     """Score `frame_score` [T] against the annotations of `video`.
 
     `summary`, binary and as long as the protocol's own, replaces the summary that the protocol would make from
     `frame_score` (for human rows, and for models that emit frames instead of scores). BLiSS's ROUGE needs
-    `sentence_score` [M]. Raises UnusableScoresError if a score is not finite or their number is wrong, and ValueError
-    if the video lacks annotations that the protocol needs.
+    `sentence_score` [M], the metrics of text need `words`. Raises UnusableScoresError if a score is not finite, their
+    number is wrong or a text is missing, and ValueError if the video lacks annotations that the protocol needs.
     """
     # The code of PGL-SUM, VASNet and MR.HiSum accepts one score less than there are picks, and gives the last pick 0.
     _check(frame_score, len(video.frame_time_s) - (protocol.missing_score == "zero"), len(video.frame_time_s))
@@ -132,7 +157,7 @@ def evaluate(
             raise ValueError(why)
     # An exact knapsack can take seconds for thousands of shots, so it runs only if a metric reads the summary.
     ranks_summary = protocol.rank == "summary-vs-mean" and {"tau", "rho"} & set(protocol.metrics)
-    needs_summary = ranks_summary or "f1" in protocol.metrics
+    needs_summary = ranks_summary or bool({"f1", "f_clip", "cross_f_clip"} & set(protocol.metrics))
     flat = len(frame_score) < 2 or bool((frame_score == frame_score[0]).all())
     if summary is None:
         summary = summary_from_scores(frame_score, video, protocol) if needs_summary else np.zeros(0, bool)
@@ -140,7 +165,12 @@ def evaluate(
     elif protocol.rank == "summary-vs-mean":
         flat = False
     case = _Case(
-        frame_score=frame_score, video=video, protocol=protocol, summary=summary, sentence_score=sentence_score
+        frame_score=frame_score,
+        video=video,
+        protocol=protocol,
+        summary=summary,
+        sentence_score=sentence_score,
+        words=words,
     )
     if flat:
         case.note("constant_scores")
@@ -149,7 +179,11 @@ def evaluate(
         # One function computes several metrics (τ and ρ, the three ROUGE): do not call it for each of them.
         if name not in values:
             values |= METRICS[name](case)
-    return Result(values={name: values[name] for name in protocol.metrics if name in values}, notes=tuple(case.notes))
+    return Result(
+        values={name: values[name] for name in protocol.metrics if name in values},
+        notes=tuple(case.notes),
+        counts=case.counts,
+    )
 
 
 def _check(scores: np.ndarray, least: int, most: int) -> None:
@@ -318,6 +352,48 @@ def _cosine(case: _Case) -> dict[str, float]:
     return {"cosine": metrics_text.keyframe_cosine(case.video.frame_feature, summary_feature, chosen)}
 
 
+def _captions(case: _Case) -> dict[str, float]:
+    """Count the text for the metrics of the set; the value of a video alone is only that of its own counts."""
+    if case.words is None:
+        raise UnusableScoresError("no_text", "the metrics of text need a text")
+    text, reference = ptb_tokens(case.words.text), ptb_tokens(str(case.video.summary_text))
+    if not text:
+        case.note("empty_text")
+    values = {}
+    for name in CORPORA:
+        if name in case.protocol.metrics:
+            case.counts[name] = CORPORA[name].count(text, [reference])
+            statistics = CORPORA[name].finish({case.video.video_id: [case.counts[name]]})
+            values[name] = float(CORPORA[name].value(statistics[case.video.video_id]))
+    return values
+
+
+def _f_clip(case: _Case) -> dict[str, float]:
+    reference = case.video.frame_feature[case.read("gt_summary") > 0]
+    predicted = case.video.frame_feature[_chosen_frames(case)]
+    values = {"f_clip": metrics_text.f_clip(reference, predicted).f1}
+    if "cross_f_clip" in case.protocol.metrics:
+        words = case.words
+        if words is None or words.feature is None or words.reference_feature is None:
+            raise UnusableScoresError("no_text", "cross_f_clip needs embeddings of the text and of its reference")
+        values["cross_f_clip"] = metrics_text.cross_f_clip(reference, predicted, words.reference_feature, words.feature)
+    return values
+
+
+def _chosen_frames(case: _Case) -> np.ndarray:
+    """The summary on the T frames, bool [T]. One of all original frames is read at the picks."""
+    summary, num_frames = np.asarray(case.summary) > 0, len(case.video.frame_time_s)
+    if len(summary) != num_frames and case.video.picks is not None:
+        # A summary to the end of the last shot may be shorter than the video.
+        picks = case.video.picks
+        summary = (picks < len(summary)) & summary[np.minimum(picks, len(summary) - 1)]
+    if len(summary) != num_frames:
+        raise UnusableScoresError("wrong_length", f"a summary of {len(summary)} frames where {num_frames} are needed")
+    if not summary.any():
+        case.note("empty_summary")
+    return summary
+
+
 METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     "f1": _f1,
     "tau": _ranks,
@@ -330,4 +406,7 @@ METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     "rouge2": _rouge,
     "rougeL": _rouge,
     "cosine": _cosine,
+    **dict.fromkeys(CORPORA, _captions),
+    "f_clip": _f_clip,
+    "cross_f_clip": _f_clip,
 }

@@ -13,22 +13,26 @@ from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.scoring.baselines import SEEDED, Baseline, Trial
+from vsumdata.train.scoring.corpora import CORPORA
 from vsumdata.train.scoring.evaluate import Result, UnusableScoresError, evaluate
-from vsumdata.train.scoring.significance import Summary, summarize
+from vsumdata.train.scoring.significance import Summary, summarize, summarize_sums
 
 NEEDS_SENTENCE_SCORES = frozenset({"rouge1", "rouge2", "rougeL"})
+NEEDS_TEXT = frozenset({*CORPORA, "cross_f_clip"})
 
 
 class Measured:
     """One method's values and notes. `rules` is the protocol, reduced to the metrics that are measured.
 
     `missing` has the reason for each of its other metrics. `values` holds each video's value by metric and run; `odd`
-    holds the ids of the videos by note.
+    holds the ids of the videos by note. `counts` holds what the metrics of `CORPORA` counted in each trial, for their
+    values are those of all videos together.
     """
 
     def __init__(self, rules: Protocol, missing: Mapping[str, str] | None = None) -> None:
         self.rules, self.missing = rules, dict(missing or {})
         self.values: dict[tuple[str, Run], dict[str, float]] = {}
+        self.counts: dict[tuple[str, Run], dict[str, list[Any]]] = {}
         self.odd: dict[str, set[str]] = {}
         self.videos: set[str] = set()
 
@@ -38,6 +42,7 @@ class Measured:
         A trial that cannot be scored gives no value; it is noted. Raises UsageError if the video lacks annotations.
         """
         found: dict[str, list[float]] = {}
+        counted: dict[str, list[Any]] = {}
         for trial in trials:
             self.videos.add(video_id)
             try:
@@ -50,12 +55,16 @@ class Measured:
                 raise UsageError(f"{video_id}: {error}") from error
             for note in result.notes:
                 self.note(note, video_id)
+            for metric, counts in result.counts.items():
+                counted.setdefault(metric, []).append(counts)
             for metric, value in result.values.items():
                 if np.isnan(value):
                     self.note(f"{metric} undefined", video_id)
                 else:
                     found.setdefault(metric, []).append(value)
         for run in runs:
+            for metric, its in counted.items():
+                self.counts.setdefault((metric, run), {})[video_id] = its
             for metric, values in found.items():
                 self.values.setdefault((metric, run), {})[video_id] = float(np.mean(values))
 
@@ -64,6 +73,10 @@ class Measured:
 
     def summary(self, metric: str) -> Summary:
         """Mean, deviation and interval of one metric over all runs."""
+        if metric in CORPORA:
+            corpus = CORPORA[metric]
+            runs = [corpus.finish(its) for (name, _), its in sorted(self.counts.items()) if name == metric]
+            return summarize_sums(runs, corpus.value)
         return summarize([values for (its, _), values in sorted(self.values.items()) if its == metric])
 
     def notes(self) -> list[str]:
@@ -142,6 +155,8 @@ def allowed_metrics(trial: Trial, rules: Protocol) -> tuple[tuple[str, ...], dic
         except UnusableScoresError:
             if metric in NEEDS_SENTENCE_SCORES and trial.sentence_score is None and trial.video.sentence:
                 missing[metric] = "it scores no sentences"
+            elif metric in NEEDS_TEXT and trial.words is None:
+                missing[metric] = "it writes no text"
             else:
                 allowed.append(metric)
         except ValueError as error:
@@ -152,4 +167,11 @@ def allowed_metrics(trial: Trial, rules: Protocol) -> tuple[tuple[str, ...], dic
 
 
 def evaluate_one(trial: Trial, rules: Protocol) -> Result:
-    return evaluate(trial.frame_score, trial.video, rules, summary=trial.summary, sentence_score=trial.sentence_score)
+    return evaluate(
+        trial.frame_score,
+        trial.video,
+        rules,
+        summary=trial.summary,
+        sentence_score=trial.sentence_score,
+        words=trial.words,
+    )

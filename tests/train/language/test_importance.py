@@ -1,0 +1,74 @@
+"""Importance against plain restatements."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsumdata.train.language.importance import emitted, grid, path, samples
+
+
+def test_emitted_and_samples() -> None:
+    assert emitted([0, 3], 4).tolist() == [1, 0, 0, 1]
+    assert samples([[0, 3], [3], [], [1, 3]], 4).tolist() == [0.25, 0.25, 0, 0.75]
+    with pytest.raises(ValueError, match="at least one answer"):
+        samples([], 4)
+
+
+def test_the_grid_gives_weight_to_crossed_digits() -> None:
+    logit = np.full((1, 2, 10), -50.0)
+    logit[0, 0, [0, 1]] = logit[0, 1, [7, 2]] = 0  # 07 or 12, or so it seems
+    score = grid(logit, 100)
+    assert score[[7, 12, 2, 17]] == pytest.approx([0.25] * 4)
+    assert score.sum() == pytest.approx(1)
+
+
+def test_the_grid_of_three_digits_ends_at_n() -> None:
+    logit = np.random.default_rng(0).normal(size=(3, 3, 10))
+    chance = np.exp(logit) / np.exp(logit).sum(-1, keepdims=True)
+    plain = [np.mean([one[0, i // 100] * one[1, i // 10 % 10] * one[2, i % 10] for one in chance]) for i in range(250)]
+    assert grid(logit, 250) == pytest.approx(plain)
+
+
+def test_nothing_emitted_is_nothing_important() -> None:
+    assert grid(np.zeros((0, 2, 10)), 100).tolist() == [0] * 100
+    assert emitted([], 3).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(2, 10), (1, 2, 9), (1, 1, 10)])
+def test_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        grid(np.zeros(shape), 100)
+
+
+@given(st.integers(0, 2**32 - 1), st.sets(st.integers(0, 4)))
+def test_path_is_the_chance_of_each_decision(seed: int, chosen: set[int]) -> None:
+    """The model below decides index by index; told as chances of the next index, the same decisions come out."""
+    rng, indexes, num = np.random.default_rng(seed), sorted(chosen), 5
+    decide = {(at, before): rng.uniform(0.05, 0.95) for at in range(num) for before in _subsets(at)}
+    rows, goes = [], []
+    for count in range(len(indexes) + 1):
+        before = tuple(indexes[:count])
+        first = before[-1] + 1 if before else 0
+        none, row = 1.0, np.zeros(num)
+        for at in range(first, num):
+            row[at] = none * decide[at, before]
+            none *= 1 - decide[at, before]
+        goes.append(row.sum())
+        rows.append(row / row.sum() if row.sum() else row)
+    found = path(np.array(rows), np.array(goes), indexes)
+    plain = [decide[at, tuple(index for index in indexes if index < at)] for at in range(num)]
+    assert found == pytest.approx(plain)
+
+
+def _subsets(num: int) -> list[tuple[int, ...]]:
+    return [subset for size in range(num + 1) for subset in itertools.combinations(range(num), size)]
+
+
+def test_path_wants_a_row_behind_the_last() -> None:
+    with pytest.raises(ValueError, match="2 indexes need 3 rows"):
+        path(np.zeros((2, 5)), np.ones(2), [1, 3])

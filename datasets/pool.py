@@ -57,13 +57,14 @@ def own_first(on: str, data: str) -> tuple[str, list[Member]]:
 
     `data` is a path, or a pool of data sets. Raises UsageError for a pool without `on`.
     """
-    if not is_pool(data):
+    name, colon, _ = data.partition(":")
+    if not is_pool(data) and not (colon and name in DATASETS and name != on):
         # `train` needs the name before the path, so here it does no harm.
         return data.removeprefix(f"{on}:"), []
     found = members(data)
     own = next((each for each in found if each.data_set == on), None)
     if own is None:
-        raise UsageError(f"--data {data} lacks {on}, whose videos are to be measured; add +{on}:PATH")
+        raise UsageError(f"--data {data} lacks {on}, whose videos are to be measured; give {on}:PATH")
     return own.path, [each for each in found if each is not own]
 
 

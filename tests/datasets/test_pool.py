@@ -119,8 +119,10 @@ def test_names_of_a_pool(tmp_path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             pool.members(data)
-    with pytest.raises(UsageError, match=r"lacks ovp, whose videos are to be measured; add \+ovp:PATH"):
-        pool.own_first("ovp", "tvsum:A+summe:B")
+    assert pool.own_first("tvsum", "tvsum:A") == ("A", [])
+    for data in ("tvsum:A+summe:B", "tvsum:A"):
+        with pytest.raises(UsageError, match=r"lacks ovp, whose videos are to be measured; give ovp:PATH"):
+            pool.own_first("ovp", data)
 
 
 def test_the_videos_of_a_pool_keep_apart(tmp_path) -> None:

@@ -31,7 +31,8 @@ class Origin(Section):
     path: str = Field("", description="file or folder of the data set, or the options of `synthetic`")
     features_root: str | None = Field(
         None,
-        description="root whose features replace the data set's own, or `text:ROOT`, whose texts stand beside them; "
+        description="root whose features replace the data set's own, or `text:ROOT` or `i3d:FOLDER`, whose texts or "
+        "features of motion stand beside them; "
         "`null`: the data set's own features",
     )
     features: dict[str, Any] | None = Field(

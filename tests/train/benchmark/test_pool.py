@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def pooled(files: dict[str, Path], *names: str) -> str:
     return "+".join(f"{name}:{files[name]}" for name in names)
 
 
-def request(files: dict[str, Path], *names: str, **more: object) -> Request:
+def request(files: dict[str, Path], *names: str, **more: Any) -> Request:
     its = Request(
         on="tvsum", data=pooled(files, *names), methods=("mlp",), seeds=1, sets=QUICK, protocol="scores-vs-mean"
     )

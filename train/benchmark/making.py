@@ -43,8 +43,8 @@ def choices(trained: Trained) -> list[str]:
     said = [f"preset {info.settings.preset}{f' with {changed}' if changed else ', nothing changed'}"]
     said.append(f"{len(info.train)} training videos, {len(info.val)} validation videos")
     if info.origin.others:
-        counts = info.origin.by_data_set(info.train)
-        said.append(f"trained on {', '.join(f'{len(ids)} videos of {name}' for name, ids in counts.items() if ids)}")
+        counts = [f"{num} videos of {name}" for name, num in counts_of(info).items() if num]
+        said.append(f"trained on {', '.join(counts)}")
     said.append(f"frame features of size {info.frame_dim} ({frames_by(info.origin) or own(info.origin)})")
     if METHODS[info.settings.method].reads_text:
         text = getattr(options, "text", "subtitles")
@@ -59,6 +59,11 @@ def choices(trained: Trained) -> list[str]:
         said.append(f"weights: {weights}")
     said.append(f"init: {info.init or 'none'}")
     return said
+
+
+def counts_of(info: Info) -> dict[str, int]:
+    """How many training videos came of each data set of the pool."""
+    return {name: len(ids) for name, ids in info.origin.by_data_set(info.train).items()}
 
 
 def told(value: Any) -> str:
@@ -88,7 +93,7 @@ def record(trained: Sequence[Trained]) -> dict[str, Any]:
         "text_features": first.text_dim and {"size": first.text_dim, "kind": texts},
         "text_shown": text_of(trained[0]) if METHODS[first.settings.method].reads_text else "none",
         "labels": first.settings.needs_targets,
-        "pool": [name for name, _ in first.origin.members],
+        "pool": [name for name, _ in first.origin.members] if first.origin.others else None,
         "transductive": first.origin.pool == "transductive",
         "init": first.init,
         "runs": [run_record(each.info, each) for each in trained],
@@ -103,7 +108,7 @@ def run_record(info: Info, trained: Trained) -> dict[str, Any]:
         "epochs": info.settings.epochs,
         "selected_on": trained.position.metric if info.val else None,
         "num_train": len(info.train),
-        "num_train_of": {name: len(ids) for name, ids in info.origin.by_data_set(info.train).items()},
+        **({"num_train_of": counts_of(info)} if info.origin.others else {}),
         "num_val": len(info.val),
         "num_test": len(info.origin.test),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -57,7 +57,12 @@ def crossings(
     """
     # Mean and length only: the features of a whole data set (Mr. HiSum: 26 GB) do not fit into memory.
     known = [_Known.of(video) for video in videos]
-    pairs = [*_same_task(known), *_near(known, cosine, duration)]
+    # Two data sets may hold one video, under two ids and one url.
+    pairs = [
+        *_alike("video", {each.video_id: each.url for each in known}),
+        *_alike("task", {each.video_id: each.task for each in known}),
+        *_near(known, cosine, duration),
+    ]
     ids = {video.video_id for video in known}
     for fold in folds:
         parts = {"train": fold.train, "test": fold.test} | ({} if fold.legacy else {"val": fold.val})
@@ -78,6 +83,7 @@ class _Known:
 
     video_id: str
     task: str
+    url: str
     duration_s: float
     mean: np.ndarray | None
 
@@ -86,19 +92,20 @@ class _Known:
         mean = video.frame_feature.mean(0, dtype=np.float64) if video.frame_feature.size else np.zeros(0)
         last = float(video.frame_time_s[-1]) if len(video.frame_time_s) else 0.0
         known = mean.astype(np.float32) if mean.any() else None
-        return cls(video.video_id, normalise(video.task or ""), video.duration_s or last, known)
+        return cls(video.video_id, normalise(video.task or ""), video.url or "", video.duration_s or last, known)
 
 
 Pair = tuple[str, str, str]
 
 
-def _same_task(known: Sequence[_Known]) -> Iterator[Pair]:
-    tasks: dict[str, list[str]] = {}
-    for video in known:
-        if video.task:
-            tasks.setdefault(video.task, []).append(video.video_id)
-    for same in tasks.values():
-        yield from (("task", first, second) for first, second in combinations(same, 2))
+def _alike(what: str, values: Mapping[str, str]) -> Iterator[Pair]:
+    """Pairs of videos that have the same value; "" is none."""
+    found: dict[str, list[str]] = {}
+    for video_id, value in values.items():
+        if value:
+            found.setdefault(value, []).append(video_id)
+    for same in found.values():
+        yield from ((what, first, second) for first, second in combinations(same, 2))
 
 
 def _near(known: Sequence[_Known], cosine: float, duration: float) -> Iterator[Pair]:

@@ -2,7 +2,8 @@
 
 The benchmark keeps its grid, so its annotations and its scoring stay the same: each of its `picks` takes the feature
 of our nearest frame in time. A video is found in our root by its YouTube id (from `url`), its `video_id` or its title
-(SumMe's file names). `text:ROOT` instead of ROOT brings our texts alone, beside the benchmark's own features.
+(SumMe's file names). `text:ROOT` instead of ROOT brings our texts alone, beside the benchmark's own features;
+`i3d:FOLDER` brings MSVA's features of motion beside them.
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
+from vsumdata.datasets.benchmarks.i3d import MOTION, with_motion
 from vsumdata.datasets.shards import Shards, open_shards
 from vsumdata.datasets.video import Video
 
 # Relative. YouTube's copy and the benchmark's file differ a little in length; another cut differs by more.
 MOST_APART = 0.05
 TEXT_ALONE = "text:"
+# With these the frames' features are the data set's own, or begin with them.
+KEEPS_FRAMES = (TEXT_ALONE, MOTION)
+
+
+def replaces_frames(features: str | None) -> bool:
+    """Whether `--features` brings features of frames of one kind in place of the data set's own."""
+    return bool(features) and not str(features).startswith(KEEPS_FRAMES)
 
 
 @dataclass
@@ -31,8 +40,11 @@ class Joined:
     left_out: dict[str, str] = field(default_factory=dict)  # the benchmark's video_id -> reason
     farthest_s: float = 0.0  # largest distance in time from a pick to the frame whose feature it got
     text_alone: bool = False
+    told: str = ""  # the whole report, if it is not of a root
 
     def __str__(self) -> str:
+        if self.told:
+            return self.told
         total = len(self.joined) + len(self.left_out)
         if self.text_alone:
             # Of Mr. HiSum thousands may lack text: a count and the first will do.
@@ -96,12 +108,16 @@ def _spoken(video: Video, ours: Video) -> Video:
     return replace(video, frame_time_s=time_s, task=video.task or ours.task, **_texts(ours))
 
 
-def join_features(videos: Sequence[Video], root: str | Path) -> tuple[Sequence[Video], Joined]:
+def join_features(videos: Sequence[Video], root: str | Path, data_set: str = "") -> tuple[Sequence[Video], Joined]:
     """Those of `videos` for which the root has features, and a report that names all others.
 
     A joined video is the benchmark's video with our features, sentences, steps and texts. If the benchmark gives no
-    duration, ours is used. With `text:ROOT` see `join_text`. Raises UsageError if `root` is not a vsumdata root.
+    duration, ours is used. With `text:ROOT` see `join_text`, with `i3d:FOLDER` `with_motion`, which finds the features
+    of `data_set` there. Raises UsageError if `root` is not a vsumdata root, or the folder does not have the features.
     """
+    if str(root).startswith(MOTION):
+        moving, told = with_motion(videos, Path(str(root).removeprefix(MOTION)), data_set)
+        return moving, Joined(told=told)
     if str(root).startswith(TEXT_ALONE):
         return join_text(videos, str(root).removeprefix(TEXT_ALONE))
     shards, report, found = open_shards(root), Joined(), []

@@ -45,14 +45,23 @@ class Partition:
         return found
 
 
-def cut(name: str, videos: Sequence[Video], *, seeds: int, legacy: bool = False) -> Partition:
+def cut(
+    name: str,
+    videos: Sequence[Video],
+    *,
+    seeds: int,
+    legacy: bool = False,
+    groups: Mapping[str, str] | None = None,
+    others: Mapping[str, Sequence[str]] | None = None,
+) -> Partition:
     """The folds of `name` for each seed: published ones ("tvsum", "tvsum/pgl-sum"), or five parts drawn by the seed.
 
-    `legacy` validates on the test videos. Raises UsageError for an unknown split.
+    `legacy` validates on the test videos. `others` are the other data sets of a pool, see `splits.folds`; `groups` adds
+    their tasks. Raises UsageError for an unknown split.
     """
-    groups = tasks(videos)
+    groups = {**tasks(videos), **(groups or {})}
     ids = [video.video_id for video in videos]
-    found = [splits.folds(name, ids, seed=seed, groups=groups, legacy=legacy) for seed in range(seeds)]
+    found = [splits.folds(name, ids, seed=seed, groups=groups, legacy=legacy, others=others) for seed in range(seeds)]
     label = found[0][0].label.partition(", fold")[0].partition(", seed")[0]
     return Partition(labelled(label, legacy=legacy), tuple(map(tuple, found)))
 
@@ -91,11 +100,15 @@ def tasks(videos: Iterable[Video]) -> dict[str, str]:
     return {video.video_id: video.task for video in videos if video.task}
 
 
-def what_crosses(partition: Partition, videos: Sequence[Video]) -> list[str]:
-    """A warning of one line if a video, a task or nearly the same pictures are in two parts of a fold; else nothing."""
+def what_crosses(partition: Partition, videos: Sequence[Video], also: Sequence[str] = ()) -> list[str]:
+    """A warning of one line if a video, a task or nearly the same pictures are in two parts of a fold; else nothing.
+
+    `also` are ids that every fold trains on, beside its own.
+    """
     # A root that is joined to a benchmark may lack some of its videos, and `crossings` refuses unknown ones.
     there = set(ids_of(videos))
-    folds = dict.fromkeys(restricted(fold, there) for _, fold in partition.runs)
+    whole = (replace(fold, train=(*fold.train, *also)) for _, fold in partition.runs)
+    folds = dict.fromkeys(restricted(fold, there) for fold in whole)
     # One pair can cross in every fold of every seed; it is named once.
     found = {(each.what, each.first, each.second): replace(each, label="") for each in crossings(list(folds), videos)}
     if not found:

@@ -7,6 +7,9 @@ training videos, so that nothing must be chosen on the test videos.
 Of the published splits of TVSum and SumMe, only those of CSTA and the two `msva-…` test every video once. Those of
 PGL-SUM (same as CA-SUM), VASNet (same as MSVA's "early work") and DSNet are five random draws: they test some videos
 several times and a third of the videos never. PoR's 50 draws, and any other split, are read from their file.
+
+In a pool of data sets the split is of the first one. What is trained on of the others, one of `SETTINGS` says, or a
+split file's own training lists (DSNet's `tvsum_aug.yml`). Their videos are named `<data set>/<video id>`.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ DEFAULT_SOURCE = "csta"
 SAME_AS = {"ca-sum": "pgl-sum", "msva-early": "vasnet"}
 # Data sets that published splits name, in whatever form (`TVSum`, `eccv16_dataset_ovp_google_pool5.h5`).
 KNOWN = ("tvsum", "summe", "ovp", "youtube")
+# What a pool's other data sets are for. canonical: nothing that needs labels. augmented: they join the training videos
+# of each fold. transfer: they are all training videos, and the split data set is tested whole.
+SETTINGS = ("canonical", "augmented", "transfer")
+FILES = (".json", ".yml", ".yaml", ".txt")
 NUM_FOLDS = 5
 NESTED_SHARE = 0.2  # of a fold's training videos, for validation
 
@@ -100,6 +107,15 @@ def sources(data_set: str) -> list[str]:
     return sorted(_published().get(data_set, {}), key=lambda source: (source != DEFAULT_SOURCE, source))
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """The test videos of a fold, whether the other videos of the data set train, and which videos of others do."""
+
+    test: Sequence[str]
+    own: bool = True
+    others: Sequence[str] = ()
+
+
 def folds(
     name: str,
     video_ids: Sequence[str],
@@ -107,6 +123,7 @@ def folds(
     seed: int = 0,
     legacy: bool = False,
     groups: Mapping[str, str] | None = None,
+    others: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Fold]:
     """The folds of a data set.
 
@@ -114,26 +131,60 @@ def folds(
     format of PGL-SUM (.json), DSNet (.yml) or CSTA (.txt). A data set without published splits is cut into five parts
     by `seed`. The seed also draws the validation videos. Videos of one group (`groups`: video_id -> task) stay
     together in both. `legacy` validates on the test videos, as five official code bases do: it is for comparison only,
-    and the label says so. Raises UsageError if the split is unknown or names videos that are not among `video_ids`.
+    and the label says so.
+
+    `others`: data set -> the names of its videos (`ovp/video_1`), which may be trained on as well. One of `SETTINGS`,
+    alone or after the source (`pgl-sum/transfer`), says how; the default is the file's own lists, else augmented.
+    Raises UsageError if the split is unknown or names videos that are not among `video_ids` and `others`.
     """
     data_set, _, source = name.partition("/")
-    groups = groups or {}
-    label, tests = _tests(data_set, source, video_ids, groups, seed)
-    unknown = [video_id for test in tests for video_id in test if video_id not in set(video_ids)]
+    groups, others = groups or {}, others or {}
+    source, setting = setting_of(source)
+    label, cuts = _cuts(data_set, source, video_ids, groups, seed, others)
+    label, cuts = _pooled(label, cuts, setting, video_ids, others)
+    unknown = [video_id for cut in cuts for video_id in cut.test if video_id not in set(video_ids)]
     if unknown:
         raise UsageError(f"the split {label} tests {unknown[0]}, which is not among the {len(video_ids)} videos")
     found = []
-    for number, test in enumerate(tests, 1):
-        rest = [video_id for video_id in video_ids if video_id not in set(test)]
-        title = f"{label}, fold {number} of {len(tests)}"
+    for number, cut in enumerate(cuts, 1):
+        test = tuple(cut.test)
+        rest = [video_id for video_id in video_ids if video_id not in set(test)] if cut.own else []
+        title = f"{label}, fold {number} of {len(cuts)}"
         if legacy:
-            found.append(Fold(tuple(rest), tuple(test), tuple(test), f"{title}, legacy: validated on the test videos"))
+            title += ", legacy: validated on the test videos"
+            found.append(Fold((*rest, *cut.others), test, test, title))
             continue
-        val = set(_draw(rest, groups, NESTED_SHARE, (seed, number)))
-        found.append(
-            Fold(tuple(v for v in rest if v not in val), tuple(v for v in rest if v in val), tuple(test), title)
-        )
+        # Of the data set that is tested, where it trains at all: the protocol is its own.
+        val = set(_draw(rest or cut.others, groups, NESTED_SHARE, (seed, number)))
+        there = (*rest, *cut.others)
+        found.append(Fold(tuple(v for v in there if v not in val), tuple(v for v in there if v in val), test, title))
     return found
+
+
+def setting_of(source: str) -> tuple[str, str]:
+    """The source of a split and the setting after it; "" for one that is not given."""
+    before, _, last = source.rpartition("/")
+    return (before, last) if last in SETTINGS else (source, "")
+
+
+def _pooled(
+    label: str, cuts: list[_Cut], setting: str, video_ids: Sequence[str], others: Mapping[str, Sequence[str]]
+) -> tuple[str, list[_Cut]]:
+    """`label` and `cuts` with what `setting` adds of the other data sets."""
+    by_file = any(cut.others for cut in cuts)
+    if setting and by_file:
+        raise UsageError(f"--split {setting}: the training lists of {label} say what is trained on; leave it out")
+    if setting in ("augmented", "transfer") and not others:
+        raise UsageError(f"--split {setting} trains on other data sets too; give them: --data NAME:PATH+NAME:PATH")
+    # A file's lists are kept, also where they name no other data set.
+    if not others or by_file or (not setting and label.endswith(FILES)):
+        return label, cuts
+    more = [video_id for its in others.values() for video_id in its]
+    if setting == "transfer":
+        return f"{label}, transfer", [_Cut(video_ids, False, more)]
+    if setting == "canonical":
+        return f"{label}, canonical", cuts
+    return f"{label}, augmented", [_Cut(cut.test, cut.own, more) for cut in cuts]
 
 
 def given(videos: Sequence[Video], label: str = "as published") -> Fold:
@@ -149,21 +200,26 @@ def _published() -> dict[str, dict[str, dict[str, Any]]]:
     return found
 
 
-def _tests(
-    data_set: str, source: str, video_ids: Sequence[str], groups: Mapping[str, str], seed: int
-) -> tuple[str, list[list[str]]]:
-    """The label of the split, and the test videos of each fold."""
+def _cuts(
+    data_set: str,
+    source: str,
+    video_ids: Sequence[str],
+    groups: Mapping[str, str],
+    seed: int,
+    others: Mapping[str, Sequence[str]],
+) -> tuple[str, list[_Cut]]:
+    """The label of the split, and its folds."""
     known = sources(data_set)
     if not source and not known:
-        return f"{data_set}/{NUM_FOLDS} parts, seed {seed}", _parts(video_ids, groups, seed)
+        return f"{data_set}/{NUM_FOLDS} parts, seed {seed}", [_Cut(its) for its in _parts(video_ids, groups, seed)]
     source = SAME_AS.get(source, source or DEFAULT_SOURCE)
     if source in known:
         numbers: list[list[int]] = _published()[data_set][source]["test"]
-        return f"{data_set}/{source}", [[f"video_{number}" for number in test] for test in numbers]
-    if Path(source).suffix in {".json", ".yml", ".yaml", ".txt"}:
-        return f"{data_set}/{Path(source).name}", _of_file(Path(source), data_set, video_ids)
+        return f"{data_set}/{source}", [_Cut([f"video_{number}" for number in test]) for test in numbers]
+    if Path(source).suffix in FILES:
+        return f"{data_set}/{Path(source).name}", _of_file(Path(source), data_set, video_ids, others)
     raise UsageError(
-        f"no split {source!r} of {data_set} is known; known: {', '.join(known) or 'none'}, or the path of a file"
+        f"no split {source!r} of {data_set} is known; known: {', '.join((*known, *SETTINGS))}, or the path of a file"
     )
 
 
@@ -205,35 +261,57 @@ def _read(path: Path) -> list[tuple[list[str], list[str]]]:
     return found
 
 
-def _of_file(path: Path, data_set: str, video_ids: Sequence[str]) -> list[list[str]]:
-    """The test videos of each fold of a file that divides just these videos. Raises UsageError if it divides others.
+def _of_file(path: Path, data_set: str, video_ids: Sequence[str], others: Mapping[str, Sequence[str]]) -> list[_Cut]:
+    """The folds of a file that divides just these videos. Raises UsageError if it divides others.
 
     SumMe's video_1 to video_25 are names of TVSum as well, so that every name is known proves nothing.
     """
+    found = []
     for number, (train, test) in enumerate(_read(path), 1):
+        where = f"{path}: fold {number}"
         # Only a name with another name before it says which data set it is of.
-        others = sorted({of for v in test if (of := _data_set_of(v)) and of != data_set})
-        if others and data_set in KNOWN:
-            raise UsageError(f"{path}: fold {number} tests videos of {', '.join(others)}; expected {data_set}'s")
-        strange = sorted({v.rpartition("/")[0] for v in train} - {v.rpartition("/")[0] for v in test})
-        if strange:
+        foreign = sorted({of for v in test if (of := _data_set_of(v)) and of != data_set})
+        if foreign and data_set in KNOWN:
+            first = ", or name it first in --data" if others else ""
+            raise UsageError(f"{where} tests videos of {', '.join(foreign)}; expected {data_set}'s{first}")
+        tested = {v.rpartition("/")[0] for v in test}
+        # `tvsum/video_1` is named as by its data set, `video_1` is of the file that is tested.
+        own = [v for v in train if v.rpartition("/")[0] in tested or _data_set_of(v) == data_set]
+        more = _of_others(where, data_set, [v for v in train if v not in set(own)], others)
+        named = {_key(v) for v in (*own, *test)}
+        if unknown := [v for v in map(_key, (*test, *own)) if v not in set(video_ids)]:
             raise UsageError(
-                f"{path}: fold {number} trains on videos of other files ({', '.join(strange)}); expected training "
-                f"videos of {data_set} alone: augmented and transfer settings are not read, give the canonical split"
-            )
-        named = {_key(v) for v in (*train, *test)}
-        if unknown := [v for v in map(_key, (*test, *train)) if v not in set(video_ids)]:
-            raise UsageError(
-                f"{path}: fold {number} names {unknown[0]}, which is not among the {len(video_ids)} videos of "
+                f"{where} names {unknown[0]}, which is not among the {len(video_ids)} videos of "
                 f"{data_set}: another data set's split"
             )
         if len(named) < len(set(video_ids)):
             missing = next(v for v in video_ids if v not in named)
             raise UsageError(
-                f"{path}: fold {number} divides {len(named)} videos; expected all {len(video_ids)} of {data_set} (it "
+                f"{where} divides {len(named)} videos; expected all {len(video_ids)} of {data_set} (it "
                 f"has no {missing}): another data set's split, or a part of one"
             )
-    return read(path)
+        found.append(_Cut([_key(v) for v in test], bool(own), more))
+    return found
+
+
+def _of_others(where: str, data_set: str, names: Sequence[str], others: Mapping[str, Sequence[str]]) -> list[str]:
+    """The videos of a pool's other data sets that a training list names. Raises UsageError for one that is missing."""
+    strange = sorted({v.rpartition("/")[0] or v for v in names if not _data_set_of(v)})
+    if strange:
+        raise UsageError(f"{where} trains on videos of {', '.join(strange)}, which no known data set's name is in")
+    if missing := sorted({_data_set_of(v) for v in names} - set(others)):
+        lacking = "".join(f"+{each}:PATH" for each in missing)
+        raise UsageError(
+            f"{where} trains on videos of {', '.join(missing)} too, which --data does not name; give them "
+            f"(--data {data_set}:PATH{lacking}), or the canonical split"
+        )
+    found = [f"{_data_set_of(v)}/{_key(v)}" for v in names]
+    known = {v for its in others.values() for v in its}
+    if unknown := next((v for v in found if v not in known), None):
+        its = unknown.partition("/")[0]
+        raise UsageError(f"{where} trains on {unknown}, which is not among the {len(others[its])} videos of {its}")
+    # A list may name a video twice; it is trained on once.
+    return list(dict.fromkeys(found))
 
 
 def _key(name: str) -> str:

@@ -99,6 +99,16 @@ class ArraysOnly(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core.", "numpy._core."), name)
 
 
+def read_npy(path: Path, where: str) -> np.ndarray:
+    """The array that `np.save` wrote into the file at `path`. Raises UsageError if it is not one, or holds objects."""
+    if not check(path, where).startswith(NPY):
+        raise UsageError(f"{path} is not a .npy file; get it from {where}")
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        raise UsageError(f"{path} is damaged or holds no array ({error}); get it again from {where}") from error
+
+
 def read_npy_dict(path: Path, where: str) -> dict[str, np.ndarray]:
     """The dictionary of arrays that `np.save` pickled into the file at `path`.
 

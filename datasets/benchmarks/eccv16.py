@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     import h5py
 
 NEEDED = ("features", "gtscore", "user_summary", "change_points", "n_frames", "picks")
+# OVP's and YouTube's files: pytorch-vsumm-reinforce's readme says that these have `features`, `gtscore` and
+# `gtsummary` alone; DSNet's training reads shots, n_frames and picks there too, and `user_summary` if there is one.
+NEEDED_TO_TRAIN = ("features", "gtscore")
+FRAME_MODEL = "GoogLeNet pool5"
 TEXT = "text_roberta.npy"
 WHERE_TEXT = "the link in boheumd/A2Summ's README on GitHub"
 STEP = 15  # the published files hold every 15th frame
@@ -46,17 +50,28 @@ STEP = 15  # the published files hold every 15th frame
 NOMINAL_FPS = 30.0
 
 
-def load(path: Path, where: str, num_videos: int | None = None) -> list[Video]:
+def load(path: Path, where: str, num_videos: int | None = None, needed: tuple[str, ...] = NEEDED) -> list[Video]:
     """The videos of the HDF5 file at `path`, in the order of their numbers.
 
-    `num_videos`: how many videos the data set has, None to accept any number. `frame_time_s` assumes `NOMINAL_FPS`.
-    Raises UsageError with video and key where something is missing or does not fit.
+    `num_videos`: how many videos the data set has, None to accept any number. `needed`: the keys that each must have.
+    `frame_time_s` assumes `NOMINAL_FPS`. Raises UsageError with video and key where something is missing or does not
+    fit.
     """
     with open_hdf5(path, where) as file:
         names = in_order(file)
         if num_videos is not None:
             _check_names(path, names, num_videos, where)
-        return [read(path, file, name) for name in names]
+        return [read(path, file, name, needed) for name in names]
+
+
+def find(path: Path, name: str) -> Path:
+    """The HDF5 file at `path`, or the one of the data set `name` in that folder. Raises UsageError."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.rglob(f"*{name}*.h5"))
+    if len(found) != 1:
+        raise UsageError(f"{path} holds {len(found)} HDF5 files named *{name}*.h5; name the file to read")
+    return found[0]
 
 
 def with_text(videos: Sequence[Video], features: Path) -> list[Video]:
@@ -102,14 +117,20 @@ def in_order(names: Iterable[str]) -> list[str]:
     )
 
 
-def read(path: Path, file: h5py.File, name: str) -> Video:
-    """One video of the open `file`. Raises UsageError with video and key where something does not fit."""
-    group = open_group(path, file, name, NEEDED)
-    values = {key: np.asarray(group[key][()]) for key in NEEDED}
-    n_frames = int(scalar(path, name, "n_frames", values["n_frames"]))
+def read(path: Path, file: h5py.File, name: str, needed: tuple[str, ...] = NEEDED) -> Video:
+    """One video of the open `file`. Raises UsageError with video and key where something does not fit.
+
+    Without `picks` the frames are taken as every `STEP`-th one; shots without `n_frames` are not read.
+    """
+    group = open_group(path, file, name, needed)
+    values = {key: np.asarray(group[key][()]) for key in NEEDED if key in group}
+    values.setdefault("picks", np.arange(len(values["gtscore"]) if values["gtscore"].ndim else 0) * STEP)
+    n_frames = int(scalar(path, name, "n_frames", values["n_frames"])) if "n_frames" in values else None
     _check_frames(path, name, values, n_frames)
     picks = values["picks"].astype(np.int64)
-    stride = _stride(picks)
+    shots = None
+    if "change_points" in values and n_frames is not None:
+        shots = _shots(path, name, values["change_points"], n_frames, _stride(picks))
     summary = np.asarray(group["gtsummary"][()]) if "gtsummary" in group else None
     return make_video(
         path,
@@ -120,8 +141,8 @@ def read(path: Path, file: h5py.File, name: str) -> Video:
         gt_score=values["gtscore"],
         # No later code reads gtsummary, so one of another length is no reason to refuse the file.
         gt_summary=summary if summary is not None and summary.shape == picks.shape else None,
-        user_summary=values["user_summary"] > 0,
-        change_points=_shots(path, name, values["change_points"], n_frames, stride),
+        user_summary=values["user_summary"] > 0 if "user_summary" in values else None,
+        change_points=shots,
         picks=picks,
         n_frames=n_frames,
     )
@@ -183,13 +204,15 @@ def _check_names(path: Path, names: Sequence[str], num_videos: int, where: str) 
         )
 
 
-def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_frames: int) -> None:
+def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_frames: int | None) -> None:
     sizes = {key: values[key].shape[0] if values[key].ndim else 0 for key in ("features", "gtscore", "picks")}
     if len(set(sizes.values())) > 1 or not sizes["features"]:
         found = ", ".join(f"{key} {size}" for key, size in sizes.items())
         raise UsageError(f"{path}: {name}: the numbers of steps differ or are 0: {found}")
-    check_finite(path, name, {key: values[key] for key in ("features", "gtscore", "picks", "user_summary")})
-    picks, users = values["picks"], values["user_summary"]
+    check_finite(path, name, {key: value for key, value in values.items() if key not in ("change_points", "n_frames")})
+    if n_frames is None:
+        return
+    picks, users = values["picks"], values.get("user_summary")
     if picks.ndim != 1 or (np.diff(picks) <= 0).any() or picks[0] < 0 or picks[-1] >= n_frames:
         raise UsageError(f"{path}: {name}: picks do not ascend within 0 to n_frames - 1 = {n_frames - 1}")
     _check_whole(path, name, "picks", picks)
@@ -200,7 +223,7 @@ def _check_frames(path: Path, name: str, values: Mapping[str, np.ndarray], n_fra
             f"within one step of n_frames = {n_frames} (not seconds, nor the numbers of the steps)"
         )
     # Two decoders can count a video's frames differently: genuine files are up to 14 frames off.
-    if users.ndim != 2 or abs(users.shape[1] - n_frames) >= STEP or not len(users):
+    if users is not None and (users.ndim != 2 or abs(users.shape[1] - n_frames) >= STEP or not len(users)):
         raise UsageError(
             f"{path}: {name}: user_summary is {list(users.shape)}; expected [users, n_frames = {n_frames}]"
         )

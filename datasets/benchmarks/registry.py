@@ -1,7 +1,7 @@
 """The data sets by name, and the module that reads each.
 
 Each module has `NAME`, `PROTOCOL` and `load(path)`. Some have `WHERE` (how to get the files),
-`TEXT_MODEL` (what made the texts' features that the files bring), `open_shards` (a root of
+`FRAME_MODEL` and `TEXT_MODEL` (what made the features that the files bring), `open_shards` (a root of
 ours, read piece by piece) or `ceilings(path)` (known best scores, as for synthetic data).
 """
 
@@ -18,6 +18,8 @@ from vsumdata.manifests.errors import UsageError
 DATASETS = {
     "tvsum": "vsumdata.datasets.benchmarks.tvsum",
     "summe": "vsumdata.datasets.benchmarks.summe",
+    "ovp": "vsumdata.datasets.benchmarks.ovp",
+    "youtube": "vsumdata.datasets.benchmarks.youtube",
     "mrhisum": "vsumdata.datasets.benchmarks.mrhisum",
     "bliss": "vsumdata.datasets.benchmarks.bliss",
     "wikihow-summaries": "vsumdata.datasets.benchmarks.wikihow_summaries",

@@ -27,6 +27,7 @@ from vsumdata.manifests.errors import UsageError
 
 NAME = "summe"
 PROTOCOL = protocol(NAME)
+FRAME_MODEL = eccv16.FRAME_MODEL
 NUM_VIDEOS = 25
 WHERE = "e-apostolidis/PGL-SUM on GitHub (data/SumMe, unpacked)"
 WHERE_GT = "https://gyglim.github.io/me/vsum/index.html (SumMe.zip, folder GT)"
@@ -39,7 +40,7 @@ def load(path: str | Path) -> list[Video]:
     many frames but for a few. The HDF5 file must then name its videos. A2Summ's `text_roberta.npy` beside the HDF5 file
     gives sentences. Raises UsageError.
     """
-    features = _find(Path(path))
+    features = eccv16.find(Path(path), NAME)
     videos = eccv16.load(features, WHERE, NUM_VIDEOS)
     folder = Path(path) / "GT"
     if not folder.is_dir():
@@ -50,15 +51,6 @@ def load(path: str | Path) -> list[Video]:
             f"{features}: {unnamed[0]} has no video_name, so its file in GT cannot be found; get it from {WHERE}"
         )
     return eccv16.with_text([_with_rate(video, folder / f"{video.title}.mat") for video in videos], features)
-
-
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = sorted(path.rglob("*summe*.h5"))
-    if len(found) != 1:
-        raise UsageError(f"{path} holds {len(found)} HDF5 files named *summe*.h5; name the file to read")
-    return found[0]
 
 
 def _with_rate(video: Video, path: Path) -> Video:

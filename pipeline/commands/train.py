@@ -29,14 +29,33 @@ Set = Annotated[
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON")]
 Markdown = Annotated[str | None, typer.Option("--markdown", metavar="FILE", help="Also write the table as Markdown")]
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also write the table as CSV")]
-On = Annotated[str, typer.Option(help="Data set: tvsum, summe, mrhisum, bliss, wikihow-summaries, shards or synthetic")]
+On = Annotated[
+    str,
+    typer.Option(help="Data set: tvsum, summe, ovp, youtube, mrhisum, bliss, wikihow-summaries, shards or synthetic"),
+]
 ItsData = Annotated[str, typer.Option(help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1")]
+BenchData = Annotated[
+    str,
+    typer.Option(
+        help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1; or several data sets, of which "
+        "--on is tested and all are trained on: tvsum:A+summe:B+ovp:C"
+    ),
+]
 ItsProtocol = Annotated[str | None, typer.Option(help="How to score, e.g. ca-sum; default: the data set's own")]
 ItsFeatures = Annotated[
     str | None,
-    typer.Option(metavar="ROOT", help="Take the features from this vsumdata root, with text:ROOT its texts alone"),
+    typer.Option(
+        metavar="ROOT",
+        help="Take the features from this vsumdata root, with text:ROOT its texts alone; i3d:FOLDER adds MSVA's I3D",
+    ),
 ]
-ItsSplit = Annotated[str | None, typer.Option(help="A published split by name, or a split file")]
+ItsSplit = Annotated[
+    str | None,
+    typer.Option(
+        help="A published split by name, or a split file; with several data sets also canonical, augmented or "
+        "transfer, alone or after it (pgl-sum/transfer)"
+    ),
+]
 Init = Annotated[str | None, typer.Option(metavar="RUN", help="Start from the weights of another run")]
 Pool = Annotated[
     str,
@@ -53,7 +72,13 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
             "visp and csum train one of these (--backbone) without labels"
         ),
     ],
-    data: Annotated[str, typer.Option(help="A vsumdata root, or a data set as NAME:PATH (tvsum:FILE, synthetic)")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A vsumdata root, or a data set as NAME:PATH (tvsum:FILE, synthetic), or several, of which the first "
+            "is split (tvsum:A+summe:B)"
+        ),
+    ],
     output: Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; the same command resumes it")],
     preset: Annotated[str, typer.Option(help="default, or tvsum, bliss, mrhisum, wikihow if the method has it")] = (
         "default"
@@ -136,7 +161,7 @@ def evaluate(  # noqa: PLR0913 - its parameters are the command's flags
 @app.command()
 def bench(  # noqa: PLR0913 - its parameters are the command's flags
     on: On,
-    data: ItsData = "",
+    data: BenchData = "",
     methods: Annotated[
         str, typer.Option(metavar="A,B,C", help="Methods to compare; random and uniform are always there")
     ] = "",

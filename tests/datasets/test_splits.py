@@ -135,7 +135,9 @@ def test_a_split_that_trains_on_other_data_sets_is_refused(tmp_path, form):
     path = tmp_path / f"split.{form}"
     path.write_text(json.dumps([{"train_keys": [ovp + "1", tvsum + "2"], "test_keys": [tvsum + "1"]}]))
     assert splits.read(path) == [["video_1"]]
-    with pytest.raises(UsageError, match=r"fold 1 trains on videos of other files .*ovp.*; .*give the canonical split"):
+    with pytest.raises(
+        UsageError, match=r"fold 1 trains on videos of ovp too, which --data does not name; .*or the canonical split"
+    ):
         folds(f"tvsum/{path}", ["video_1", "video_2"])
     with pytest.raises(UsageError, match="fold 1 tests videos of tvsum; expected summe's"):
         folds(f"summe/{path}", ["video_1", "video_2"])

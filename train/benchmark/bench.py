@@ -10,6 +10,7 @@ import numpy as np
 
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
 from vsumdata.datasets.partition import Pool
+from vsumdata.datasets.pool import is_pool, own_first
 from vsumdata.datasets.protocol import Protocol, protocol
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
@@ -60,8 +61,9 @@ def bench(request: Request) -> Table:
     """
     module = data_set(request.on)
     rules = protocol(request.protocol) if request.protocol else module.PROTOCOL
-    need_path(module, request.data)
-    free = {**BASELINES, **(known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {})}
+    path, _ = own_first(request.on, request.data)
+    need_path(module, path)
+    free = {**BASELINES, **(known_scores(module.ceilings(path)) if hasattr(module, "ceilings") else {})}
     for word in (*request.methods, request.baseline):
         pick(word, [*free, *crossmodal.NAMES, *METHODS], "method")
     asked = tuple(dict.fromkeys((*request.methods, request.baseline)))
@@ -147,6 +149,7 @@ def settings_for(request: Request, asked: Sequence[str]) -> tuple[CrossModalOpti
             ("--preset", request.preset),
             ("--init", request.init),
             ("--pool", request.pool if request.pool != "fold" else None),
+            ("--data", request.data if is_pool(request.data) else None),
         ):
             if value:
                 known = ", ".join(METHODS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vsumdata.datasets import partition
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
 from vsumdata.datasets.partition import Partition
+from vsumdata.datasets.pool import is_pool
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.splits import Fold
@@ -56,6 +57,8 @@ def evaluate_run(request: Request) -> Table:
     trained = shown_text(runs.load(request.run, device()), request.text)
     part = pick(request.split or PARTS[0], PARTS, "split")
     module = data_set(request.on)
+    if is_pool(request.data):
+        raise UsageError(f"--data {request.data}: eval measures one data set; give the path of {request.on} alone")
     need_path(module, request.data)
     rules = protocol(request.protocol) if request.protocol else module.PROTOCOL
     data = open_data(module, request.data, features=request.features)
@@ -73,7 +76,7 @@ def evaluate_run(request: Request) -> Table:
         raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *data.remarks])}")
     order = list(dict.fromkeys(["random", "uniform", method, *found.measured]))
     origin = trained.info.origin
-    trained_on = f"{origin.data_set} {origin.path}".strip() or "videos"
+    trained_on = origin.where or "videos"
     return Table(
         data=request.on,
         protocol=rules.name,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vsumdata.datasets.benchmarks.i3d import MOTION
 from vsumdata.train.data.origin import Origin, frames_by, text_by
 from vsumdata.train.loop.predict import text_of
 from vsumdata.train.loop.runs import Info, Trained
@@ -41,6 +42,9 @@ def choices(trained: Trained) -> list[str]:
     changed = ", ".join(f"{key}={told(value)}" for key, value in overrides(info.settings).items())
     said = [f"preset {info.settings.preset}{f' with {changed}' if changed else ', nothing changed'}"]
     said.append(f"{len(info.train)} training videos, {len(info.val)} validation videos")
+    if info.origin.others:
+        counts = [f"{num} videos of {name}" for name, num in counts_of(info).items() if num]
+        said.append(f"trained on {', '.join(counts)}")
     said.append(f"frame features of size {info.frame_dim} ({frames_by(info.origin) or own(info.origin)})")
     if METHODS[info.settings.method].reads_text:
         text = getattr(options, "text", "subtitles")
@@ -57,6 +61,11 @@ def choices(trained: Trained) -> list[str]:
     return said
 
 
+def counts_of(info: Info) -> dict[str, int]:
+    """How many training videos came of each data set of the pool."""
+    return {name: len(ids) for name, ids in info.origin.by_data_set(info.train).items()}
+
+
 def told(value: Any) -> str:
     """A value as `--set` takes it."""
     return value if isinstance(value, str) else json.dumps(value)
@@ -65,7 +74,10 @@ def told(value: Any) -> str:
 def own(origin: Origin) -> str:
     if origin.features is not None or origin.data_set == "shards":
         return "of a root that does not say how they were made"
-    return f"{origin.data_set}'s own" if origin.data_set else "of no known kind"
+    if not origin.data_set:
+        return "of no known kind"
+    of = " and ".join(name for name, _ in origin.members)
+    return f"{of}'s own" + (", I3D RGB, I3D flow" if (origin.features_root or "").startswith(MOTION) else "")
 
 
 def record(trained: Sequence[Trained]) -> dict[str, Any]:
@@ -81,6 +93,7 @@ def record(trained: Sequence[Trained]) -> dict[str, Any]:
         "text_features": first.text_dim and {"size": first.text_dim, "kind": texts},
         "text_shown": text_of(trained[0]) if METHODS[first.settings.method].reads_text else "none",
         "labels": first.settings.needs_targets,
+        "pool": [name for name, _ in first.origin.members] if first.origin.others else None,
         "transductive": first.origin.pool == "transductive",
         "init": first.init,
         "runs": [run_record(each.info, each) for each in trained],
@@ -95,6 +108,7 @@ def run_record(info: Info, trained: Trained) -> dict[str, Any]:
         "epochs": info.settings.epochs,
         "selected_on": trained.position.metric if info.val else None,
         "num_train": len(info.train),
+        **({"num_train_of": counts_of(info)} if info.origin.others else {}),
         "num_val": len(info.val),
         "num_test": len(info.origin.test),
     }

@@ -23,8 +23,8 @@ from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.benchmark import making
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import targets
-from vsumdata.train.data.origin import Origin, features_of
-from vsumdata.train.data.targets import Rule
+from vsumdata.train.data.origin import Origin, Other, features_of
+from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import fit_fold, prepared
@@ -70,7 +70,8 @@ def planned(methods: Mapping[str, Stages], bench: Bench) -> Plan:
     A method that cannot learn from this data is left out. Raises UsageError for a request that would fail in any case.
     """
     data = bench.data
-    remarks = partition.what_crosses(data.partition, data.pool)
+    check_others_used(methods, data)
+    remarks = partition.what_crosses(data.partition, data.pool, data.unlisted)
     if any(fold.legacy for _, fold in data.partition.runs):
         remarks.append("legacy: trained methods chose their epoch on the test videos, so their numbers are too good")
     if bench.keep and Path(bench.keep).exists() and not Path(bench.keep).is_dir():
@@ -92,6 +93,16 @@ def planned(methods: Mapping[str, Stages], bench: Bench) -> Plan:
         except UsageError as error:
             raise UsageError(f"{method}: {error}") from error
     return Plan(ready=ready, left_out=left_out, remarks=remarks)
+
+
+def check_others_used(methods: Mapping[str, Stages], data: BenchData) -> None:
+    """Raise UsageError if no method would train on some data set of the pool."""
+    if data.unlisted and all(its.needs_targets for stages in methods.values() for its in stages):
+        names = ", ".join(dict.fromkeys(video_id.partition("/")[0] for video_id in data.unlisted))
+        raise UsageError(
+            f"--data: nothing is trained on {names}, for {data.partition.label} does not name it and no method of "
+            "--methods learns without labels; leave it out, or give --split augmented"
+        )
 
 
 def check(method: str, stages: Sequence[tuple[Settings, set[str]]], bench: Bench) -> None:
@@ -209,6 +220,8 @@ def what_to_fit(
     seed, number = run
     data, test, place = bench.data, fold.test, f"fold-{number + 1}"
     ours, pool = partition.restricted(fold, usable), "fold" if settings.needs_targets else bench.pool
+    if not settings.needs_targets:
+        ours = replace(ours, train=(*ours.train, *(each for each in data.unlisted if each in usable)))
     if pool == "transductive":
         ours = replace(ours, train=tuple(each for each in partition.ids_of(data.pool) if each in usable))
         # All videos train and none selects, so the folds share one run instead of repeating it.
@@ -223,6 +236,7 @@ def what_to_fit(
         # --legacy selects on the test videos, so they are not held out.
         test=() if fold.legacy else test,
         pool=pool,
+        others=tuple(Other(data_set=each.data_set, path=each.path) for each in data.others),
     )
     chosen = Data(
         train=partition.pick(data.pool, ours.train),
@@ -235,14 +249,14 @@ def what_to_fit(
     return settings.model_copy(update={"seed": seed}), chosen, folder / f"seed-{seed}" / place
 
 
-def rule_of(settings: Settings, data: BenchData) -> Rule | None:
+def rule_of(settings: Settings, data: BenchData) -> Rule | Rules | None:
     """The rule that makes the method's targets; None if it learns without labels."""
     if not settings.needs_targets:
         return None
-    return targets.default_rule(data.on) if settings.labels == "auto" else settings.labels
+    return targets.rules_for(settings.labels, data.on, [each.data_set for each in data.others])
 
 
-def teachable(data: BenchData, rule: Rule | None) -> tuple[set[str], str | None]:
+def teachable(data: BenchData, rule: Rule | Rules | None) -> tuple[set[str], str | None]:
     """Ids of the videos with frame features and a target, and what the first of the other videos lacks."""
     usable: set[str] = set()
     why = None
@@ -268,7 +282,7 @@ def hindrance(settings: Settings, bench: Bench, usable: set[str], why: str | Non
             return (
                 f"{fold.label}: none of {len(fold.train)} training videos can train a method{f'; {why}' if why else ''}"
             )
-        pool = usable if bench.pool == "transductive" else usable.intersection(fold.train)
+        pool = usable if bench.pool == "transductive" else usable.intersection((*fold.train, *bench.data.unlisted))
         if len(pool) < least:
             return (
                 f"{fold.label}: {len(pool)} training videos are too few: {settings.method} contrasts at least {least}"

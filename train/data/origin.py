@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from vsumdata.datasets.benchmarks.registry import DATASETS, data_set
-from vsumdata.datasets.join import TEXT_ALONE
+from vsumdata.datasets.join import replaces_frames
 from vsumdata.datasets.partition import Pool
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
 from vsumdata.train.settings import Section
+
+
+class Other(Section):
+    """Another data set of a pool, which was only trained on."""
+
+    data_set: str = Field(description="name of the data set")
+    path: str = Field("", description="its file or folder")
+    _no_keys = field_validator("path")(hide_keys)
 
 
 class Origin(Section):
@@ -22,7 +31,8 @@ class Origin(Section):
     path: str = Field("", description="file or folder of the data set, or the options of `synthetic`")
     features_root: str | None = Field(
         None,
-        description="root whose features replace the data set's own, or `text:ROOT`, whose texts stand beside them; "
+        description="root whose features replace the data set's own, or `text:ROOT` or `i3d:FOLDER`, whose texts or "
+        "features of motion stand beside them; "
         "`null`: the data set's own features",
     )
     features: dict[str, Any] | None = Field(
@@ -39,15 +49,46 @@ class Origin(Section):
         "fold",
         description="videos of training without labels. `fold`: the training part; `transductive`: the test videos too",
     )
+    others: tuple[Other, ...] = Field(
+        (), description="the other data sets of a pool; the ids of their videos begin with their name (`ovp/video_1`)"
+    )
+
+    @property
+    def where(self) -> str:
+        """All data sets with their paths, in words."""
+        return " + ".join(" ".join(each).strip() for each in self.members)
+
+    @property
+    def data(self) -> str:
+        """What opens the same data again: the path, or all data sets of the pool with their paths."""
+        if not self.others:
+            return self.path
+        return "+".join(f"{name}:{path}" for name, path in self.members)
+
+    @property
+    def members(self) -> list[tuple[str, str]]:
+        """All data sets of the run with their paths, the one that was split first."""
+        return [(self.data_set, self.path), *((each.data_set, each.path) for each in self.others)]
+
+    def by_data_set(self, video_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The ids of each data set of the run's pool, as the data set itself has them; its own data set comes first."""
+        found: dict[str, list[str]] = {name: [] for name, _ in self.members}
+        for video_id in video_ids:
+            name, _, rest = video_id.partition("/")
+            # An id of our own roots may hold a slash.
+            is_other = any(each.data_set == name for each in self.others)
+            found[name if is_other else self.data_set].append(rest if is_other else video_id)
+        return {name: tuple(ids) for name, ids in found.items() if ids or name == self.data_set}
 
 
 def features_of(root: str) -> dict[str, Any] | None:
     """How a root's features were made: the sections `features`, `asr` and `captions` of its manifest.
 
     Also `folder`, which relative paths in them start from, and `models`, the versions of the models. {} if the root
-    keeps no manifest. None for `text:ROOT`: the frames' features are then the data set's own.
+    keeps no manifest. None for `text:ROOT` and `i3d:FOLDER`: the frames' features then are the data set's own, or
+    begin with them.
     """
-    if root.startswith(TEXT_ALONE):
+    if not replaces_frames(root):
         return None
     stored = Store(root).dataset()["manifest"]
     if "settings" not in stored:

@@ -12,7 +12,7 @@ the sentences that they choose are then the global text of a video that has no o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,9 @@ Rule = Literal["replay", "keyshots", "given"]
 DEFAULT_RULES: dict[str, Rule] = {
     "tvsum": "keyshots",
     "summe": "keyshots",
+    # Some forms of their files have no shots to choose from.
+    "ovp": "given",
+    "youtube": "given",
     "mrhisum": "replay",  # its gt_score is the replay score
     "bliss": "given",
     "wikihow-summaries": "given",
@@ -43,13 +46,36 @@ MOST_POSITIVE = 0.6
 KEYSHOTS = PROTOCOLS["a2summ"]
 
 
+@dataclass(frozen=True)
+class Rules:
+    """The rules of a pool: `own`, and one for each other data set, whose videos' ids begin with its name."""
+
+    own: Rule
+    others: tuple[tuple[str, Rule], ...]
+
+    def of(self, video_id: str) -> Rule:
+        return dict(self.others).get(video_id.partition("/")[0], self.own)
+
+    def __str__(self) -> str:
+        return ", ".join([self.own, *(f"{rule} ({name})" for name, rule in self.others)])
+
+
+def rules_for(labels: Rule | Literal["auto"], data_set: str, others: Iterable[str] = ()) -> Rule | Rules:
+    """What the setting `labels` means for a data set, and for the `others` of its pool."""
+    if labels != "auto":
+        return labels
+    own, more = default_rule(data_set), tuple((name, default_rule(name)) for name in others)
+    return Rules(own, more) if more else own
+
+
 def default_rule(data_set: str) -> Rule:
     """The rule that suits a data set of `vsumdata.datasets.benchmarks.registry.DATASETS`."""
     return DEFAULT_RULES[data_set]
 
 
-def lacks_target(video: Video, rule: Rule) -> str | None:
+def lacks_target(video: Video, rule: Rule | Rules) -> str | None:
     """The reason why a video has no target under this rule; None if it has one."""
+    rule = rule.of(video.video_id) if isinstance(rule, Rules) else rule
     if not len(video.frame_time_s):
         return "no frames"
     score = _score(video, rule)
@@ -73,11 +99,12 @@ def _lacks_keyshots(video: Video, score: np.ndarray) -> str | None:
     return None
 
 
-def with_targets(video: Video, rule: Rule) -> Video:
+def with_targets(video: Video, rule: Rule | Rules) -> Video:
     """Add gt_score in [0,1] and gt_summary to `video`, and sentence_label if its sentences have features.
 
     Scores outside 0 … 1 (TVSum's are 1 to 5) are stretched. Raises ValueError if `lacks_target` gives a reason.
     """
+    rule = rule.of(video.video_id) if isinstance(rule, Rules) else rule
     why, score = lacks_target(video, rule), _score(video, rule)
     if why or score is None:
         raise ValueError(f"{video.video_id} has {why}")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vsumdata.datasets import partition, splits
+from vsumdata.datasets import pool as pools
 from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_set
-from vsumdata.datasets.join import join_features
-from vsumdata.datasets.partition import Pool
+from vsumdata.datasets.join import join_features, replaces_frames
+from vsumdata.datasets.partition import Partition, Pool
 from vsumdata.datasets.protocol import Protocol, protocol
 from vsumdata.datasets.shards import PROTOCOL, Shards, open_shards
 from vsumdata.datasets.splits import Fold
@@ -17,7 +18,7 @@ from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
-from vsumdata.train.data.origin import Origin, features_of
+from vsumdata.train.data.origin import Origin, Other, features_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +37,8 @@ class Data:
 class Wanted:
     """The options of `train` that select videos.
 
-    `data` is a root of ours, or a data set of DATASETS as NAME:PATH; `features`, `split` and `fold` are for a data set.
+    `data` is a root of ours, a data set of DATASETS as NAME:PATH, or a pool of them, of which the first is split
+    (NAME:PATH+NAME:PATH); `features`, `split` and `fold` are for data sets.
     """
 
     data: str
@@ -53,6 +55,9 @@ def open_data(wanted: Wanted, seed: int) -> Data:
     # With labels, training on test videos would be cheating; without, the papers do it (transductive).
     if wanted.pool != "fold" and wanted.labelled:
         raise UsageError(f"--pool {wanted.pool}: it trains on test videos, which is for training without labels alone")
+    if pools.is_pool(wanted.data) and not Path(wanted.data).exists():
+        own, *members = pools.members(wanted.data)
+        return open_benchmark(wanted, own.data_set, own.path, seed, members)
     name, colon, path = wanted.data.partition(":")
     # A folder may have the name of a data set; an existing one is taken for a root.
     if name in DATASETS and not colon and name not in NEEDS_NO_FILE and not Path(name).exists():
@@ -110,38 +115,35 @@ def open_root(wanted: Wanted, root: str, seed: int) -> Data:
     )
 
 
-def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
-    """One fold of a benchmark data set.
+def open_benchmark(wanted: Wanted, name: str, path: str, seed: int, members: Sequence[pools.Member] = ()) -> Data:
+    """One fold of a benchmark data set, and what the split makes of the other `members` of its pool.
 
     Raises UsageError for an unknown fold, or if no training video is left.
     """
     module = data_set(name)
     videos: Sequence[Video] = module.load(path)
     partition.check_some(videos, name, path)
-    groups = partition.tasks(videos)
-    # Parts that the data set brings apply only if no published split is known, or asked for.
-    own = None if wanted.split or splits.sources(name) else partition.own_parts(videos)
-    if own is not None:
-        folds = [Fold(tuple(own["train"]), tuple(own["val"]), tuple(own["test"]), f"{name}, as published")]
-    else:
-        called = f"{name}/{wanted.split}" if wanted.split else name
-        folds = splits.folds(called, [video.video_id for video in videos], seed=seed, groups=groups)
-    if not 1 <= wanted.fold <= len(folds):
-        raise UsageError(f"--fold {wanted.fold}: {folds[0].label.partition(', fold')[0]} has folds 1 to {len(folds)}")
-    fold = folds[wanted.fold - 1]
-    notes: list[str] = []
+    others = pools.opened(members, wanted.features)
+    others.check_splittable(name, videos, wanted.split)
+    groups = {**partition.tasks(videos), **others.tasks}
+    fold = fold_of(wanted, name, videos, seed, groups, others)
+    notes = list(others.told(name, videos))
     # After the split: a published split may test videos that the root does not have.
     if wanted.features:
-        videos, joined = join_features(videos, wanted.features)
+        videos, joined = join_features(videos, wanted.features, name)
         notes.append(f"features of {hide_keys(wanted.features)}: {joined}")
-        there = set(partition.ids_of(videos))
+    pool = others.with_own(videos, name, has_root=replaces_frames(wanted.features))
+    if wanted.features:
+        there = set(partition.ids_of(pool))
         fold = replace(fold, train=kept(fold.train, there), val=kept(fold.val, there))
     if not fold.train:
         raise UsageError(f"{wanted.data}: no training video is left in {fold.label}")
     fold, more = with_validation(fold, groups, seed)
+    if others.videos:
+        more += partition.what_crosses(Partition(fold.label, ((fold,),)), pool)
     return Data(
-        train=videos if wanted.pool == "transductive" else partition.pick(videos, fold.train),
-        val=partition.pick(videos, fold.val),
+        train=pool if wanted.pool == "transductive" else partition.pick(pool, fold.train),
+        val=partition.pick(pool, fold.val),
         protocol=protocol(wanted.protocol) if wanted.protocol else module.PROTOCOL,
         origin=Origin(
             data_set=name,
@@ -151,9 +153,34 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int) -> Data:
             split=fold.label,
             test=fold.test,
             pool=wanted.pool,
+            others=tuple(Other(data_set=each.data_set, path=each.path) for each in members),
         ),
-        notes=(*notes, *more),
+        notes=(*notes, *others.remarks, *more),
     )
+
+
+def fold_of(
+    wanted: Wanted, name: str, videos: Sequence[Video], seed: int, groups: Mapping[str, str], others: pools.Others
+) -> Fold:
+    """The fold that is wanted. Raises UsageError for an unknown one, or if it leaves a data set of the pool unused."""
+    # Parts that the data set brings apply only if no published split is known, or asked for; a pool needs a split.
+    own = None if wanted.split or splits.sources(name) or others.videos else partition.own_parts(videos)
+    if own is not None:
+        folds = [Fold(tuple(own["train"]), tuple(own["val"]), tuple(own["test"]), f"{name}, as published")]
+    else:
+        called = f"{name}/{wanted.split}" if wanted.split else name
+        ids = partition.ids_of(videos)
+        folds = splits.folds(called, ids, seed=seed, groups=groups, others=others.ids)
+    if not 1 <= wanted.fold <= len(folds):
+        raise UsageError(f"--fold {wanted.fold}: {folds[0].label.partition(', fold')[0]} has folds 1 to {len(folds)}")
+    fold, unlisted = folds[wanted.fold - 1], others.unlisted(folds)
+    if unlisted and wanted.labelled:
+        names = ", ".join(dict.fromkeys(each.partition("/")[0] for each in unlisted))
+        raise UsageError(
+            f"--data: nothing is trained on {names}, for {fold.label} does not name it and the method learns from "
+            "labels; leave it out, or give --split augmented"
+        )
+    return replace(fold, train=(*fold.train, *unlisted))
 
 
 def kept(video_ids: Sequence[str], there: set[str]) -> tuple[str, ...]:

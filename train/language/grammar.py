@@ -81,6 +81,11 @@ class Walk:
         self._phase = "text" if text_first else "open"
 
     @property
+    def at_digit(self) -> bool:
+        """Whether the next token is a digit of an index."""
+        return self._phase == "digit" and not self._forced and not self.finished
+
+    @property
     def _last(self) -> int:
         return self.indexes[-1] if self.indexes else -1
 

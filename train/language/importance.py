@@ -1,7 +1,7 @@
 """Importance scores of the indexes, from what a language model emitted. Letters: N indexes, M emitted, W digits.
 
 `samples` and `emitted` read the answers alone. `grid` is the paper's (Appendix A): an index gains whenever one of its
-digits was likely, so 07 and 12 give weight to 02 and 17. `path` has the exact chances.
+digits was likely, so 07 and 12 give weight to 02 and 17.
 """
 
 from __future__ import annotations
@@ -41,22 +41,3 @@ def grid(digit_logit: np.ndarray, num_indexes: int) -> np.ndarray:
     for place in range(1, chance.shape[1]):
         product = (product[:, :, None] * chance[:, place, None]).reshape(len(chance), -1)
     return product.mean(0)[:num_indexes]
-
-
-def path(next_chance: np.ndarray, go_on: np.ndarray, indexes: Sequence[int]) -> np.ndarray:
-    """The chance that each index is included, given what was decided about those before it: float64 [N].
-
-    `next_chance` [M+1,N] holds P(the next index is j) before each emitted index and after the last, given that there is
-    one; `go_on` [M+1] is the chance that there is one (1 at the start). `indexes` [M] increase.
-    """
-    next_chance, go_on = np.asarray(next_chance, np.float64), np.asarray(go_on, np.float64)
-    if len(next_chance) != len(indexes) + 1 or len(go_on) != len(next_chance):
-        raise ValueError(f"{len(indexes)} indexes need {len(indexes) + 1} rows, got {len(next_chance)}, {len(go_on)}")
-    num_indexes = next_chance.shape[1]
-    score = np.zeros(num_indexes)
-    starts, stops = [0, *(index + 1 for index in indexes)], [*(index + 1 for index in indexes), num_indexes]
-    for chance, goes, start, stop in zip(next_chance, go_on, starts, stops, strict=True):
-        reached = goes * chance[start:stop]
-        left = 1 - (np.cumsum(reached) - reached)
-        score[start:stop] = np.divide(reached, left, out=np.zeros_like(reached), where=left > 1e-12)
-    return np.clip(score, 0, 1)

@@ -160,7 +160,11 @@ def validation_of(model: nn.Module, info: Info, val: Sequence[Video], protocol: 
     untrained = Trained(model=model.eval(), info=info, path=Path(), position=Position())
     first = next(predict(untrained, val[:1]))
     model.train()
-    return Validation(val, protocol, info.settings.select_on, first)
+    # Transfer validates on several data sets, and some of their files bring no users.
+    sets = info.origin.by_data_set(info.val)
+    place = {video_id: at for at, video_id in enumerate(ids_of(val))}
+    more = [val[place[f"{each.data_set}/{ids[0]}"]] for each in info.origin.others if (ids := sets.get(each.data_set))]
+    return Validation(val, protocol, info.settings.select_on, first, more)
 
 
 def check_held_out(settings: Settings, data: Data, train: Sequence[Video], val: Sequence[Video]) -> None:

@@ -13,7 +13,7 @@ from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.data import targets
 from vsumdata.train.data.batches import Batches, read
-from vsumdata.train.data.targets import Rule
+from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop.predict import TEXT_FEATURES, fitting
 from vsumdata.train.loop.runs import TRANSDUCTIVE, Info
@@ -29,12 +29,12 @@ LONGEST_WARMUP = 0.25
 SMALL = 1000
 
 
-def rule_of(settings: Settings, data: Data) -> Rule:
+def rule_of(settings: Settings, data: Data) -> Rule | Rules:
     """How targets are made: `labels` as set, else what suits the data set, else what the first video offers."""
     if settings.labels != "auto":
         return settings.labels
     if data.origin.data_set:
-        return targets.default_rule(data.origin.data_set)
+        return targets.rules_for("auto", data.origin.data_set, [each.data_set for each in data.origin.others])
     return "given" if any(video.gt_score is not None for video in data.train[:1]) else "replay"
 
 
@@ -45,7 +45,7 @@ def order_of(settings: Settings, num_videos: int) -> Literal["shuffled", "by-len
     return "shuffled" if contrasts(settings.objective) or num_videos <= SMALL else "by-length"
 
 
-def usable(videos: Sequence[Video], rule: Rule) -> tuple[Sequence[Video], list[str]]:
+def usable(videos: Sequence[Video], rule: Rule | Rules) -> tuple[Sequence[Video], list[str]]:
     """The videos that have a target, and a note on the others. Raises UsageError if no video has one."""
     reasons = {video.video_id: targets.lacks_target(video, rule) for video in videos}
     found = partition.pick(videos, [video_id for video_id, why in reasons.items() if why is None])
@@ -73,7 +73,7 @@ def sizes(videos: Sequence[Video], reads_text: bool) -> tuple[int, int | None]:
     return frame_dim, None
 
 
-def with_targets(info: Info, rule: Rule) -> Callable[[Video], Video]:
+def with_targets(info: Info, rule: Rule | Rules) -> Callable[[Video], Video]:
     """A function that checks a video and adds its targets, and the words that a language model is to say of it."""
     words = getattr(class_of(info.settings.method, "objective"), "words", None)
 

@@ -73,9 +73,12 @@ class Info(Section):
     @property
     def seen(self) -> tuple[Seen, ...]:
         """All videos that these weights have seen: in this run and in those that it started from."""
-        trained = Seen(data_set=self.origin.data_set, video_ids=self.train, labelled=self.settings.needs_targets)
-        chose = Seen(data_set=self.origin.data_set, video_ids=self.val)
-        return (*self.before, trained, *([chose] if self.val else []))
+        trained, chose = self.origin.by_data_set(self.train), self.origin.by_data_set(self.val)
+        return (
+            *self.before,
+            *(Seen(data_set=k, video_ids=v, labelled=self.settings.needs_targets) for k, v in trained.items()),
+            *(Seen(data_set=k, video_ids=v) for k, v in chose.items() if v),
+        )
 
     @property
     def digest(self) -> str:

@@ -31,13 +31,20 @@ class Validation:
     """
 
     def __init__(
-        self, videos: Sequence[Video], protocol: Protocol, select_on: str = "auto", first: Prediction | None = None
+        self,
+        videos: Sequence[Video],
+        protocol: Protocol,
+        select_on: str = "auto",
+        first: Prediction | None = None,
+        more: Sequence[Video] = (),
     ) -> None:
         self.videos = videos
         # Rank correlations compare models of any kind and need no shots, so they are shown even where the protocol
         # itself has none, or lacks its reference: these numbers choose an epoch and are in no table.
-        video = measurable(videos[0])
-        its_own = protocol.rank is not None and lacks_reference("tau", video, protocol) is None
+        video, others = measurable(videos[0]), [measurable(each) for each in more]
+        its_own = protocol.rank is not None and all(
+            lacks_reference("tau", each, protocol) is None for each in (video, *others)
+        )
         rules = replace(
             protocol,
             metrics=tuple(dict.fromkeys([*SHOWN, *protocol.metrics])),
@@ -48,6 +55,9 @@ class Validation:
         if first is not None:
             trial = Trial(video=video, frame_score=first.frame_score, sentence_score=first.sentence_score)
         self.allowed, missing = allowed_metrics(trial, rules)
+        for each in others:
+            there, lacking = allowed_metrics(next(random(each, rules, 0)), rules)
+            self.allowed, missing = tuple(name for name in self.allowed if name in there), lacking | missing
         reasons = [f"no {name}: {reason}" for name, reason in missing.items()]
         if select_on != "auto" and select_on not in self.allowed:
             raise UsageError(

@@ -2,8 +2,8 @@
 
 Ghauri et al., "Supervised Video Summarization via Multiple Feature Sets with Parallel Attention", 2021,
 https://github.com/TIBHannover/MSVA. The paper's sources are the content of a frame (GoogLeNet) and its motion (I3D on
-RGB and on optical flow), all through the same weights. A frame's feature is the concatenation of its sources. With one
-source the model is VASNet with an aperture and another regressor.
+RGB and on optical flow), all through the same weights. A frame's feature is the concatenation of its sources, which
+`--features i3d:FOLDER` makes. With one source the model is VASNet with an aperture and another regressor.
 
 Letters: B videos, T frames, F width of a source, S sources.
 """
@@ -33,7 +33,7 @@ class MSVAOptions(BaseModel):
         1,
         ge=1,
         description="number of sources (S): a frame's feature is cut into so many parts of equal size. The paper has 3 "
-        "of 1024 components each",
+        "of 1024 components each, which `--features i3d:FOLDER` gives TVSum and SumMe",
     )
     width: int | None = Field(
         None,

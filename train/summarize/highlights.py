@@ -107,7 +107,7 @@ def tuned(asked: str, trained: Trained) -> Tuned:
             f"--highlight auto: {trained.path} has no validation videos to choose a threshold by; give it (0 to 1)"
         )
     rule: Rule = "given" if targets.default_rule(origin.data_set) == "given" else "keyshots"
-    pool = open_data(data_set(origin.data_set), origin.path, features=origin.features_root).pool
+    pool = open_data(data_set(origin.data_set), origin.data, features=origin.features_root).pool
     videos = [video for video in partition.pick(pool, held_out) if targets.lacks_target(video, rule) is None]
     if not videos:
         raise UsageError(f"--highlight auto: none of the {len(held_out)} validation videos has a label; give a number")

@@ -32,10 +32,12 @@ def eccv16_video(number: int, users: int = 20, *, named: bool = False) -> dict:
     return values | ({"video_name": f"Clip {number}"} if named else {})
 
 
-def write_eccv16(path: Path, num_videos: int, changes: dict | None = None, *, named: bool = False) -> Path:
+def write_eccv16(
+    path: Path, num_videos: int, changes: dict | None = None, *, named: bool = False, first: int = 1
+) -> Path:
     """`changes`: video's name -> data sets to replace, or to leave out where the value is None."""
     with h5py.File(path, "w") as file:
-        for number in range(1, num_videos + 1):
+        for number in range(first, first + num_videos):
             name = f"video_{number}"
             values = eccv16_video(number, named=named) | (changes or {}).get(name, {})
             for key, value in values.items():

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from vsumdata.train.language.importance import emitted, grid, path, samples
+from vsumdata.train.language.importance import emitted, grid, samples
 
 
 def test_emitted_and_samples() -> None:
@@ -43,32 +39,3 @@ def test_nothing_emitted_is_nothing_important() -> None:
 def test_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
         grid(np.zeros(shape), 100)
-
-
-@given(st.integers(0, 2**32 - 1), st.sets(st.integers(0, 4)))
-def test_path_is_the_chance_of_each_decision(seed: int, chosen: set[int]) -> None:
-    """The model below decides index by index; told as chances of the next index, the same decisions come out."""
-    rng, indexes, num = np.random.default_rng(seed), sorted(chosen), 5
-    decide = {(at, before): rng.uniform(0.05, 0.95) for at in range(num) for before in _subsets(at)}
-    rows, goes = [], []
-    for count in range(len(indexes) + 1):
-        before = tuple(indexes[:count])
-        first = before[-1] + 1 if before else 0
-        none, row = 1.0, np.zeros(num)
-        for at in range(first, num):
-            row[at] = none * decide[at, before]
-            none *= 1 - decide[at, before]
-        goes.append(row.sum())
-        rows.append(row / row.sum() if row.sum() else row)
-    found = path(np.array(rows), np.array(goes), indexes)
-    plain = [decide[at, tuple(index for index in indexes if index < at)] for at in range(num)]
-    assert found == pytest.approx(plain)
-
-
-def _subsets(num: int) -> list[tuple[int, ...]]:
-    return [subset for size in range(num + 1) for subset in itertools.combinations(range(num), size)]
-
-
-def test_path_wants_a_row_behind_the_last() -> None:
-    with pytest.raises(ValueError, match="2 indexes need 3 rows"):
-        path(np.zeros((2, 5)), np.ones(2), [1, 3])

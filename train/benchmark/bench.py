@@ -88,6 +88,7 @@ def bench(request: Request) -> Table:
     compared, said = cross_modal(asked, data, options)
     found = measure(data.videos, free | compared, rules, data.partition)
     remarks = [*([f"protocol {rules.name}: {rules.note}"] if rules.note else []), *data.remarks]
+    found.need_some(request.on, len(free | compared), remarks)
     for name in crossmodal.NAMES:
         if name in compared:
             remarks.append(f"{name}: {said}")
@@ -101,11 +102,10 @@ def bench(request: Request) -> Table:
 def table_of(
     request: Request, rules: Protocol, data: BenchData, found: Found, order: Sequence[str], remarks: Sequence[str]
 ) -> Table:
-    """The table of what was measured, in this order of methods. Raises UsageError if nothing was."""
+    """The table of what was measured, in this order of methods."""
+    found.settle()
     left_out = found.remarks(len(order))
     measured = {name: found.measured[name] for name in order if name in found.measured}
-    if not found.measured:
-        raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *remarks])}")
     found_rows = [*rows(measured, request.baseline, rules.metrics), *failed_rows(found.failed, rules.metrics)]
     return Table(
         data=request.on,

@@ -70,7 +70,9 @@ def evaluate_run(request: Request) -> Table:
     ceilings = known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {}
     found = measure(videos, {**BASELINES, **ceilings}, rules, fold)
     method = trained.settings.method
+    found.need_some(request.on, len(BASELINES) + len(ceilings), data.remarks)
     add_answers(method, predict(trained, videos), rules, found, (0, 0))
+    found.settle()
     left_out = found.remarks(len(BASELINES) + len(ceilings) + 1)
     if method not in found.measured:
         raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *data.remarks])}")

@@ -18,8 +18,7 @@ from vsumdata.datasets.partition import Pool, Run
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
-from vsumdata.manifests.errors import UsageError, VsumdataError
-from vsumdata.manifests.roots.address import hide_keys
+from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import making
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import targets
@@ -31,7 +30,7 @@ from vsumdata.train.loop.job import fit_fold, prepared
 from vsumdata.train.loop.predict import Prediction, predict
 from vsumdata.train.loop.runs import Info, Trained
 from vsumdata.train.scoring.baselines import Trial
-from vsumdata.train.scoring.measure import Found
+from vsumdata.train.scoring.measure import BREAKS, Found
 from vsumdata.train.settings import Settings, class_of, least_batch
 
 # Trained one after the other, each from the weights of the one before. The last one is measured.
@@ -130,9 +129,8 @@ def add_rows(plan: Plan, bench: Bench, found: Found) -> list[str]:
         for method, stages in plan.ready.items():
             try:
                 remarks += add_method(method, stages, bench, found, folder / method)
-            # What training, torch and the disk raise. A table of the others is worth more than none.
-            except (VsumdataError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError) as error:
-                found.fail(method, hide_keys(str(error)) or type(error).__name__)
+            except BREAKS as error:
+                found.fail(method, error)
     return remarks
 
 
@@ -157,8 +155,7 @@ def add_method(
         assert trained is not None, "a method has a stage"
         # `videos`, not `pool`: only these have the reference that the protocol scores against.
         answers = predict(trained, partition.pick(bench.data.videos, fold.test))
-        if not add_answers(method, answers, bench.rules, found, run):
-            return []
+        add_answers(method, answers, bench.rules, found, run)
     found.made[method] = [making.record(each) for each in made.values()]
     for record in found.made[method][1:]:
         # Each fold has its own, in a folder of the moment.
@@ -194,15 +191,12 @@ def _without_path(note: str, before: Trained | None) -> str:
     return note.replace(str(before.path), f"its {PRE_TRAINING}") if before else note
 
 
-def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> bool:
-    """Measure the predictions of one run. Returns False if the annotations allow no metric."""
+def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> None:
+    """Measure the predictions of one run."""
     for answer in answers:
         trial = Trial(video=answer.video, frame_score=answer.frame_score, sentence_score=answer.sentence_score)
         measured = found.measured.get(method) or found.start(method, trial, rules)
-        if measured is None:
-            return False
         measured.add(answer.video_id, [run], [trial])
-    return True
 
 
 def train_fold(settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path) -> Trained:

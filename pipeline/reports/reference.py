@@ -49,6 +49,7 @@ ENVIRONMENT_TEXT = """| variable | default | meaning |
 | --- | --- | --- |
 | `VSUMDATA_TMPDIR` | the system's temporary folder (`TMPDIR`, `/tmp`) | where downloads in progress and copies of cookies lie, in a folder of this user alone (`vsumdata-UID`, mode 0700); never inside the dataset |
 | `VSUMDATA_FFMPEG` | the program of the package imageio-ffmpeg | the ffmpeg program |
+| `VSUMDATA_CACHE` | `vsumdata` in `XDG_CACHE_HOME`, else in `~/.cache` | where a bench without `--runs` keeps its runs until the table is made |
 | `RAY_TMPDIR` | `vsumdata-UID/ray` in the system's temporary folder | where a Ray of this machine keeps sockets and logs |"""  # noqa: E501
 MANIFEST_TEXT = """A manifest is a YAML file for `vsumdata run --manifest FILE`. Only `sources` is required; several
 sources are numbered from 0. Paths are relative to the manifest. [Your own videos](own-videos.md) and

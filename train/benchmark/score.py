@@ -167,7 +167,7 @@ def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str
     # Some protocols complete one missing score; under the others the table counts the video as of the wrong length.
     lengths = {needed, needed - any(rules.missing_score == "zero" for rules in every)}
     expected = f"{needed}, one for each of its picks"
-    if video.picks is not None and video.n_frames:
+    if video.picks is not None and video.n_frames and video.n_frames != needed:
         lengths.add(video.n_frames)
         expected += f", or {video.n_frames}, one for each frame"
     if frame.ndim != 1:

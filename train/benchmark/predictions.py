@@ -120,7 +120,7 @@ def read(path: Path) -> File:
     """The scores in a file. Raises UsageError if it is of another kind, damaged or empty."""
     made: Mapping[str, str] = {}
     try:
-        head = path.open("rb").read(8) if path.is_file() else b""
+        head = start_of(path)
         if head.startswith(downloads.HDF5):
             entries, made = read_hdf5(path)
         elif head.startswith(b"PK\x03\x04"):
@@ -135,6 +135,14 @@ def read(path: Path) -> File:
     if not scores:
         raise UsageError(f"{path} holds no videos")
     return File(path=path, scores=scores, made=made)
+
+
+def start_of(path: Path) -> bytes:
+    """The first bytes of a file; none of what is no file."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(len(downloads.HDF5))
 
 
 def read_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -10,10 +10,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from vsumdata.manifests.terminal import clock
 from vsumdata.train.loop import journal
 from vsumdata.train.loop.journal import SHOWN
+
+WIDE = 120  # cells of a terminal with room for a bar
+LEFT_CELLS = len("about 10:00:00 left")
 
 
 class BenchProgress:
@@ -29,14 +33,11 @@ class BenchProgress:
 
     def __enter__(self) -> BenchProgress:
         if self.console is not None and self.console.is_terminal and self.total:
+            bar = [BarColumn(bar_width=24)] if self.console.width >= WIDE else []
+            # What is left counts for more than the end of the numbers.
+            left = TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True, min_width=LEFT_CELLS))
             # Transient: the table that follows is all that should stay.
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[left]}"),
-                console=self.console,
-                transient=True,
-            )
+            self.bar = Progress(TextColumn("{task.description}"), *bar, left, console=self.console, transient=True)
             self.bar.start()
             self.row = self.bar.add_task("", total=self.total, left="")
         return self

@@ -182,7 +182,9 @@ def add_method(
         assert trained is not None, "a method has a stage"
         # `videos`, not `pool`: only these have the reference that the protocol scores against.
         answers = predict(trained, partition.pick(bench.data.videos, fold.test))
-        add_answers(method, noted(answers, scores.setdefault(run, {})), bench.rules, found, run)
+        if bench.scores:
+            answers = noted(answers, scores.setdefault(run, {}))
+        add_answers(method, answers, bench.rules, found, run)
     if bench.scores:
         save(bench.scores, method, scores, bench.data)
     found.made[method] = [making.record(each) for each in made.values()]

@@ -34,10 +34,11 @@ class BenchProgress:
     def __enter__(self) -> BenchProgress:
         if self.console is not None and self.console.is_terminal and self.total:
             bar = [BarColumn(bar_width=24)] if self.console.width >= WIDE else []
+            what = TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1))
             # What is left counts for more than the end of the numbers.
-            left = TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True, min_width=LEFT_CELLS))
+            left = TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True, width=LEFT_CELLS))
             # Transient: the table that follows is all that should stay.
-            self.bar = Progress(TextColumn("{task.description}"), *bar, left, console=self.console, transient=True)
+            self.bar = Progress(what, *bar, left, console=self.console, transient=True, expand=True)
             self.bar.start()
             self.row = self.bar.add_task("", total=self.total, left="")
         return self

@@ -11,6 +11,7 @@ from vsumdata.datasets import partition
 from vsumdata.datasets.benchmarks.registry import data_set, need_path
 from vsumdata.datasets.join import names
 from vsumdata.datasets.partition import Partition, Run
+from vsumdata.datasets.pool import is_pool, own_first
 from vsumdata.datasets.protocol import Protocol, protocol
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
@@ -53,14 +54,17 @@ def score(request: Request) -> Table:
     """
     module = data_set(request.on)
     every = [protocol(name) for name in dict.fromkeys(request.protocols)] or [module.PROTOCOL]
-    need_path(module, request.data)
+    if is_pool(request.data):
+        raise UsageError(f"--data {request.data}: score measures one data set; give the path of {request.on} alone")
+    path, _ = own_first(request.on, request.data)
+    need_path(module, path)
     files = predictions.open_all(request.predictions)
-    ceilings = known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {}
+    ceilings = known_scores(module.ceilings(path)) if hasattr(module, "ceilings") else {}
     always = {**BASELINES, **ceilings}
     if taken := set(files) & set(always):
         raise UsageError(f"{min(taken)} is the name of a row of its own; name yours with NAME=PATH")
-    videos: Sequence[Video] = module.load(request.data)
-    partition.check_some(videos, request.on, request.data)
+    videos: Sequence[Video] = module.load(path)
+    partition.check_some(videos, request.on, path)
     given = fitted(files, videos, every, request.on)
     folds = folds_of(given, files)
     found_rows: list[Row] = []

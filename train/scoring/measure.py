@@ -30,7 +30,7 @@ class Measured:
 
     `refused` has the reason against each of its other metrics. `values` holds each video's value by metric and run;
     `lacking` holds by metric the videos without its reference, with the reason; `odd` the ids of the videos by note.
-    `counts` holds what the metrics of `CORPORA` counted in each trial, for their values are those of all videos together.
+    `counts` holds what the metrics of `CORPORA` counted in each trial: their value is that of all videos together.
     """
 
     def __init__(self, rules: Protocol, refused: Mapping[str, str] | None = None) -> None:

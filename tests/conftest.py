@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ BUCKETS = itertools.count()
 # One thread for each process, unless the caller says otherwise. The tests' matrices are small, and where more processes
 # than cores compute, OpenMP's threads wait for each other in loops: a test of 10 s took 150 s beside two others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A bench without --runs keeps its runs in the user's cache. Tests of two processes must not meet there.
+CACHE = tempfile.TemporaryDirectory(prefix="vsumdata-tests-")
+os.environ["VSUMDATA_CACHE"] = CACHE.name
 # A shell that starts the tests in the background has them ignore Ctrl-C, `nohup` has them ignore the end of the
 # terminal, and so would every program that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -111,7 +111,12 @@ def test_every_command_is_in_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("tables.md", reference.tables_page), ("settings.md", reference.settings_page)]
+    ("name", "page"),
+    [
+        ("tables.md", reference.tables_page),
+        ("settings.md", reference.settings_page),
+        ("published.md", reference.published_page),
+    ],
 )
 def test_reference_pages_are_as_the_code_writes_them(name: str, page) -> None:
     assert (DOCS / name).read_text() == page(), "run `make docs`"

@@ -15,6 +15,7 @@ from rich.console import Console
 from vsumdata.train.data.training import Wanted, open_data
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import Job, enter, prepared, run
+from vsumdata.train.loop.journal import Display
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.settings import settings_of
 
@@ -46,7 +47,7 @@ def train(request: TrainRequest, console: Console, ray_session: RaySession | Non
     with runs.locked(job.out):
         if enter(job, console):
             if request.workers == 1:
-                run(job, console)
+                run(job, partial(Display, console))
             else:
                 # Imported late: Ray takes seconds to load, and one process does without it.
                 from vsumdata.train.loop.distributed import run_on_workers

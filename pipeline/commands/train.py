@@ -57,6 +57,10 @@ ItsSplit = Annotated[
     ),
 ]
 Init = Annotated[str | None, typer.Option(metavar="RUN", help="Start from the weights of another run")]
+SaveScores = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Keep the scores of each test video as DIR/METHOD/seed-S-fold-F.h5, for `score`"),
+]
 Pool = Annotated[
     str,
     typer.Option(help="Videos for visp and csum: fold (its training videos) or transductive (test videos too)"),
@@ -142,6 +146,7 @@ def evaluate(  # noqa: PLR0913 - its parameters are the command's flags
         ),
     ] = (None),
     text: Annotated[str | None, typer.Option(help="Text for the model: subtitles, global, both or none")] = None,
+    save_scores: SaveScores = None,
     json_: Json = None,
     markdown: Markdown = None,
     csv: Csv = None,
@@ -152,7 +157,16 @@ def evaluate(  # noqa: PLR0913 - its parameters are the command's flags
     files = {"json": json_, "markdown": markdown, "csv": csv}
     table.check_writable(files)
     found = evaluation.evaluate_run(
-        evaluation.Request(run=run, on=on, data=data, protocol=protocol, features=features, split=split, text=text)
+        evaluation.Request(
+            run=run,
+            on=on,
+            data=data,
+            protocol=protocol,
+            features=features,
+            split=split,
+            text=text,
+            save_scores=save_scores,
+        )
     )
     table.write(found, files)
     out.print(table.terminal(found))
@@ -173,13 +187,15 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
     preset: Annotated[str | None, typer.Option(help="Preset of trained methods; default: the data set's own")] = None,
     set_: Set = None,
     runs: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep the trained runs here and use them again")
+        str | None,
+        typer.Option(metavar="DIR", help="Keep the trained runs here; default: in your cache, until the table is made"),
     ] = None,
     init: Init = None,
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Select on the test videos, as much official code does")
     ] = False,
     pool: Pool = "fold",
+    save_scores: SaveScores = None,
     json_: Json = None,
     markdown: Markdown = None,
     csv: Csv = None,
@@ -195,7 +211,7 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
         benchmark.Request(
             on=on,
             data=data,
-            methods=tuple(word.strip() for word in methods.split(",") if word.strip()),
+            methods=tuple(listed(methods)),
             protocol=protocol,
             seeds=seeds,
             features=features,
@@ -207,12 +223,53 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
             init=init,
             legacy=legacy,
             pool=pool_of(pool),
-        )
+            save_scores=save_scores,
+        ),
+        err,
     )
     table.write(found, files)
     out.print(table.terminal(found))
     if found.failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    predictions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]PATH",
+            help="Scores by video: HDF5, .npz, .npy, JSON or JSON lines, or a folder of --save-scores; "
+            "files of one NAME are runs of one method",
+        ),
+    ],
+    on: On,
+    data: ItsData = "",
+    protocol: Annotated[
+        str, typer.Option(metavar="A,B,C", help="How to score, once or several times; default: the data set's own")
+    ] = "",
+    json_: Json = None,
+    markdown: Markdown = None,
+    csv: Csv = None,
+) -> None:
+    """Measure scores that others predicted, or that --save-scores kept, under one protocol or several."""
+    from vsumdata.train.benchmark import score as scoring
+    from vsumdata.train.benchmark import table
+
+    files = {"json": json_, "markdown": markdown, "csv": csv}
+    table.check_writable(files)
+    found = scoring.score(
+        scoring.Request(predictions=tuple(predictions), on=on, data=data, protocols=tuple(listed(protocol)))
+    )
+    table.write(found, files)
+    out.print(table.terminal(found))
+    if found.failed:
+        raise typer.Exit(1)
+
+
+def listed(words: str) -> list[str]:
+    """The words between commas."""
+    return [word.strip() for word in words.split(",") if word.strip()]
 
 
 @app.command()

@@ -19,7 +19,9 @@ from pydantic.fields import FieldInfo
 from vsumdata.manifests import tables
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.stages.youtube.options import YtDlp
+from vsumdata.train.benchmark import published
 from vsumdata.train.benchmark.crossmodal import CrossModalOptions
+from vsumdata.train.benchmark.published import PaperTable
 from vsumdata.train.methods import METHODS, PRETRAINING, SUPERVISED, USUAL_BACKBONE
 from vsumdata.train.settings import NO_SETTINGS, Settings, options_class
 
@@ -45,10 +47,17 @@ SETTINGS_TEXT = """# Settings
 Settings come from a file, or from `--set a.b=c` on the command line. An unknown name or a wrong value is an error
 before any work starts, and the message names the nearest setting.
 """
+PUBLISHED_TEXT = """# Published numbers
+
+What papers print, each under its own protocol and with its own features; nothing here was measured by us. Below its
+table, `vsumdata bench` shows the papers that have a row for one of its methods. Rows of one data set differ in how they
+were made: compare them only where protocol and features are the same.
+"""
 ENVIRONMENT_TEXT = """| variable | default | meaning |
 | --- | --- | --- |
 | `VSUMDATA_TMPDIR` | the system's temporary folder (`TMPDIR`, `/tmp`) | where downloads in progress and copies of cookies lie, in a folder of this user alone (`vsumdata-UID`, mode 0700); never inside the dataset |
 | `VSUMDATA_FFMPEG` | the program of the package imageio-ffmpeg | the ffmpeg program |
+| `VSUMDATA_CACHE` | `vsumdata` in `XDG_CACHE_HOME`, else in `~/.cache` | where a bench without `--runs` keeps its runs until the table is made |
 | `RAY_TMPDIR` | `vsumdata-UID/ray` in the system's temporary folder | where a Ray of this machine keeps sockets and logs |"""  # noqa: E501
 MANIFEST_TEXT = """A manifest is a YAML file for `vsumdata run --manifest FILE`. Only `sources` is required; several
 sources are numbered from 0. Paths are relative to the manifest. [Your own videos](own-videos.md) and
@@ -104,6 +113,18 @@ def settings_page() -> str:
     parts += ["## Objectives", "`--set objective.NAME=VALUE`", *option_tables("objective", [*SUPERVISED, *pretraining])]
     parts += ["## Rows of cosines", "`frame-cm` and `step-cm` of `vsumdata bench`: `--set crossmodal.NAME=VALUE`"]
     parts += [settings_grid(CrossModalOptions, "crossmodal."), "## Presets", *presets()]
+    return page(parts)
+
+
+def published_page() -> str:
+    """docs/published.md: every number of published.json, by data set."""
+    papers: dict[str, list[PaperTable]] = {}
+    for paper in published.everything():
+        papers.setdefault(paper.data, []).append(paper)
+    parts = [PUBLISHED_TEXT.rstrip()]
+    for data, its in papers.items():
+        notes = "\n".join(f"- {note}" for note in published.notes(its))
+        parts += [f"## {data}", grid(published.headings(its), published.cells(its)), notes]
     return page(parts)
 
 
@@ -213,7 +234,8 @@ def page(parts: Iterable[str]) -> str:
 
 
 def main(folder: str) -> None:
-    for name, text in (("tables.md", tables_page()), ("settings.md", settings_page())):
+    pages = {"tables.md": tables_page(), "settings.md": settings_page(), "published.md": published_page()}
+    for name, text in pages.items():
         (Path(folder) / name).write_text(text, encoding="utf-8")
 
 

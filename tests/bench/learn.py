@@ -111,6 +111,8 @@ def run_case(name: str, seed: int, size: Size, folder: Path) -> dict[str, dict[s
     """Train one case; return tau and rho for each text that it can be scored with."""
     import torch
 
+    from vsumdata.train.data.origin import Origin
+    from vsumdata.train.data.training import Data
     from vsumdata.train.loop.job import fit_fold
     from vsumdata.train.loop.predict import shown_text
     from vsumdata.train.settings import settings_of
@@ -127,7 +129,9 @@ def run_case(name: str, seed: int, size: Size, folder: Path) -> dict[str, dict[s
         train = train[: size.few]
     settings = settings_of(case.method, sets=[*case.sets, f"seed={seed}", "validate_every=2"])
     out, init = folder / f"{seed}-{name}", str(folder / f"{seed}-{case.init}") if case.init else None
-    trained = fit_fold(settings, [each.video for each in train], [each.video for each in val], PROTOCOL, out, init=init)
+    videos, selecting = ([each.video for each in part] for part in (train, val))
+    data = Data(train=videos, val=selecting, protocol=PROTOCOL, origin=Origin())
+    trained = fit_fold(settings, data, out, init=init)
     if case.method != "hiersum":
         return {"own": measured(trained, test)}
     return {text: measured(shown_text(trained, text), test) for text in TEXTS}

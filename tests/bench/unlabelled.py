@@ -89,11 +89,14 @@ def trained(
 ) -> Any:
     """Train and return the last weights."""
     # Without validation videos: choosing the best epoch would need labels.
+    from vsumdata.train.data.origin import Origin
+    from vsumdata.train.data.training import Data
     from vsumdata.train.loop.job import fit_fold
     from vsumdata.train.settings import settings_of
 
     settings = settings_of(method, preset, [*sets, f"seed={seed}"])
-    return fit_fold(settings, [each.video for each in planted], (), PROTOCOL, out, init=init or None)
+    data = Data(train=[each.video for each in planted], val=(), protocol=PROTOCOL, origin=Origin())
+    return fit_fold(settings, data, out, init=init or None)
 
 
 def measured(trained: Any, test: Sequence[Planted]) -> dict[str, float]:

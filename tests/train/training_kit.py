@@ -14,6 +14,8 @@ from vsumdata.datasets import synthetic
 from vsumdata.datasets.video import Video
 from vsumdata.manifests import rows, tables
 from vsumdata.manifests.store import Store
+from vsumdata.train.data.origin import Origin
+from vsumdata.train.data.training import Data
 from vsumdata.train.loop.job import fit_fold
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.settings import Settings, settings_of
@@ -33,8 +35,20 @@ def small(method: str = "mlp", *sets: str) -> Settings:
     return settings_of(method, "default", [*usual, "epochs=2", "batch_size=3", *sets])
 
 
-def fitted(out: Path, settings: Settings, train: Sequence[Video], val: Sequence[Video] = (), **more: Any) -> Trained:
-    return fit_fold(settings, train, val, synthetic.PROTOCOL, out, **more)
+def fitted(
+    out: Path,
+    settings: Settings,
+    train: Sequence[Video],
+    val: Sequence[Video] = (),
+    init: str | None = None,
+    origin: Origin | None = None,
+) -> Trained:
+    return fit_fold(settings, data_of(train, val, origin), out, init=init)
+
+
+def data_of(train: Sequence[Video], val: Sequence[Video] = (), origin: Origin | None = None) -> Data:
+    """The videos of a run, scored as synthetic ones are."""
+    return Data(train=train, val=val, protocol=synthetic.PROTOCOL, origin=origin or Origin())
 
 
 def losses(out: Path) -> list[tuple[int, float]]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.console import Console
 
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
-from vsumdata.datasets.partition import Pool
+from vsumdata.datasets.partition import Pool, Run
 from vsumdata.datasets.pool import is_pool, own_first
 from vsumdata.datasets.protocol import Protocol, protocol
+from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
-from vsumdata.train.benchmark import crossmodal, published
+from vsumdata.train.benchmark import crossmodal, predictions, published
 from vsumdata.train.benchmark.crossmodal import CrossModalOptions
+from vsumdata.train.benchmark.predictions import Scores
 from vsumdata.train.benchmark.table import Table, failed_rows, rows
 from vsumdata.train.benchmark.videos import BenchData, open_data
 from vsumdata.train.methods import METHODS
@@ -34,7 +37,7 @@ class Request:
 
     `features` is a root of ours whose features replace the benchmark's. `sets` are overrides a.b=c for the methods that
     have a setting a.b. `runs` is a folder that keeps the trained runs, `init` a run whose weights the trained methods
-    start from. `legacy` selects epochs on the test videos.
+    start from. `legacy` selects epochs on the test videos. `save_scores` is a folder for the scores of each video.
     """
 
     on: str
@@ -51,11 +54,13 @@ class Request:
     init: str | None = None
     legacy: bool = False
     pool: Pool = "fold"
+    save_scores: str | None = None
 
 
-def bench(request: Request) -> Table:
+def bench(request: Request, console: Console | None = None) -> Table:
     """Evaluate the methods beside random and uniform, and beside human and mean-user if the annotations allow them.
 
+    The console shows how far the training is.
     Raises UsageError for an unknown data set, method, setting, protocol or split, and for data that cannot be read. A
     method that the data does not suit has no row, and the table says why.
     """
@@ -78,17 +83,37 @@ def bench(request: Request) -> Table:
         legacy=request.legacy,
     )
     order = ordered(asked, free)
+    if request.save_scores:
+        own = [*stages, *(name for name in crossmodal.NAMES if name in asked)]
+        if not own:
+            raise UsageError(f"--save-scores {request.save_scores}: no method of --methods makes scores to keep")
+        predictions.check_folder(request.save_scores, own, [run for run, _ in data.partition.runs])
     # Imported late: torch takes seconds to load, and a table of baselines does not need it.
     if stages:
         from vsumdata.train.benchmark import trained
 
-        what = trained.Bench(data=data, rules=rules, keep=request.runs, init=request.init, pool=request.pool)
+        what = trained.Bench(
+            data=data,
+            rules=rules,
+            keep=request.runs,
+            init=request.init,
+            pool=request.pool,
+            scores=request.save_scores,
+            request=told(request, stages),
+            console=console,
+        )
         plan = trained.planned(stages, what)
     # First what needs no training, so that data which cannot be measured ends the command before hours of training.
     compared, said = cross_modal(asked, data, options)
+    scores: dict[str, dict[str, Scores]] = {name: {} for name in compared}
+    if request.save_scores:
+        compared = {name: noting(method, scores[name]) for name, method in compared.items()}
     found = measure(data.videos, free | compared, rules, data.partition)
     remarks = [*([f"protocol {rules.name}: {rules.note}"] if rules.note else []), *data.remarks]
+    found.need_some(request.on, len(free | compared), remarks)
     for name in crossmodal.NAMES:
+        if request.save_scores and name in found.measured:
+            predictions.save(request.save_scores, name, by_run(scores[name], data), data)
         if name in compared:
             remarks.append(f"{name}: {said}")
         elif name in asked:
@@ -101,11 +126,10 @@ def bench(request: Request) -> Table:
 def table_of(
     request: Request, rules: Protocol, data: BenchData, found: Found, order: Sequence[str], remarks: Sequence[str]
 ) -> Table:
-    """The table of what was measured, in this order of methods. Raises UsageError if nothing was."""
+    """The table of what was measured, in this order of methods."""
+    found.settle()
     left_out = found.remarks(len(order))
     measured = {name: found.measured[name] for name in order if name in found.measured}
-    if not found.measured:
-        raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *remarks])}")
     found_rows = [*rows(measured, request.baseline, rules.metrics), *failed_rows(found.failed, rules.metrics)]
     return Table(
         data=request.on,
@@ -118,6 +142,31 @@ def table_of(
         made=found.made,
         published=published.beside(request.on, request.methods),
     )
+
+
+def noting(method: Baseline, scores: dict[str, Scores]) -> Baseline:
+    """The method; what it answers is added to `scores`, by video id."""
+
+    def noted(video: Video, rules: Protocol, seed: int) -> Iterator[Trial]:
+        for trial in method(video, rules, seed):
+            scores[video.video_id] = Scores(frame=trial.frame_score, sentence=trial.sentence_score)
+            yield trial
+
+    return noted
+
+
+def by_run(scores: Mapping[str, Scores], data: BenchData) -> dict[Run, dict[str, Scores]]:
+    """The scores of each run's test videos. They are the same in all runs."""
+    return {
+        run: {video_id: scores[video_id] for video_id in fold.test if video_id in scores}
+        for run, fold in data.partition.runs
+    }
+
+
+def told(request: Request, stages: Mapping[str, Stages]) -> dict[str, Any]:
+    """What the trained runs of a request depend on, as JSON values."""
+    options = asdict(replace(request, runs=None, save_scores=None, baseline=""))
+    return options | {"settings": {name: [its.model_dump(mode="json") for its in of] for name, of in stages.items()}}
 
 
 def ordered(asked: Sequence[str], always: Iterable[str]) -> list[str]:

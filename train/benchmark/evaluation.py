@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vsumdata.datasets import partition
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
@@ -14,10 +14,11 @@ from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.benchmark import making
+from vsumdata.train.benchmark import making, predictions
 from vsumdata.train.benchmark.bench import known_scores
+from vsumdata.train.benchmark.predictions import Scores
 from vsumdata.train.benchmark.table import Table, rows
-from vsumdata.train.benchmark.trained import add_answers, seen_by
+from vsumdata.train.benchmark.trained import add_answers, noted, seen_by
 from vsumdata.train.benchmark.videos import BenchData, open_data
 from vsumdata.train.data.origin import Origin, features_of, other_kind
 from vsumdata.train.loop import runs
@@ -28,6 +29,7 @@ from vsumdata.train.scoring.baselines import BASELINES
 from vsumdata.train.scoring.measure import measure
 
 BASELINE = "random"
+ONE_RUN = (0, 0)
 PARTS = ("test", "val", "train", "all")
 
 
@@ -37,7 +39,7 @@ class Request:
 
     `features` is a root of ours whose features replace the data set's own. `split` is one of PARTS, by default `test`:
     a part of the run if it has seen videos of this data set, else a part of the data set. `text` is the text that the
-    model is shown, by default as in training.
+    model is shown, by default as in training. `save_scores` is a folder for the scores of each video.
     """
 
     run: str
@@ -47,6 +49,7 @@ class Request:
     features: str | None = None
     split: str | None = None
     text: str | None = None
+    save_scores: str | None = None
 
 
 def evaluate_run(request: Request) -> Table:
@@ -66,11 +69,18 @@ def evaluate_run(request: Request) -> Table:
     # Features that do not fit are an error now, not after all baselines have been measured.
     fitting(videos[0], trained.info)
     check_kind(trained, data)
+    method = trained.settings.method
+    if request.save_scores:
+        predictions.check_folder(request.save_scores, [method], [ONE_RUN])
     fold = Partition(label, ((Fold((), (), tuple(video.video_id for video in videos)),),))
     ceilings = known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {}
     found = measure(videos, {**BASELINES, **ceilings}, rules, fold)
-    method = trained.settings.method
-    add_answers(method, predict(trained, videos), rules, found, (0, 0))
+    found.need_some(request.on, len(BASELINES) + len(ceilings), data.remarks)
+    scores: dict[str, Scores] = {}
+    add_answers(method, noted(predict(trained, videos), scores), rules, found, ONE_RUN)
+    if request.save_scores:
+        predictions.save(request.save_scores, method, {ONE_RUN: scores}, replace(data, partition=fold))
+    found.settle()
     left_out = found.remarks(len(BASELINES) + len(ceilings) + 1)
     if method not in found.measured:
         raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *data.remarks])}")

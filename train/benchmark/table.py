@@ -35,8 +35,8 @@ class Row:
     """One method and metric; NaN where nothing could be measured. `n` videos count, `notes` say what is odd.
 
     `p` is that of the paired test against the table's baseline, and `direction` ▲ or ▼ where the row is significantly
-    above or below it. `missing` says why the cell has no number, and
-    `has_failed` that its method broke.
+    above or below it. `missing` says why the cell has no number, and `has_failed` that its method broke. `protocol` is
+    there if the table has several.
     """
 
     method: str
@@ -50,6 +50,7 @@ class Row:
     notes: tuple[str, ...] = ()
     missing: str = ""
     has_failed: bool = False
+    protocol: str = ""
 
     def all_notes(self) -> list[str]:
         """The row's notes for a file, the reason for a missing number first."""
@@ -81,13 +82,21 @@ class Table:
         return list(dict.fromkeys(row.metric for row in self.rows))
 
     @property
+    def columns(self) -> list[str]:
+        """`tau (csta)`: a column for each protocol and metric."""
+        return list(dict.fromkeys(self.column(row) for row in self.rows))
+
+    def column(self, row: Row) -> str:
+        return f"{row.metric} ({row.protocol or self.protocol})"
+
+    @property
     def methods(self) -> list[str]:
         return list(dict.fromkeys(row.method for row in self.rows))
 
     def cells(self) -> list[list[str]]:
         """The table's text: a line for each method, its name and then a cell for each metric."""
-        found = {(row.method, row.metric): cell(row) for row in self.rows}
-        return [[method, *(found.get((method, metric), "–") for metric in self.metrics)] for method in self.methods]
+        found = {(row.method, self.column(row)): cell(row) for row in self.rows}
+        return [[method, *(found.get((method, column), "–") for column in self.columns)] for method in self.methods]
 
     @property
     def legend(self) -> str:
@@ -98,18 +107,19 @@ class Table:
         )
 
     def headings(self) -> list[str]:
-        return ["method", *(f"{metric} ({self.protocol})" for metric in self.metrics)]
+        return ["method", *self.columns]
 
     def notes(self) -> list[str]:
         """What is odd, said once for all methods and metrics that it holds for."""
-        metrics: dict[tuple[str, str], list[str]] = {}
+        columns: dict[tuple[str, str], list[str]] = {}
+        several = len({row.protocol for row in self.rows}) > 1
         for row in self.rows:
             for note in row.notes:
-                metrics.setdefault((row.method, note), []).append(row.metric)
+                columns.setdefault((row.method, note), []).append(self.column(row) if several else row.metric)
         methods: dict[tuple[str, ...], list[str]] = {}
-        for (method, note), names in metrics.items():
+        for (method, note), names in columns.items():
             missing = sum(bool(row.missing) for row in self.rows if row.method == method)
-            where = () if len(names) == len(self.metrics) - missing else (f" ({', '.join(names)})",)
+            where = () if len(names) == len(self.columns) - missing else (f" ({', '.join(names)})",)
             methods.setdefault((note, *where), []).append(method)
         lines = [f"{', '.join(names)}{''.join(where)}: {note}" for (note, *where), names in methods.items()]
         return [*self.remarks, *lines, *(f"{method}: failed: {reason}" for method, reason in self.failed.items())]
@@ -213,7 +223,7 @@ def as_csv(table: Table) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in table.rows:
         numbers = ["" if math.isnan(value) else repr(value) for value in (row.mean, row.std, *row.ci95)]
-        made_by = (table.data, table.protocol, table.split, table.seeds)
+        made_by = (table.data, row.protocol or table.protocol, table.split, table.seeds)
         against = ("", "") if math.isnan(row.p) else (repr(row.p), table.baseline)
         notes = "; ".join(dict.fromkeys([*row.all_notes(), *table.remarks]))
         writer.writerow([*made_by, row.method, row.metric, *numbers, row.n, *against, row.direction, notes])
@@ -224,11 +234,12 @@ def as_json(table: Table) -> str:
     """The contract's form: {protocol, split, seeds, rows}.
 
     With `made` (how each trained method was made), and `published` where papers have numbers of this data set. Null
-    where nothing could be measured.
+    where nothing could be measured. Each row of a table of several protocols has its own.
     """
     rows = [
         {
             "method": row.method,
+            **({"protocol": row.protocol} if row.protocol else {}),
             "metric": row.metric,
             "mean": number(row.mean),
             "std": number(row.std),

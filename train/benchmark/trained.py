@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from rich.console import Console
 from torch import nn
 
 from vsumdata.datasets import partition
@@ -18,9 +18,11 @@ from vsumdata.datasets.partition import Pool, Run
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
-from vsumdata.manifests.errors import UsageError, VsumdataError
-from vsumdata.manifests.roots.address import hide_keys
+from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import making
+from vsumdata.train.benchmark.kept import kept
+from vsumdata.train.benchmark.predictions import Scores, save
+from vsumdata.train.benchmark.progress import BenchProgress
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import targets
 from vsumdata.train.data.origin import Origin, Other, features_of
@@ -28,10 +30,11 @@ from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import fit_fold, prepared
+from vsumdata.train.loop.journal import Show
 from vsumdata.train.loop.predict import Prediction, predict
 from vsumdata.train.loop.runs import Info, Trained
 from vsumdata.train.scoring.baselines import Trial
-from vsumdata.train.scoring.measure import Found
+from vsumdata.train.scoring.measure import BREAKS, Found
 from vsumdata.train.settings import Settings, class_of, least_batch
 
 # Trained one after the other, each from the weights of the one before. The last one is measured.
@@ -44,7 +47,8 @@ NUM_VIDEOS = re.compile(r"\b\d+(?= (?:\w+ )?videos\b)")
 class Bench:
     """What the runs of a table share. `keep` is the folder that keeps them; `init` is a run to start from.
 
-    `pool` selects the videos for learning without labels.
+    `pool` selects the videos for learning without labels. `scores` is the folder that keeps the scores, `request` tells
+    this table's runs from those of other tables, and `console` shows how far they are.
     """
 
     data: BenchData
@@ -52,6 +56,9 @@ class Bench:
     keep: str | None = None
     init: str | None = None
     pool: Pool = "fold"
+    scores: str | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
+    console: Console | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,22 +133,38 @@ def add_rows(plan: Plan, bench: Bench, found: Found) -> list[str]:
     remarks = list(plan.remarks)
     for method, reason in plan.left_out.items():
         found.leave_out(method, reason)
-    with kept(bench.keep) as folder:
-        for method, stages in plan.ready.items():
+    if not plan.ready:
+        return remarks
+    num_folds = len(list(bench.data.partition.runs))
+    num_runs = {method: num_folds * len(stages) for method, stages in plan.ready.items()}
+    with (
+        kept(bench.keep, bench.request, bench.console) as folder,
+        BenchProgress(bench.console, sum(num_runs.values())) as progress,
+    ):
+        for number, (method, stages) in enumerate(plan.ready.items()):
+            # A method before may have failed in any of its runs.
+            progress.number = sum(list(num_runs.values())[:number])
             try:
-                remarks += add_method(method, stages, bench, found, folder / method)
-            # What training, torch and the disk raise. A table of the others is worth more than none.
-            except (VsumdataError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError) as error:
-                found.fail(method, hide_keys(str(error)) or type(error).__name__)
+                remarks += add_method(method, stages, bench, found, folder.path / method, progress)
+            except BREAKS as error:
+                found.fail(method, error)
+        if not found.failed:
+            folder.finish()
     return remarks
 
 
 def add_method(
-    method: str, stages: Sequence[tuple[Settings, set[str]]], bench: Bench, found: Found, folder: Path
+    method: str,
+    stages: Sequence[tuple[Settings, set[str]]],
+    bench: Bench,
+    found: Found,
+    folder: Path,
+    progress: BenchProgress,
 ) -> list[str]:
     """Train one method in every fold and measure it on the fold's test videos. Returns the remarks on it."""
     said: dict[str, list[str]] = {its.method: [] for its, _ in stages}
     made: dict[str, list[Trained]] = {its.method: [] for its, _ in stages}
+    scores: dict[Run, dict[str, Scores]] = {}
     for run, fold in bench.data.partition.runs:
         trained: Trained | None = None
         # Pre-training sees the fold's own training videos, so it is repeated in every fold as well.
@@ -149,7 +172,9 @@ def add_method(
             is_last = settings is stages[-1][0]
             before = trained
             begun = replace(bench, init=str(before.path)) if before else bench
-            trained = train_fold(settings, begun, fold, usable, run, folder if is_last else folder / PRE_TRAINING)
+            progress.begin(f"{method}{'' if is_last else f' ({PRE_TRAINING})'}, seed {run[0]}, fold {run[1] + 1}")
+            place = folder if is_last else folder / PRE_TRAINING
+            trained = train_fold(settings, begun, fold, usable, run, place, progress.training)
             notes = what_to_say(trained)
             said[settings.method] += [_without_path(note, before) for note in notes]
             # Without its weights: a table of fifty runs would hold fifty models.
@@ -157,8 +182,11 @@ def add_method(
         assert trained is not None, "a method has a stage"
         # `videos`, not `pool`: only these have the reference that the protocol scores against.
         answers = predict(trained, partition.pick(bench.data.videos, fold.test))
-        if not add_answers(method, answers, bench.rules, found, run):
-            return []
+        if bench.scores:
+            answers = noted(answers, scores.setdefault(run, {}))
+        add_answers(method, answers, bench.rules, found, run)
+    if bench.scores:
+        save(bench.scores, method, scores, bench.data)
     found.made[method] = [making.record(each) for each in made.values()]
     for record in found.made[method][1:]:
         # Each fold has its own, in a folder of the moment.
@@ -194,23 +222,27 @@ def _without_path(note: str, before: Trained | None) -> str:
     return note.replace(str(before.path), f"its {PRE_TRAINING}") if before else note
 
 
-def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> bool:
-    """Measure the predictions of one run. Returns False if the annotations allow no metric."""
+def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> None:
+    """Measure the predictions of one run."""
     for answer in answers:
         trial = Trial(video=answer.video, frame_score=answer.frame_score, sentence_score=answer.sentence_score)
         measured = found.measured.get(method) or found.start(method, trial, rules)
-        if measured is None:
-            return False
         measured.add(answer.video_id, [run], [trial])
-    return True
 
 
-def train_fold(settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path) -> Trained:
+def noted(answers: Iterable[Prediction], scores: dict[str, Scores]) -> Iterator[Prediction]:
+    """The answers; their scores are added to `scores`, by video id."""
+    for answer in answers:
+        scores[answer.video_id] = Scores(frame=answer.frame_score, sentence=answer.sentence_score)
+        yield answer
+
+
+def train_fold(
+    settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path, show: Show | None = None
+) -> Trained:
     """Train one seed and fold. A run that `folder` has already is resumed, or only read if it is complete."""
     its, data, out = what_to_fit(settings, bench, fold, usable, run, folder)
-    return fit_fold(
-        its, data.train, data.val, data.protocol, out, init=bench.init, origin=data.origin, checked=data.checked
-    )
+    return fit_fold(its, data, out, init=bench.init, show=show)
 
 
 def what_to_fit(
@@ -321,13 +353,3 @@ def seen_by(info: Info, data_set: str, videos: Sequence[Video], unlabelled: bool
         elif each.data_set == "shards":
             found |= {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
     return found
-
-
-@contextlib.contextmanager
-def kept(folder: str | None) -> Iterator[Path]:
-    """The folder that keeps the runs, or a temporary one."""
-    if folder is not None:
-        yield Path(folder)
-        return
-    with tempfile.TemporaryDirectory(prefix="vsumdata-bench-") as temporary:
-        yield Path(temporary)

@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def work(config: dict[str, Any]) -> None:
         device=ray.train.torch.get_device(),
         join=joined,
     )
-    run(config["open_job"](), None, team)
+    run(config["open_job"](), partial(Display, None), team)
 
 
 def joined(learner: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,13 +17,12 @@ from vsumdata.datasets.video import Video, collate
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.versions import versions
 from vsumdata.train.data.batches import Batches, read
-from vsumdata.train.data.origin import Origin
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.loop.checkpoints import Position
 from vsumdata.train.loop.fit import Fit, Learner, Team
 from vsumdata.train.loop.initial import start_from
-from vsumdata.train.loop.journal import Display, Journal
+from vsumdata.train.loop.journal import Display, Journal, Show
 from vsumdata.train.loop.predict import predict
 from vsumdata.train.loop.preparation import (
     LOOKED_AT,
@@ -60,26 +60,17 @@ class Job:
 
 
 def fit_fold(
-    settings: Settings,
-    train: Sequence[Video],
-    val: Sequence[Video],
-    protocol: Protocol,
-    out: Path,
-    *,
-    init: str | None = None,
-    origin: Origin | None = None,
-    checked: bool = False,
+    settings: Settings, data: Data, out: Path, *, init: str | None = None, show: Show | None = None
 ) -> Trained:
-    """Train on `train` and select the epoch on `val`, silently. Resumes the run in `out`, or returns a complete one.
+    """Train a run and select its epoch. Resumes the run in `out`, or returns a complete one.
 
-    `checked` says that every training video has a target, so no video is read to find out.
-    Raises UsageError if there is nothing to train on, or if `out` was made with other settings or videos.
+    Silent, unless `show` makes a display. Raises UsageError if there is nothing to train on, or if `out` was made with
+    other settings or videos.
     """
-    data = Data(train=train, val=val, protocol=protocol, origin=origin or Origin(), checked=checked)
     job = prepared(settings, data, out, init)
     with runs.locked(out):
         if enter(job, None):
-            run(job, None)
+            run(job, show or partial(Display, None))
     return runs.load(out, device())
 
 
@@ -194,14 +185,14 @@ def enter(job: Job, console: Console | None) -> bool:
     return at.epoch < epochs
 
 
-def run(job: Job, console: Console | None, team: Team | None = None) -> None:
-    """Run the loop in this process."""
+def run(job: Job, show: Show, team: Team | None = None) -> None:
+    """Run the loop in this process, on the display that `show` makes."""
     team = team or Team(device=device())
     with deterministic(), stoppable() as stop:
         # `Fit` comes first: it reads the position at which the journal cuts the log.
         fit = Fit(job.out, job.info, learner_of(job), job.train, job.validation, team)
         with (
-            Display(console, job.info.settings.epochs, len(job.train)) as display,
+            show(job.info.settings.epochs, len(job.train)) as display,
             Journal(
                 job.out, fit.position.log_bytes, display, tensorboard=job.tensorboard, is_writer=team.rank == 0
             ) as journal,

@@ -11,10 +11,11 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +23,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vsumdata.manifests.errors import StorageError
 from vsumdata.train.loop.runs import LOG
 
+
+class Shows(Protocol):
+    """What a run's records are shown on."""
+
+    def show(self, record: Mapping[str, Any]) -> None: ...
+
+
+# Makes a display of a run: of its number of epochs, and of steps in an epoch.
+Show = Callable[[int, int], AbstractContextManager[Shows]]
 LINE_EVERY_S = 5.0
 NOT_SCALARS = ("step", "epoch")
 # Weight of the past in the displayed loss: single batches jump too much to show a trend.
@@ -33,7 +43,7 @@ class Journal:
     """Writes a run's records. Whatever the log holds beyond `num_bytes` is cut off: those steps are repeated."""
 
     def __init__(
-        self, out: Path, num_bytes: int, display: Display, *, tensorboard: bool = False, is_writer: bool = True
+        self, out: Path, num_bytes: int, display: Shows, *, tensorboard: bool = False, is_writer: bool = True
     ) -> None:
         self.path, self.display, self.is_writer = out / LOG, display, is_writer
         if not is_writer:

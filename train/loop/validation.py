@@ -16,7 +16,7 @@ from vsumdata.train.loop.runs import Trained
 from vsumdata.train.scoring.baselines import Trial, random
 from vsumdata.train.scoring.evaluate import UnusableScoresError
 from vsumdata.train.scoring.evaluate import lacks as lacks_reference
-from vsumdata.train.scoring.measure import allowed_metrics, evaluate_one
+from vsumdata.train.scoring.measure import allowed_metrics, evaluate_one, without, without_reference
 
 SHOWN = ("tau", "rho")
 VS_MEAN = "tau and rho of validation are against the mean score: the protocol's own reference is not there"
@@ -81,7 +81,8 @@ class Validation:
                 video=measurable(answer.video), frame_score=answer.frame_score, sentence_score=answer.sentence_score
             )
             try:
-                values = evaluate_one(trial, self.rules).values
+                # Not every video need have the references that the first one has.
+                values = evaluate_one(trial, without(self.rules, without_reference(trial, self.rules))).values
             # The loss of the last step was finite, but the step itself can overflow the weights.
             except UnusableScoresError as error:
                 raise Diverged(f"{answer.video_id}: {error}; lower optimizer.lr") from error

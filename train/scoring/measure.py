@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,46 +12,52 @@ import numpy as np
 from vsumdata.datasets.partition import Partition, Run
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.video import Video
-from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.errors import UsageError, VsumdataError
+from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.scoring.baselines import SEEDED, Baseline, Trial
 from vsumdata.train.scoring.corpora import CORPORA
-from vsumdata.train.scoring.evaluate import Result, UnusableScoresError, evaluate
+from vsumdata.train.scoring.evaluate import Result, UnusableScoresError, evaluate, lacks
 from vsumdata.train.scoring.significance import Summary, summarize, summarize_sums
 
 NEEDS_SENTENCE_SCORES = frozenset({"rouge1", "rouge2", "rougeL"})
 NEEDS_TEXT = frozenset({*CORPORA, "cross_f_clip"})
+# What a method, torch and the disk raise. It ends the method's row: a table of the others is worth more than none.
+BREAKS = (VsumdataError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError)
 
 
 class Measured:
-    """One method's values and notes. `rules` is the protocol, reduced to the metrics that are measured.
+    """One method's values and notes. `rules` is the protocol, reduced to the metrics that the method can be asked for.
 
-    `missing` has the reason for each of its other metrics. `values` holds each video's value by metric and run; `odd`
-    holds the ids of the videos by note. `counts` holds what the metrics of `CORPORA` counted in each trial, for their
-    values are those of all videos together.
+    `refused` has the reason against each of its other metrics. `values` holds each video's value by metric and run;
+    `lacking` holds by metric the videos without its reference, with the reason; `odd` the ids of the videos by note.
+    `counts` holds what the metrics of `CORPORA` counted in each trial: their value is that of all videos together.
     """
 
-    def __init__(self, rules: Protocol, missing: Mapping[str, str] | None = None) -> None:
-        self.rules, self.missing = rules, dict(missing or {})
+    def __init__(self, rules: Protocol, refused: Mapping[str, str] | None = None) -> None:
+        self.rules, self.refused = rules, dict(refused or {})
         self.values: dict[tuple[str, Run], dict[str, float]] = {}
         self.counts: dict[tuple[str, Run], dict[str, list[Any]]] = {}
+        self.lacking: dict[str, dict[str, str]] = {}
         self.odd: dict[str, set[str]] = {}
         self.videos: set[str] = set()
 
     def add(self, video_id: str, runs: Iterable[Run], trials: Iterable[Trial]) -> None:
         """Evaluate the trials. Their mean is the video's value in each of `runs`.
 
-        A trial that cannot be scored gives no value; it is noted. Raises UsageError if the video lacks annotations.
+        A trial that cannot be scored gives no value, nor does a metric whose reference the video lacks; both are noted.
+        Raises UsageError if the video's annotations contradict each other.
         """
         found: dict[str, list[float]] = {}
         counted: dict[str, list[Any]] = {}
         for trial in trials:
             self.videos.add(video_id)
+            rules = self.allowed(video_id, trial)
             try:
-                result = evaluate_one(trial, self.rules)
+                result = evaluate_one(trial, rules)
             except UnusableScoresError as error:
                 self.note(error.reason, video_id)
                 continue
-            # The first video's annotations allowed this metric, so the data set is not uniform: the user must know.
+            # What it lacks is known by now, so the annotations are wrong: the user must know.
             except ValueError as error:
                 raise UsageError(f"{video_id}: {error}") from error
             for note in result.notes:
@@ -68,8 +75,32 @@ class Measured:
             for metric, values in found.items():
                 self.values.setdefault((metric, run), {})[video_id] = float(np.mean(values))
 
+    def allowed(self, video_id: str, trial: Trial) -> Protocol:
+        """The protocol with the metrics whose reference this video has. Notes the others."""
+        reasons = without_reference(trial, self.rules)
+        for metric, reason in reasons.items():
+            self.lacking.setdefault(metric, {})[video_id] = reason
+        return without(self.rules, reasons)
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The metrics that have no value because no video allows them, or the method does not, with the reason."""
+        measured = {metric for metric, _ in (*self.values, *self.counts)}
+        lacking = {metric: next(iter(its.values())) for metric, its in self.lacking.items() if metric not in measured}
+        return self.refused | lacking
+
+    def why_missing(self) -> list[str]:
+        """A line for each reason, with the metrics that it leaves without a value."""
+        return [f"no {told(metrics)}: {reason}" for reason, metrics in by_reason(self.missing).items()]
+
     def note(self, text: str, video_id: str) -> None:
         self.odd.setdefault(text, set()).add(video_id)
+
+    def leave_out(self, text: str, video_ids: Iterable[str]) -> None:
+        """Note videos that cannot be measured, so that they count among the method's."""
+        for video_id in video_ids:
+            self.videos.add(video_id)
+            self.note(text, video_id)
 
     def summary(self, metric: str) -> Summary:
         """Mean, deviation and interval of one metric over all runs."""
@@ -82,7 +113,14 @@ class Measured:
     def notes(self) -> list[str]:
         """Each note with the number of videos that it holds for."""
         total = len(self.videos)
-        return [f"{text.replace('_', ' ')} in {len(ids)} of {total} videos" for text, ids in sorted(self.odd.items())]
+        odd = [f"{text.replace('_', ' ')} in {len(ids)} of {total} videos" for text, ids in sorted(self.odd.items())]
+        # Of a metric without any value the table says so itself.
+        partly = {
+            metric: f"in {len(its)} of {total} videos, {next(iter(its.values()))}"
+            for metric, its in self.lacking.items()
+            if metric not in self.missing
+        }
+        return [*odd, *(f"no {told(metrics)} {reason}" for reason, metrics in by_reason(partly).items())]
 
 
 @dataclass
@@ -97,51 +135,97 @@ class Found:
     made: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
-    def start(self, name: str, trial: Trial | None, rules: Protocol) -> Measured | None:
-        """Begin to measure a method, by its first trial. Returns None if the annotations allow no metric."""
-        if trial is None:
-            self.leave_out(name, "no row: the annotations do not allow it")
-            return None
-        allowed, missing = allowed_metrics(trial, rules)
-        for metric, reason in missing.items():
-            self.leave_out(name, f"no {metric}: {reason}")
-        if allowed:
-            self.measured[name] = Measured(replace(rules, metrics=allowed), missing)
-        return self.measured.get(name)
+    def start(self, name: str, trial: Trial, rules: Protocol) -> Measured:
+        """Begin to measure a method. Its first trial tells which metrics the method can be asked for."""
+        _, against = allowed_metrics(trial, rules)
+        # A later video may have the reference that the first one lacks.
+        lacking = without_reference(trial, rules)
+        refused = {metric: reason for metric, reason in against.items() if metric not in lacking}
+        self.measured[name] = Measured(without(rules, refused), refused)
+        return self.measured[name]
+
+    def settle(self) -> None:
+        """Take out the methods for which no video allowed a metric; call it when all is measured."""
+        for name, measured in list(self.measured.items()):
+            if set(measured.rules.metrics) <= set(measured.missing):
+                del self.measured[name]
+                for reason in measured.why_missing():
+                    self.leave_out(name, reason)
 
     def leave_out(self, name: str, reason: str) -> None:
         """Record why a method, or one of its metrics, is missing."""
         self.left_out.setdefault(reason, []).append(name)
 
-    def fail(self, name: str, error: str) -> None:
+    def fail(self, name: str, error: Exception) -> None:
         """Record that a method broke. Values of the folds before are dropped: they are not the method's value."""
         self.measured.pop(name, None)
-        self.failed[name] = error
+        self.failed[name] = hide_keys(str(error)) or type(error).__name__
+
+    def need_some(self, what: str, num_methods: int, remarks: Iterable[str]) -> None:
+        """Raise UsageError if nothing was measured."""
+        if not self.measured:
+            why = dict.fromkeys([*self.remarks(num_methods), *self.failed.values(), *remarks])
+            raise UsageError(f"{what}: nothing can be measured; {'; '.join(why)}")
 
     def remarks(self, num_methods: int) -> list[str]:
         """Each reason with the methods that it concerns, or alone if it concerns all `num_methods`."""
+        reasons = {reason: list(names) for reason, names in self.left_out.items()}
+        for name, measured in self.measured.items():
+            for reason in measured.why_missing():
+                reasons.setdefault(reason, []).append(name)
         return [
             reason if len(names) == num_methods else f"{', '.join(names)}: {reason}"
-            for reason, names in self.left_out.items()
+            for reason, names in reasons.items()
         ]
 
 
-def measure(videos: Iterable[Video], methods: Mapping[str, Baseline], rules: Protocol, partition: Partition) -> Found:
-    """Measure methods that need no training. The first video tells which metrics the annotations allow."""
-    found = Found({}, {})
-    for number, video in enumerate(video for video in videos if video.video_id in partition.tested):
-        if number == 0:
-            for name, method in methods.items():
-                found.start(name, next(method(video, rules, 0), None), rules)
-        runs = partition.tested[video.video_id]
-        for name, measured in found.measured.items():
-            if name not in SEEDED:
-                measured.add(video.video_id, runs, methods[name](video, rules, 0))
-                continue
-            for seed in dict.fromkeys(seed for seed, _ in runs):
-                its = [run for run in runs if run[0] == seed]
-                measured.add(video.video_id, its, methods[name](video, rules, seed))
+def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """The metrics by their reason."""
+    found: dict[str, list[str]] = {}
+    for metric, reason in reasons.items():
+        found.setdefault(reason, []).append(metric)
     return found
+
+
+def told(metrics: Iterable[str]) -> str:
+    return ", ".join(metrics)
+
+
+def measure(videos: Iterable[Video], methods: Mapping[str, Baseline], rules: Protocol, partition: Partition) -> Found:
+    """Measure methods that need no training. One that breaks has a failed row, and the others are measured."""
+    found = Found({}, {})
+    silent: dict[str, list[str]] = {name: [] for name in methods}
+    for video in (video for video in videos if video.video_id in partition.tested):
+        for name, method in methods.items():
+            if name in found.failed:
+                continue
+            try:
+                if not measure_video(name, method, video, found, rules, partition.tested[video.video_id]):
+                    silent[name].append(video.video_id)
+            except BREAKS as error:
+                found.fail(name, error)
+    for name, video_ids in silent.items():
+        if name in found.measured:
+            found.measured[name].leave_out("the annotations do not allow it", video_ids)
+        elif name not in found.failed and video_ids:
+            found.leave_out(name, "no row: the annotations do not allow it")
+    found.settle()
+    return found
+
+
+def measure_video(
+    name: str, method: Baseline, video: Video, found: Found, rules: Protocol, runs: Sequence[Run]
+) -> bool:
+    """Measure one video in all its runs. Returns False if its annotations do not allow the method."""
+    for seed in dict.fromkeys(seed for seed, _ in runs) if name in SEEDED else (None,):
+        its = runs if seed is None else [run for run in runs if run[0] == seed]
+        trials = method(video, rules, seed or 0)
+        first = next(trials, None)
+        if first is None:
+            return False
+        measured = found.measured.get(name) or found.start(name, first, rules)
+        measured.add(video.video_id, its, itertools.chain([first], trials))
+    return True
 
 
 def allowed_metrics(trial: Trial, rules: Protocol) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -164,6 +248,18 @@ def allowed_metrics(trial: Trial, rules: Protocol) -> tuple[tuple[str, ...], dic
         else:
             allowed.append(metric)
     return tuple(allowed), missing
+
+
+def without_reference(trial: Trial, rules: Protocol) -> dict[str, str]:
+    """The protocol's metrics whose reference the trial's video lacks, with the reason."""
+    has_summary = trial.summary is not None
+    reasons = {metric: lacks(metric, trial.video, rules, has_summary=has_summary) for metric in rules.metrics}
+    return {metric: reason for metric, reason in reasons.items() if reason}
+
+
+def without(rules: Protocol, metrics: Container[str]) -> Protocol:
+    """The protocol with fewer metrics."""
+    return replace(rules, metrics=tuple(metric for metric in rules.metrics if metric not in metrics))
 
 
 def evaluate_one(trial: Trial, rules: Protocol) -> Result:

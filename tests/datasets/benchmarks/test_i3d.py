@@ -120,7 +120,7 @@ def test_msva_trains_on_three_sources(clips, tmp_path) -> None:
     its = f"summe:{tmp_path}/object_features/summe.h5"
     data = open_data(Wanted(data=its, features=f"i3d:{tmp_path}/kinetic_features"), 0)
     settings = settings_of("msva", "default", ["epochs=1", "model.sources=3", "model.regressor=[4,4,4]"])
-    run = fit_fold(settings, data.train, data.val, data.protocol, tmp_path / "run", origin=data.origin)
+    run = fit_fold(settings, data, tmp_path / "run")
     assert (run.info.frame_dim, run.model.sources) == (24, 3)
     assert run.model.attention.key.in_features == 8
     names = [f"video_{number}" for number in range(1, 26)]

@@ -101,6 +101,12 @@ def test_trained_methods_have_rows_and_their_runs_are_kept(tmp_path, monkeypatch
         ([*SMALL, "--features", "none"], "no vsumdata root"),
         ([*SMALL, "--json", "none/table.json"], "none/table.json cannot be written"),
         (["bench", "--on", "synthetic", "--data", "nose=1"], "no setting `nose`; did you mean `noise`?"),
+        (["score", "--on", "synthetic"], "[NAME=]PATH"),
+        (["score", "none.h5"], "--on"),
+        (["score", "none.h5", "--on", "synthetic"], "none.h5 is not there"),
+        (["score", "none.h5", "--on", "tvsum"], "tvsum needs --data PATH; get it from"),
+        (["score", "none.h5", "--on", "synthetic", "--protocol", "csta,cssta"], "try csta"),
+        ([*SMALL, "--save-scores", "scores"], "no method of --methods makes scores to keep"),
         (["export", "--root", "none", "-o", "x.h5"], "no vsumdata root"),
         (
             ["export", "--root", "none", "-o", "x.h5", "--format", "eccv16"],
@@ -118,6 +124,21 @@ def test_wrong_usage_is_exit_2_and_one_line(tmp_path, monkeypatch, capsys, argum
     assert told.out == ""
     assert "Traceback" not in told.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_of_others_are_measured_under_several_protocols(tmp_path, monkeypatch, capsys):
+    scores = {video.video_id: video.user_score.mean(0).tolist() for video in synthetic.load(SMALL[-1])}
+    (tmp_path / "theirs.json").write_text(json.dumps(scores))
+    words = ["--on", "synthetic", "--data", SMALL[-1], "--protocol", "synthetic, scores-vs-mean"]
+    files = ["--json", str(tmp_path / "t.json"), "--csv", str(tmp_path / "t.csv")]
+    assert call(monkeypatch, "score", f"them={tmp_path / 'theirs.json'}", *words, *files) == 0
+    assert "tau (scores-vs-mean)" in capsys.readouterr().out
+    found = json.loads((tmp_path / "t.json").read_text())
+    (tau,) = [
+        row for row in found["rows"]
+        if (row["method"], row["metric"], row["protocol"]) == ("them", "tau", "scores-vs-mean")
+    ]  # fmt: skip
+    assert tau["mean"] == pytest.approx(1)
 
 
 def write_root(path: Path, part: list[dict]) -> Path:

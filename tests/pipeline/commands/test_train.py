@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -96,7 +97,8 @@ def test_a_root_streams_and_gives_the_same_model_as_from_memory(call, tmp_path) 
     assert len(losses(tmp_path / "a")) == 2 * 8
     data = open_data(Wanted(data=str(shards)), seed=0)
     settings = settings_of("mlp", "default", ["model.hidden=[8]", "epochs=2", "batch_size=4", "window=4"])
-    fit_fold(settings, list(data.train), list(data.val), data.protocol, tmp_path / "b", origin=data.origin)
+    in_memory = replace(data, train=list(data.train), val=list(data.val))
+    fit_fold(settings, in_memory, tmp_path / "b")
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert same_weights(tmp_path / "a" / "last.safetensors", tmp_path / "b" / "last.safetensors")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
 
-from vsumdata.datasets.video import Video
 from vsumdata.manifests import rows
 from vsumdata.manifests.store import Store
 from vsumdata.train.benchmark import trained
 from vsumdata.train.benchmark.table import Row, Table
+from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs
 
 
@@ -37,12 +36,10 @@ def noted_fits(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
     found: list[Given] = []
     real = trained.fit_fold
 
-    def noted(
-        settings: Any, train: Sequence[Video], val: Sequence[Video], rules: Any, out: Path, **more: Any
-    ) -> runs.Trained:
-        ids, val_ids = ({video.video_id for video in part} for part in (train, val))
-        found.append(Given(settings.method, settings.seed, ids, val_ids, more["origin"], more["init"], out))
-        return real(settings, train, val, rules, out, **more)
+    def noted(settings: Any, data: Data, out: Path, **more: Any) -> runs.Trained:
+        ids, val_ids = ({video.video_id for video in part} for part in (data.train, data.val))
+        found.append(Given(settings.method, settings.seed, ids, val_ids, data.origin, more["init"], out))
+        return real(settings, data, out, **more)
 
     monkeypatch.setattr(trained, "fit_fold", noted)
     return found

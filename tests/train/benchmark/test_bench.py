@@ -67,7 +67,7 @@ def test_the_mean_never_stands_in_for_the_users(tmp_path):
         assert all("protocol tvsum needs user_score" in cell.missing for cell in cells)
         assert value(found, method, "f1").n == 50
     text = shown(table.terminal(found), WIDE)
-    assert text.count("no tau: video_1: protocol tvsum needs user_score; protocol scores-vs-mean compares") == 1
+    assert text.count("no tau, rho: video_1: protocol tvsum needs user_score; protocol scores-vs-mean compares") == 1
     (cell,) = [r for r in json.loads(table.as_json(found))["rows"] if (r["method"], r["metric"]) == ("random", "tau")]
     assert (cell["mean"], cell["n"]) == (None, 0)
     assert any(note.startswith("no tau: video_1: protocol tvsum needs user_score") for note in cell["notes"])
@@ -198,7 +198,7 @@ def test_what_a_preset_calls_undefined_is_left_out_and_counted():
         ({"split": "nowhere"}, "no split 'nowhere' of synthetic is known"),
         ({"on": "tvsum", "data": ""}, "tvsum needs --data PATH; get it from"),
         ({"on": "tvsum", "data": "no/such.h5"}, "no/such.h5 is not there; get it from"),
-        ({"protocol": "bliss"}, "nothing can be measured; no rouge1: "),
+        ({"protocol": "bliss"}, "nothing can be measured; no rouge1, rouge2, rougeL: "),
         ({"data": "videos=1"}, "cannot be split"),
     ],
 )

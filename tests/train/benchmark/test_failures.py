@@ -14,9 +14,10 @@ from tests.datasets.benchmarks.benchmark_files import write_bliss
 from tests.terminal import WIDE, shown
 from tests.train.benchmark.bench_kit import noted_fits, value
 
+from vsumdata.datasets import synthetic
 from vsumdata.manifests.errors import Diverged, UsageError
 from vsumdata.pipeline.commands import main as cli
-from vsumdata.train.benchmark import table, trained
+from vsumdata.train.benchmark import crossmodal, table, trained
 from vsumdata.train.benchmark.bench import Request, bench
 from vsumdata.train.loop import runs
 
@@ -141,3 +142,40 @@ def test_transductive_rows_and_both_stages_are_told() -> None:
     before, after = found.made["visp+mlp"]
     assert (before["transductive"], after["transductive"], before["labels"]) == (True, False, False)
     assert (before["overrides"]["epochs"], after["overrides"]["epochs"]) == (2, 1)
+
+
+def test_a_row_that_needs_no_training_may_fail_too(monkeypatch) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise RuntimeError("the text tower is out of memory")
+        yield
+
+    monkeypatch.setattr(crossmodal, "frame_cm", broken)
+    monkeypatch.setattr(crossmodal, "differ", lambda *sizes: None)
+    found = bench(replace(SMALL, methods=("frame-cm", "mlp")))
+    assert found.failed == {"frame-cm": "the text tower is out of memory"}
+    assert [value(found, method, "tau").n for method in ("random", "frame-cm", "mlp", "human")] == [6, 0, 6, 6]
+
+
+def test_a_video_without_the_reference_gives_no_value_and_is_counted(monkeypatch) -> None:
+    """Neither ends it the table, nor is a mean over fewer videos taken for one over all."""
+    whole: list[Any] = synthetic.load(DATA)
+    for lacking in (whole[0], whole[3]):  # the first decides nothing for the others
+        videos = [replace(video, user_score=None) if video is lacking else video for video in whole]
+        monkeypatch.setattr(synthetic, "load", lambda path, videos=videos: videos)
+        found = bench(replace(SMALL, methods=("mlp",)))
+        assert found.failed == {}
+        for method in ("random", "mlp", "mean-user", "human"):
+            assert [value(found, method, metric).n for metric in found.metrics] == [6, 5, 5], method
+        why = f"no tau, rho in 1 of 6 videos, {lacking.video_id}: protocol synthetic needs user_score"
+        assert any(note.startswith(why) for note in value(found, "mlp", "tau").notes)
+        assert why in shown(table.terminal(found), WIDE)
+        assert "5 to 6 videos" in found.caption
+
+
+def test_a_baseline_that_some_videos_do_not_allow_says_of_how_many(monkeypatch) -> None:
+    whole: list[Any] = synthetic.load(DATA)
+    one = replace(whole[0], user_score=whole[0].user_score[:1], user_summary=whole[0].user_summary[:1])
+    monkeypatch.setattr(synthetic, "load", lambda path: [one, *whole[1:]])
+    human = value(bench(replace(SMALL, methods=(), sets=())), "human", "tau")
+    assert human.n == 5
+    assert "the annotations do not allow it in 1 of 6 videos" in human.notes

@@ -155,7 +155,7 @@ def test_a_run_knows_what_it_saw_of_each_data_set(files, tmp_path) -> None:
     """Ids such as video_1 are in both data sets, so a run on SumMe's must not count as one on TVSum's."""
     data = open_training(Wanted(data=pooled(files, "summe", "tvsum"), split="transfer"), 0)
     settings = settings_of("mlp", "default", QUICK)
-    run = fit_fold(settings, data.train, data.val, data.protocol, tmp_path / "run", origin=data.origin)
+    run = fit_fold(settings, data, tmp_path / "run")
     assert len(data.val) == 10
     assert all(v.startswith("tvsum/") for v in (*run.info.train, *run.info.val))
     seen = {(each.data_set, len(each.video_ids)) for each in run.info.seen}
@@ -181,10 +181,8 @@ def test_validation_asks_what_all_data_sets_have(files, tmp_path) -> None:
     """SumMe's own ranks are against the users' mean summary; YouTube's file has no users, so gtscore chooses."""
     data = open_training(Wanted(data=pooled(files, "summe", "tvsum", "youtube"), split="transfer"), 0)
     assert {v.video_id.partition("/")[0] for v in data.val} == {"tvsum", "youtube"}
-    run = fit_fold(
-        settings_of("mlp", "default", QUICK), data.train, data.val, data.protocol, tmp_path / "a", origin=data.origin
-    )
+    run = fit_fold(settings_of("mlp", "default", QUICK), data, tmp_path / "a")
     assert "against the mean score" in " ".join(run.info.notes)
     settings = settings_of("mlp", "default", [*QUICK, "select_on=f1"])
     with pytest.raises(UsageError, match="select_on: validation has no `f1`; it has tau, rho"):
-        fit_fold(settings, data.train, data.val, data.protocol, tmp_path / "b", origin=data.origin)
+        fit_fold(settings, data, tmp_path / "b")

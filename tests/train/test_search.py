@@ -18,7 +18,7 @@ from vsumdata.pipeline.commands import main as cli
 from vsumdata.pipeline.workers.cluster import cause
 from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.objectives.visp import ViSP
-from vsumdata.train.search import Record, Trial, drawn
+from vsumdata.train.loop.trials import Record, Trial, drawn
 
 DATA = "videos=20,frames=16,users=2"
 WORDS = [

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
-from vsumdata.datasets.partition import Pool
+from vsumdata.datasets.partition import Partition, Pool
 from vsumdata.datasets.protocol import Protocol, protocol
+from vsumdata.datasets.splits import Fold
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.benchmark import crossmodal, published
 from vsumdata.train.benchmark.crossmodal import CrossModalOptions
 from vsumdata.train.benchmark.table import Table, failed_rows, rows
+from vsumdata.train.benchmark.variants import RUN, Variant, parse, variants
 from vsumdata.train.benchmark.videos import BenchData, open_data
 from vsumdata.train.methods import METHODS
 from vsumdata.train.scoring.baselines import BASELINES, Baseline, Trial
 from vsumdata.train.scoring.measure import Found, measure
 
 if TYPE_CHECKING:
-    from vsumdata.train.benchmark.trained import Stages
+    from vsumdata.train.benchmark.choices import Entry
 
 ALWAYS_FIRST = ("random", "uniform")
 
@@ -33,7 +35,8 @@ class Request:
 
     `features` is a root of ours whose features replace the benchmark's. `sets` are overrides a.b=c for the methods that
     have a setting a.b. `runs` is a folder that keeps the trained runs, `init` a run whose weights the trained methods
-    start from. `legacy` selects epochs on the test videos.
+    start from. `legacy` selects epochs on the test videos. `train_on` is another data set to train on, and `remarks`
+    are told with the table.
     """
 
     on: str
@@ -50,6 +53,9 @@ class Request:
     init: str | None = None
     legacy: bool = False
     pool: Pool = "fold"
+    train_on: str | None = None
+    remarks: tuple[str, ...] = ()
+    papers: tuple[str, ...] = ()  # papers whose numbers stand beside; empty: all
 
 
 def bench(request: Request) -> Table:
@@ -62,11 +68,14 @@ def bench(request: Request) -> Table:
     rules = protocol(request.protocol) if request.protocol else module.PROTOCOL
     need_path(module, request.data)
     free = {**BASELINES, **(known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {})}
-    for word in (*request.methods, request.baseline):
-        pick(word, [*free, *crossmodal.NAMES, *METHODS], "method")
-    asked = tuple(dict.fromkeys((*request.methods, request.baseline)))
+    asked, baseline = rows_asked(request, free)
     # Settings are checked before any data is read: a typing error must not cost the wait for it.
-    options, stages = settings_for(request, asked)
+    options, entries = settings_for(request, asked)
+    if entries and getattr(module, "TEST_ONLY", False) and not request.train_on:
+        raise UsageError(
+            f"{module.NAME} is for testing alone: give --train-on ROOT, whose videos the methods are trained on, or "
+            f"trained runs as {RUN}RUN"
+        )
     data = open_data(
         module,
         request.data,
@@ -75,25 +84,65 @@ def bench(request: Request) -> Table:
         seeds=request.seeds,
         legacy=request.legacy,
     )
-    order = ordered(asked, free)
+    if request.train_on or getattr(module, "TEST_ONLY", False):
+        data = tested_whole(data, request)
+    order = ordered([each.name for each in asked], free)
+    runs = [each for each in asked if each.run]
     # Imported late: torch takes seconds to load, and a table of baselines does not need it.
-    if stages:
+    if runs:
+        from vsumdata.train.benchmark import given_runs
+
+        given = given_runs.opened(runs, data)
+    if entries:
         from vsumdata.train.benchmark import trained
 
-        what = trained.Bench(data=data, rules=rules, keep=request.runs, init=request.init, pool=request.pool)
-        plan = trained.planned(stages, what)
+        what = trained.Bench(
+            data=data, rules=rules, keep=request.runs, init=request.init, pool=request.pool, train_on=request.train_on
+        )
+        plan = trained.planned(entries, what)
     # First what needs no training, so that data which cannot be measured ends the command before hours of training.
-    compared, said = cross_modal(asked, data, options)
+    compared, said = cross_modal([each.name for each in asked], data, options)
     found = measure(data.videos, free | compared, rules, data.partition)
-    remarks = [*([f"protocol {rules.name}: {rules.note}"] if rules.note else []), *data.remarks]
+    remarks = [
+        *request.remarks,
+        *([f"protocol {rules.name}: {rules.note}"] if rules.note else []),
+        *data.remarks,
+    ]
     for name in crossmodal.NAMES:
         if name in compared:
             remarks.append(f"{name}: {said}")
-        elif name in asked:
+        elif any(name == each.name for each in asked):
             found.leave_out(name, f"no row: {said}")
-    if stages:
+    if runs:
+        remarks += given_runs.add_rows(given, data, rules, found)
+    if entries:
         remarks += trained.add_rows(plan, what, found)
-    return table_of(request, rules, data, found, order, remarks)
+    return table_of(replace(request, baseline=baseline), rules, data, found, order, remarks)
+
+
+def rows_asked(request: Request, free: Collection[str]) -> tuple[list[Variant], str]:
+    """The rows of --methods and --baseline, and the name of the baseline.
+
+    Raises UsageError for a word of another form, an unknown method, and a row that is asked for twice.
+    """
+    asked, baseline = variants(request.methods), parse(request.baseline)
+    if baseline.name not in [each.name for each in asked]:
+        asked.append(baseline)
+    for each in asked:
+        if not each.run:
+            pick(each.method, [*free, *crossmodal.NAMES, *METHODS], "method")
+        if each.method and not each.is_plain and each.method not in METHODS:
+            remedy = f"; give them by --set {crossmodal.PREFIX}…" if each.method in crossmodal.NAMES else ""
+            raise UsageError(f"{each.name}: {each.method} is not trained and takes no settings in brackets{remedy}")
+    return asked, baseline.name
+
+
+def tested_whole(data: BenchData, request: Request) -> BenchData:
+    """`data` with one fold for each seed, which tests every test video and trains on none."""
+    ids = tuple(data.partition.tested)
+    label = f"all {len(ids)} test videos" + (f", trained on {hide_keys(request.train_on)}" if request.train_on else "")
+    folds = ((Fold((), (), ids, label),),) * request.seeds
+    return replace(data, partition=Partition(label, folds))
 
 
 def table_of(
@@ -114,7 +163,7 @@ def table_of(
         rows=sorted(found_rows, key=lambda row: order.index(row.method)),
         remarks=(*remarks, *left_out),
         made=found.made,
-        published=published.beside(request.on, request.methods),
+        published=published.beside(request.on, [parse(word).method for word in request.methods], request.papers),
     )
 
 
@@ -133,32 +182,38 @@ def known_scores(ceilings: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, 
     return {name: answer(scores) for name, scores in ceilings.items()}
 
 
-def settings_for(request: Request, asked: Sequence[str]) -> tuple[CrossModalOptions, dict[str, Stages]]:
-    """The settings of the methods asked for, by --preset and --set. Raises UsageError if no method has the setting."""
+def settings_for(request: Request, asked: Sequence[Variant]) -> tuple[CrossModalOptions, dict[str, Entry]]:
+    """The settings of the rows asked for, by --preset, --set and brackets. Raises UsageError for those of no effect."""
     ours = [override for override in request.sets if override.startswith(crossmodal.PREFIX)]
     others = [override for override in request.sets if override not in ours]
-    trained_methods = [name for name in asked if name in METHODS]
-    if ours and not set(asked) & set(crossmodal.NAMES):
+    to_train = [each for each in asked if each.method in METHODS]
+    if ours and not {each.method for each in asked} & set(crossmodal.NAMES):
         raise UsageError(f"--set {ours[0]}: neither of {' and '.join(crossmodal.NAMES)} is among --methods")
     # An option without effect is an error: the user would take the numbers for those of the option.
-    if not trained_methods:
+    if not to_train:
         for flag, value in (
             ("--set", next(iter(others), None)),
             ("--preset", request.preset),
             ("--init", request.init),
             ("--pool", request.pool if request.pool != "fold" else None),
+            ("--train-on", request.train_on),
         ):
             if value:
                 known = ", ".join(METHODS)
                 raise UsageError(f"{flag} {value}: no method of --methods is trained; trained methods are: {known}")
         return crossmodal.options_of(ours), {}
-    from vsumdata.train.benchmark.choices import stages_of_methods
+    from vsumdata.train.benchmark.choices import entries_of
 
-    stages = stages_of_methods(trained_methods, request.on, request.preset, others)
+    entries = entries_of(to_train, request.on, request.preset, others)
     # Methods with labels never see test videos, so the option would have no effect.
-    if request.pool != "fold" and all(its.needs_targets for of_one in stages.values() for its in of_one):
+    if request.pool != "fold" and all(its.needs_targets for entry in entries.values() for its in entry.stages):
         raise UsageError(f"--pool {request.pool}: no method of --methods learns without labels")
-    return crossmodal.options_of(ours), stages
+    if request.train_on and (request.legacy or request.pool != "fold"):
+        flag = "--legacy" if request.legacy else f"--pool {request.pool}"
+        raise UsageError(f"{flag}: it uses videos that are tested, and --train-on trains on others; leave out one")
+    if request.legacy and (searched := next((each.name for each in to_train if each.search), None)):
+        raise UsageError(f"{searched}: a search never chooses on test videos; leave out --legacy")
+    return crossmodal.options_of(ours), entries
 
 
 def cross_modal(asked: Sequence[str], data: BenchData, options: CrossModalOptions) -> tuple[dict[str, Baseline], str]:

@@ -1,12 +1,16 @@
-"""The settings of each trained method in a benchmark."""
+"""The settings of each trained row in a benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.benchmark.variants import Variant
+from vsumdata.train.loop.trials import Search, ranges_of
 from vsumdata.train.methods import METHODS
 from vsumdata.train.settings import Settings, options_class, settings_of
 
@@ -20,45 +24,101 @@ OF_THE_BENCH = {"seed": "--seeds", "preset": "--preset", "method": "--methods"}
 PRESET_OF = {"wikihow-summaries": "wikihow"}
 
 
-def stages_of_methods(
-    methods: Sequence[str], data_set: str, preset: str | None, sets: Sequence[str]
-) -> dict[str, tuple[Settings, ...]]:
-    """The training stages of each method, with the preset and the overrides `sets` (`a.b=c`) that each stage knows.
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A trained row: its variant, and the settings of its stages. `search` draws settings of the first stage."""
+
+    variant: Variant
+    stages: tuple[Settings, ...]
+    search: Search | None = None
+
+
+def entries_of(variants: Sequence[Variant], data_set: str, preset: str | None, sets: Sequence[str]) -> dict[str, Entry]:
+    """The training stages of each row, with the preset and the overrides `sets` (`a.b=c`) that each stage knows.
 
     `preset` defaults to the data set's own, or to `default` if the stage has no such preset. `pretrain.a.b=c` applies
-    to pre-training alone, after the other overrides. Raises UsageError for a preset or a setting that no stage knows,
-    and for a value that a stage refuses.
+    to pre-training alone, after the other overrides. A variant's own preset and settings come last. Raises UsageError
+    for a preset or a setting that no stage knows, for a value that a stage refuses, and for two rows that would train
+    the same.
     """
-    stages = {method: stages_of(method) for method in methods}
-    every = tuple(dict.fromkeys(stage for of_one in stages.values() for stage in of_one))
-    first = tuple(dict.fromkeys(of_one[0] for of_one in stages.values() if len(of_one) > 1))
+    stages = {each.name: stages_of(each.method) for each in variants}
+    check(stages.values(), preset, sets)
+    for each in variants:
+        named(each, [stages[each.name]])
+    found = {}
+    for each in variants:
+        wanted = each.preset or preset or PRESET_OF.get(data_set, data_set)
+        try:
+            found[each.name] = entry(each, stages[each.name], wanted, [*sets, *each.sets])
+        # `settings_of` names the setting, and here that may be the setting of one row of many.
+        except UsageError as error:
+            raise UsageError(str(error) if each.is_plain else f"{each.name}: {error}") from error
+    differ(found.values())
+    return found
+
+
+def entry(variant: Variant, stages: Sequence[str], preset: str, sets: Sequence[str]) -> Entry:
+    """The row with the overrides `sets` that each of its stages knows."""
+    settings, known = [], []
+    for at, stage in enumerate(stages):
+        alone = own(sets) if len(stages) > 1 and at == 0 else []
+        shared = [override for override in sets if not override.startswith(PREFIX)]
+        known.append([override for override in (*shared, *alone) if knows(stage, key_of(override))])
+        settings.append(settings_of(stage, preset_of(stage, preset), known[-1]))
+    search = None
+    if variant.search:
+        ranges = ranges_of(settings[0], {key_of(each) for each in known[0]})
+        search = Search(num_trials=variant.search, ranges=ranges)
+        # ViSP validates nothing by default and takes the last epoch. Trials need a value to be compared by.
+        if not settings[0].validates:
+            settings[0] = settings[0].model_copy(update={"select_on": "tau"})
+    return Entry(variant=variant, stages=tuple(settings), search=search)
+
+
+def check(stages: Collection[Sequence[str]], preset: str | None, sets: Sequence[str]) -> None:
+    """Raise UsageError for a preset or a setting that no stage of any row knows."""
+    # Methods differ in their settings, so each takes those that it knows. A setting that none knows is a typing error.
+    every = tuple(dict.fromkeys(stage for of_one in stages for stage in of_one))
+    first = tuple(dict.fromkeys(of_one[0] for of_one in stages if len(of_one) > 1))
     if preset and not any(preset in METHODS[stage].presets for stage in every):
         known = dict.fromkeys(name for stage in every for name in METHODS[stage].presets)
         raise UsageError(f"no preset `{preset}` of {', '.join(every)}; known are: {', '.join(known)}")
-    ours = [override.removeprefix(PREFIX) for override in sets if override.startswith(PREFIX)]
-    others = [override for override in sets if not override.startswith(PREFIX)]
+    ours = own(sets)
     if ours and not first:
         raise UsageError(f"--set {PREFIX}{ours[0]}: no method of --methods is pre-trained")
-    # Methods differ in their settings, so each takes those that it knows. A setting that none knows is a typing error.
-    for override in others:
-        check_known(override, every)
+    for override in sets:
+        if not override.startswith(PREFIX):
+            check_known(override, every)
     for override in ours:
         check_known(override, first)
-    return {
-        method: tuple(
-            settings_of(
-                stage,
-                preset_of(stage, preset or PRESET_OF.get(data_set, data_set)),
-                [
-                    override
-                    for override in (*others, *(ours if stage in first else ()))
-                    if knows(stage, override.partition("=")[0].strip())
-                ],
-            )
-            for stage in of_one
-        )
-        for method, of_one in stages.items()
-    }
+
+
+def named(variant: Variant, stages: Collection[Sequence[str]]) -> None:
+    """Raise UsageError for a preset or a setting in brackets that the row's own stages do not know."""
+    try:
+        check(stages, variant.preset, variant.sets)
+    except UsageError as error:
+        raise UsageError(f"{variant.name}: {error}") from error
+
+
+def differ(entries: Collection[Entry]) -> None:
+    """Raise UsageError if two rows would train the same, for then one of them is not what the user means."""
+    first: dict[str, str] = {}
+    for each in entries:
+        # A preset that changes nothing against the other row's makes no other row.
+        made = [each.variant.init, each.search and each.search.num_trials]
+        its = json.dumps([*made, *(stage.model_dump(mode="json", exclude={"preset"}) for stage in each.stages)])
+        if (same := first.setdefault(its, each.variant.name)) != each.variant.name:
+            raise UsageError(f"--methods: {same} and {each.variant.name} have the same settings; leave out one of them")
+
+
+def own(sets: Sequence[str]) -> list[str]:
+    """The overrides that apply to pre-training alone, without their prefix."""
+    return [override.removeprefix(PREFIX) for override in sets if override.startswith(PREFIX)]
+
+
+def key_of(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def stages_of(method: str) -> tuple[str, ...]:
@@ -68,7 +128,7 @@ def stages_of(method: str) -> tuple[str, ...]:
 
 def check_known(override: str, stages: Sequence[str]) -> None:
     """Raise UsageError if none of the stages knows the setting."""
-    key = override.partition("=")[0].strip()
+    key = key_of(override)
     if key in OF_THE_BENCH:
         raise UsageError(f"--set {key}: use {OF_THE_BENCH[key]}")
     if not any(knows(stage, key) for stage in stages):

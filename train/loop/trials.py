@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from vsumdata.manifests.errors import Diverged, UsageError
+from vsumdata.manifests.manifest import apply_override
 from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.loop.checkpoints import Position
 from vsumdata.train.loop.runs import BEST, BEST_OF, INFO, LAST, LOG
@@ -67,7 +68,12 @@ class Search:
 
 
 def search_in(
-    out: Path, begun: Record, wanted: Search, seed: int, attempt: Attempt, say: Callable[[str], None]
+    out: Path,
+    begun: Record,
+    wanted: Search,
+    seed: int,
+    attempt: Attempt,
+    say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Make the trials of `wanted` in the folder `out` and keep the best one there.
 
@@ -107,6 +113,14 @@ def ranges_of(settings: Settings, by_hand: Collection[str]) -> Ranges:
     if not found:
         raise UsageError(f"--search: {method} has no published ranges that are left to search")
     return found
+
+
+def changed(settings: Settings, sets: Collection[str]) -> Settings:
+    """The settings with the changes `sets`, each as `key=value`."""
+    values = settings.model_dump()
+    for override in sets:
+        apply_override(values, override)
+    return Settings.model_validate(values)
 
 
 def opened(out: Path, begun: Record) -> Record:

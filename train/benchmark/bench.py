@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
-from vsumdata.datasets.partition import Partition, Pool
+from vsumdata.datasets.partition import Partition, Pool, ids_of
 from vsumdata.datasets.protocol import Protocol, protocol
 from vsumdata.datasets.splits import Fold
 from vsumdata.manifests.errors import UsageError
@@ -139,10 +139,10 @@ def rows_asked(request: Request, free: Collection[str]) -> tuple[list[Variant], 
 
 def tested_whole(data: BenchData, request: Request) -> BenchData:
     """`data` with one fold for each seed, which tests every test video and trains on none."""
-    ids = tuple(data.partition.tested)
+    there = set(ids_of(data.videos))
+    ids = tuple(video_id for video_id in data.partition.tested if video_id in there)
     label = f"all {len(ids)} test videos" + (f", trained on {hide_keys(request.train_on)}" if request.train_on else "")
-    folds = ((Fold((), (), ids, label),),) * request.seeds
-    return replace(data, partition=Partition(label, folds))
+    return replace(data, partition=Partition(label, ((Fold((), (), ids, label),),) * request.seeds))
 
 
 def table_of(

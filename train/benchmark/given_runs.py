@@ -11,7 +11,7 @@ from vsumdata.datasets import partition
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import making
-from vsumdata.train.benchmark.held_out import check_kind, check_unseen
+from vsumdata.train.benchmark.held_out import check_kind, check_unseen, first_tested
 from vsumdata.train.benchmark.trained import FAILURES, add_answers, reason_of, what_to_say
 from vsumdata.train.benchmark.variants import Variant
 from vsumdata.train.benchmark.videos import BenchData
@@ -33,7 +33,7 @@ def opened(variants: Sequence[Variant], data: BenchData) -> dict[str, Trained]:
         try:
             check_unseen("it", each.run, data)
             trained = shown_text(runs.load(each.run, device()), each.text)
-            fitting(partition.pick(data.videos, data.partition.tested)[0], trained.info)
+            fitting(first_tested(data), trained.info)
             check_kind(trained, data, f"{each.name}[text=none]")
         except UsageError as error:
             raise UsageError(f"{each.name}: {error}") from error

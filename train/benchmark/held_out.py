@@ -50,6 +50,14 @@ def seen_by(info: Info, data_set: str, videos: Sequence[Video], unlabelled: bool
     return found
 
 
+def first_tested(data: BenchData) -> Video:
+    """A test video. Raises UsageError if there is none, as where a root has features of none."""
+    tested = partition.pick(data.videos, data.partition.tested)
+    if not tested:
+        raise UsageError(f"{data.on}: no test video has features in {data.features}")
+    return tested[0]
+
+
 def check_kind(trained: Trained, data: BenchData, without_text: str) -> None:
     """Raise UsageError if the data's features are known to be by other models than those of the run.
 

@@ -20,7 +20,7 @@ from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.benchmark import making
 from vsumdata.train.benchmark.choices import Entry
-from vsumdata.train.benchmark.held_out import check_same_kind, check_unseen
+from vsumdata.train.benchmark.held_out import check_same_kind, check_unseen, first_tested
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import elsewhere, targets
 from vsumdata.train.data.origin import Origin, features_of
@@ -135,8 +135,7 @@ def check(row: Ready) -> None:
 
 def check_measurable(job: Job, data: BenchData) -> None:
     """Raise UsageError if the test videos' features are not those that the run is trained on."""
-    first = partition.pick(data.videos, data.partition.tested)[0]
-    fitting(first, job.info)
+    fitting(first_tested(data), job.info)
     check_same_kind(f"--train-on {job.info.origin.path}", job.info, data, job.info.text_dim is not None)
 
 
@@ -317,7 +316,8 @@ def taught_elsewhere(entries: Mapping[str, Entry], bench: Bench) -> list[str]:
     """Remarks on the videos of `--train-on`. Raises UsageError if they cannot be opened."""
     first = next(iter(entries.values())).stages[-1]
     data = opened_elsewhere(first, bench, 0)
-    return [f"trained on {len(data.train)} videos of {hide_keys(bench.train_on or '')}, {len(data.val)} to validate"]
+    where = hide_keys(bench.train_on or "")
+    return [f"trained on {len(data.train)} videos of {where}, {len(data.val)} to validate", *data.notes]
 
 
 def rule_of(settings: Settings, data: BenchData) -> Rule | None:

@@ -43,6 +43,8 @@ def test_wikihow_summaries_is_never_trained_on(wikihow) -> None:
     with pytest.raises(UsageError, match="wikihow-summaries is for testing alone: give --train-on ROOT"):
         bench(request)
     assert bench(replace(request, methods=("frame-cm",), sets=())).split == "all 2 test videos"
+    with pytest.raises(UsageError, match="wikihow-summaries is for testing alone; train on a root"):
+        bench(replace(request, train_on=f"wikihow-summaries:{data}"))
 
 
 def test_it_is_tested_by_what_a_root_has_taught(wikihow, tmp_path, monkeypatch) -> None:

@@ -120,6 +120,12 @@ def test_a_file_of_ones_own_is_made_with_all_that_a_table_has(tmp_path, monkeypa
     assert "not as the recipe" not in capsys.readouterr().out
 
 
+def test_the_help_shows_brackets_as_they_are_to_be_typed(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert call(monkeypatch, "--help") == 0
+    assert "'hiersum[preset=both,epochs=50]'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

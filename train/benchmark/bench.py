@@ -153,6 +153,9 @@ def table_of(
     measured = {name: found.measured[name] for name in order if name in found.measured}
     if not found.measured:
         raise UsageError(f"{request.on}: nothing can be measured; {'; '.join([*left_out, *remarks])}")
+    methods = [parse(word).method for word in request.methods]
+    # Of a run, its record alone says which method it is.
+    methods += [made[0]["method"] for name, made in found.made.items() if name.startswith(RUN)]
     found_rows = [*rows(measured, request.baseline, rules.metrics), *failed_rows(found.failed, rules.metrics)]
     return Table(
         data=request.on,
@@ -163,7 +166,7 @@ def table_of(
         rows=sorted(found_rows, key=lambda row: order.index(row.method)),
         remarks=(*remarks, *left_out),
         made=found.made,
-        published=published.beside(request.on, [parse(word).method for word in request.methods], request.papers),
+        published=published.beside(request.on, methods, request.papers),
     )
 
 
@@ -204,7 +207,7 @@ def settings_for(request: Request, asked: Sequence[Variant]) -> tuple[CrossModal
         return crossmodal.options_of(ours), {}
     from vsumdata.train.benchmark.choices import entries_of
 
-    entries = entries_of(to_train, request.on, request.preset, others)
+    entries = entries_of(to_train, request.on, request.preset, others, request.init)
     # Methods with labels never see test videos, so the option would have no effect.
     if request.pool != "fold" and all(its.needs_targets for entry in entries.values() for its in entry.stages):
         raise UsageError(f"--pool {request.pool}: no method of --methods learns without labels")

@@ -33,13 +33,15 @@ class Entry:
     search: Search | None = None
 
 
-def entries_of(variants: Sequence[Variant], data_set: str, preset: str | None, sets: Sequence[str]) -> dict[str, Entry]:
+def entries_of(
+    variants: Sequence[Variant], data_set: str, preset: str | None, sets: Sequence[str], init: str | None = None
+) -> dict[str, Entry]:
     """The training stages of each row, with the preset and the overrides `sets` (`a.b=c`) that each stage knows.
 
     `preset` defaults to the data set's own, or to `default` if the stage has no such preset. `pretrain.a.b=c` applies
     to pre-training alone, after the other overrides. A variant's own preset and settings come last. Raises UsageError
     for a preset or a setting that no stage knows, for a value that a stage refuses, and for two rows that would train
-    the same.
+    the same, where `init` is what rows without their own run begin with.
     """
     stages = {each.name: stages_of(each.method) for each in variants}
     check(stages.values(), preset, sets)
@@ -53,7 +55,7 @@ def entries_of(variants: Sequence[Variant], data_set: str, preset: str | None, s
         # `settings_of` names the setting, and here that may be the setting of one row of many.
         except UsageError as error:
             raise UsageError(str(error) if each.is_plain else f"{each.name}: {error}") from error
-    differ(found.values())
+    differ(found.values(), init)
     return found
 
 
@@ -101,12 +103,15 @@ def named(variant: Variant, stages: Collection[Sequence[str]]) -> None:
         raise UsageError(f"{variant.name}: {error}") from error
 
 
-def differ(entries: Collection[Entry]) -> None:
-    """Raise UsageError if two rows would train the same, for then one of them is not what the user means."""
+def differ(entries: Collection[Entry], init: str | None) -> None:
+    """Raise UsageError if two rows would train the same, for then one of them is not what the user means.
+
+    `init` is the run that rows without their own begin with.
+    """
     first: dict[str, str] = {}
     for each in entries:
         # A preset that changes nothing against the other row's makes no other row.
-        made = [each.variant.init, each.search and each.search.num_trials]
+        made = [each.variant.init or init, each.search and each.search.num_trials]
         its = json.dumps([*made, *(stage.model_dump(mode="json", exclude={"preset"}) for stage in each.stages)])
         if (same := first.setdefault(its, each.variant.name)) != each.variant.name:
             raise UsageError(f"--methods: {same} and {each.variant.name} have the same settings; leave out one of them")

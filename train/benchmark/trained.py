@@ -82,7 +82,8 @@ def planned(entries: Mapping[str, Entry], bench: Bench) -> Plan:
     A method that cannot learn from this data is left out. Raises UsageError for a request that would fail in any case.
     """
     data = bench.data
-    remarks = partition.what_crosses(data.partition, data.pool)
+    # Training videos of another data set are kept apart when they are opened.
+    remarks = [] if bench.train_on else partition.what_crosses(data.partition, data.pool)
     if any(fold.legacy for _, fold in data.partition.runs):
         remarks.append("legacy: trained methods chose their epoch on the test videos, so their numbers are too good")
     if bench.keep and Path(bench.keep).exists() and not Path(bench.keep).is_dir():

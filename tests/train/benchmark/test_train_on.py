@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.datasets.benchmarks.benchmark_files import write_wikihow
 from tests.train.benchmark.bench_kit import noted_fits, value
-from tests.train.training_kit import videos, write_root
+from tests.train.training_kit import fitted, small, videos, write_root
 
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -71,6 +71,15 @@ def test_it_is_tested_by_what_a_root_has_taught(wikihow, tmp_path, monkeypatch) 
     run = str(tmp_path / "mlp/seed-0/fold-1")
     again = bench(replace(request, methods=(f"run:{run}",), sets=(), train_on=None, seeds=1))
     assert value(again, f"run:{run}", "tau").n == 2
+
+
+def test_a_run_stands_beside_the_papers_numbers_of_its_method(wikihow, tmp_path) -> None:
+    data, root = wikihow
+    fitted(tmp_path / "run", small("hiersum", "epochs=1"), videos(3, seed=9))
+    word = f"run:{tmp_path / 'run'}"
+    found = bench(Request(on="wikihow-summaries", data=data, methods=(word,), seeds=1, features=root))
+    assert found.made[word][0]["method"] == "hiersum"
+    assert [paper.short_source for paper in found.published] == ["HierSum"]
 
 
 def test_the_numbers_are_those_of_eval(tmp_path) -> None:

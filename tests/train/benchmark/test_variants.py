@@ -78,6 +78,7 @@ def test_folders_do_not_collide_and_hold_no_brackets() -> None:
         ("mlp,mlp", "mlp is given 2 times"),
         ("mlp[epochs=1,batch_size=2],mlp[batch_size=2, epochs=1]", "batch_size=2,epochs=1. is given 2 times"),
         ("mlp,mlp[batch_size=4]", "mlp and mlp.batch_size=4. have the same settings"),
+        ("mlp,mlp[init=nowhere]", "mlp and mlp.init=nowhere. have the same settings"),
         ("mlpp[epochs=1]", "no method `mlpp`; did you mean `mlp`?"),
         ("random[seed=1]", "random is not trained and takes no settings in brackets"),
         ("frame-cm[merge=1]", "frame-cm is not trained .*; give them by --set crossmodal"),
@@ -93,9 +94,9 @@ def test_folders_do_not_collide_and_hold_no_brackets() -> None:
     ],
 )
 def test_a_wrong_word_is_told_before_any_work(words: str, says: str) -> None:
-    # The file is not there: whatever reads data first has another error.
+    # Neither the file nor the run is there: whatever reads them first has another error.
     with pytest.raises(UsageError, match=says) as told:
-        bench(Request(on="tvsum", data="nowhere.h5", methods=tuple(split(words)), seeds=1))
+        bench(Request(on="tvsum", data="nowhere.h5", methods=tuple(split(words)), seeds=1, init="nowhere"))
     assert "\n" not in str(told.value)
 
 
@@ -144,7 +145,7 @@ def test_scratch_fine_tuned_and_zero_shot_stand_side_by_side(elsewhere, monkeypa
     assert found.made[words[1]][0]["init"] == elsewhere
 
 
-def test_a_run_alone_needs_no_training_and_has_its_published_rows_by_its_method(elsewhere) -> None:
+def test_a_run_alone_needs_no_training(elsewhere) -> None:
     found = bench(replace(SMALL, methods=(f"run:{elsewhere}",), sets=()))
     assert value(found, f"run:{elsewhere}", "tau").n == 6
     with pytest.raises(UsageError, match="--set epochs=1: no method of --methods is trained"):

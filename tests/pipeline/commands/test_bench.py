@@ -205,7 +205,8 @@ def test_the_commands_stay_light_until_they_run():
 
 def test_the_benchmark_does_not_load_a_learning_library():
     code = (
-        "import sys; from vsumdata.train.benchmark.bench import bench, Request;"
+        "import sys; from vsumdata.train.benchmark.bench import bench;"
+        "from vsumdata.train.benchmark.asked.request import Request;"
         "bench(Request(on='synthetic', data='videos=4,users=2,frames=20', seeds=1));"
         "print([m for m in ('torch', 'ray', 'numba', 'sklearn') if m in sys.modules])"
     )

@@ -17,7 +17,8 @@ import numpy as np
 from vsumdata.manifests.errors import SkipVideo
 from vsumdata.stages.curation import prompts
 from vsumdata.stages.curation.alignment import align
-from vsumdata.stages.curation.chat import Keeper, Question, open_chat
+from vsumdata.stages.curation.chat import Keeper, open_chat
+from vsumdata.stages.curation.question import Question
 from vsumdata.stages.frame_captions import refuse_length
 from vsumdata.stages.stage import Context, Function, Row
 
@@ -67,10 +68,10 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
 
 def open_scorer(options: Mapping[str, Any], context: Context) -> Distinct:
     """Load BERTScore; return the function that says which captions remain without their repeats."""
-    from vsumdata.stages.encoders.bertscore import BertScore, distinct
+    from vsumdata.stages.encoders.bert_score import BertScore
 
-    scorer = BertScore(options["scorer_location"], options["scorer_layer"], context.device, context.threads)
-    return lambda texts: distinct(scorer.tokens(texts), options["max_similarity"])
+    scorer = BertScore(options["scorer_location"], options["scorer_layer"], context.device)
+    return functools.partial(scorer.distinct, max_similarity=options["max_similarity"])
 
 
 def payload(made: Made, duration_s: float | None, options: Mapping[str, Any]) -> Row:

@@ -1,49 +1,21 @@
-"""Questions to a language model, and its answers, which a root keeps: what was answered once is not paid for again."""
+"""Ask a language model; a root keeps the answers, so that what was answered once is not paid for again."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from vsumdata.manifests.roots.folder import Folder, folder_at
+from vsumdata.stages.curation.endpoint import EndpointChat
+from vsumdata.stages.curation.local import LocalChat
+from vsumdata.stages.curation.question import Chat, Question
 from vsumdata.stages.stage import Context, safe_name
 
 # An object store cannot append, so answers are put there so many at a time, and the last ones when the row ends.
 PUT_EVERY = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """One request to a model. `turns` are earlier answers of this talk, each with what was said to it."""
-
-    text: str
-    system: str = ""
-    picture: bytes | None = None  # JPEG
-    turns: tuple[tuple[str, str], ...] = ()
-    schema: Mapping[str, Any] | None = None  # of a JSON answer, for servers that can hold the model to it
-    max_tokens: int = 200
-
-    def key(self, identity: str) -> str:
-        """Hash all that the answer depends on; `identity` names the model."""
-        picture = hashlib.sha256(self.picture).hexdigest() if self.picture is not None else None
-        parts = [identity, self.system, self.text, picture, self.turns, self.schema, self.max_tokens]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "replace")).hexdigest()
-
-
-class Chat(Protocol):
-    """A language model."""
-
-    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
-        """Yield the number of each question with its answer, as the answers come.
-
-        Raises the video errors of `vsumdata.manifests.errors`, ThrottledError and UsageError.
-        """
-        ...
 
 
 class Answers:
@@ -120,10 +92,6 @@ def open_chat(options: Mapping[str, Any], context: Context, table: str, *, sees:
 
     `sees`: its questions have pictures. Raises UsageError if a local model cannot be loaded.
     """
-    # Here: an endpoint needs no torch, and a local model no requests.
-    from vsumdata.stages.curation.endpoint import EndpointChat
-    from vsumdata.stages.curation.local import LocalChat
-
     chat: Chat
     if table in context.endpoints:
         chat = EndpointChat(context.endpoints[table], options["chat_model"], context.pace)

@@ -23,7 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from urllib3.exceptions import HTTPError
 
 from vsumdata.manifests.errors import FailVideo, RetryVideo, ThrottledError, UsageError, VsumdataError
-from vsumdata.stages.curation.chat import Question
+from vsumdata.stages.curation.question import Question
 from vsumdata.stages.stage import Endpoint
 from vsumdata.stages.web.answers import PassingError, retry_after_s
 from vsumdata.stages.web.connections import Session, TimedPool, TimedSecurePool, cut_off_after

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vsumdata.manifests.errors import UsageError
-from vsumdata.stages.curation.chat import Question
+from vsumdata.stages.curation.question import Question
 from vsumdata.stages.encoders.hub import local_path
 from vsumdata.stages.encoders.text import NOT_OURS, PICKLED
 

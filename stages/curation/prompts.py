@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from vsumdata.stages.curation.chat import Question
+from vsumdata.stages.curation.question import Question
 
 # Counts up with every change of a prompt, or of what is read of an answer. Part of the fingerprints.
 VERSION = 1

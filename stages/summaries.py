@@ -196,12 +196,15 @@ def by_sentences(row: Row, options: Mapping[str, Any]) -> Made:
     """What is said in replayed moments: at most so many sentences, those with the highest mean replay score."""
     video = joined(row)
     frames = Frames(video, options)
+    spoken: list[tuple[int, list[int]]] = []
     means = [frames.mean_replay(each["start_s"], each["end_s"]) for each in video["sentence"]]
-    candidates = [at for at, mean in enumerate(means) if mean is not None]
-    chosen = sorted(sorted(candidates, key=lambda at: (-(means[at] or 0.0), at))[: options["most_sentences"]])
-    spoken = [video["sentence"][at] for at in chosen]
-    found = [(one_line(each["text"]), frames.within(each["start_s"], each["end_s"])) for each in spoken]
-    return Made([(text, own) for text, own in found if own], len(video["sentence"]), frames.number)
+    for at in sorted((at for at, mean in enumerate(means) if mean is not None), key=lambda at: -(means[at] or 0.0)):
+        sentence = video["sentence"][at]
+        # A sentence of a moment may have no frame that another one has not.
+        if len(spoken) < options["most_sentences"] and (own := frames.within(sentence["start_s"], sentence["end_s"])):
+            spoken.append((at, own))
+    found = [(one_line(video["sentence"][at]["text"]), own) for at, own in sorted(spoken)]
+    return Made(found, len(video["sentence"]), frames.number)
 
 
 def joined(row: Row) -> Row:

@@ -7,6 +7,7 @@ are, and of an answer only what was asked for is taken: numbers that were offere
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -53,6 +54,7 @@ SENTENCES_SCHEMA = {
     "required": ["sentences"],
     "additionalProperties": False,
 }
+MOST_TRIES = 30  # to find JSON behind brackets that begin none
 LONGEST = 500  # characters of a caption or sentence
 # Brackets and angles have a meaning in training texts: indexes of frames, `<video>`.
 HARMLESS = str.maketrans("[]<>", "()‹›")
@@ -122,15 +124,14 @@ def again(question: Question, answer: str, why: str) -> Question:
 
 def json_in(answer: str) -> Any:
     """The first JSON object or list in an answer, which may have words or a fence around it. Raises BadAnswer."""
-    decoder, at = json.JSONDecoder(), 0
-    while (found := min((i for i in (answer.find("{", at), answer.find("[", at)) if i >= 0), default=-1)) >= 0:
-        try:
-            return decoder.raw_decode(answer, found)[0]
-        except (ValueError, RecursionError):
-            at = found + 1
-            # Each try may look at all that follows, so endless brackets are not all tried.
-            if at > 10 * LONGEST:
-                break
+    decoder, at = json.JSONDecoder(), -1
+    # Each try may read all that follows, so not all of endless brackets are tried.
+    for _ in range(MOST_TRIES):
+        at = min((i for i in (answer.find("{", at + 1), answer.find("[", at + 1)) if i >= 0), default=-1)
+        if at < 0:
+            break
+        with contextlib.suppress(ValueError, RecursionError):
+            return decoder.raw_decode(answer, at)[0]
     raise BadAnswer("it holds no JSON")
 
 

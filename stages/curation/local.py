@@ -42,10 +42,14 @@ class LocalChat:
         if not getattr(self.reader, "chat_template", None):
             raise UsageError(f"{location} has no chat template: choose a model that was trained on instructions")
         own, tokenizer = self.model.generation_config, getattr(self.reader, "tokenizer", self.reader)
-        pad = next((each for each in (own.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)), None)
-        # Not the model's own settings: some sample, or punish repetitions, which lists of numbers are full of.
+        known = (own.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
+        pad = next((each for each in known if each is not None), None)
         eos = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
-        self.settings = {"do_sample": False, "eos_token_id": eos, "pad_token_id": pad}
+        # In the place of the model's own settings, from which `generate` fills what a given config leaves open (seen
+        # with transformers 5.23): some sample, or punish repetitions, which lists of numbers are full of.
+        self.model.generation_config = transformers.GenerationConfig(
+            do_sample=False, eos_token_id=eos, pad_token_id=pad
+        )
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Yield the number of each question with its answer, one after the other."""
@@ -54,7 +58,6 @@ class LocalChat:
 
     def answer(self, question: Question) -> str:
         import torch
-        from transformers import GenerationConfig
 
         inputs = self.reader.apply_chat_template(
             messages_of(question),
@@ -65,9 +68,8 @@ class LocalChat:
         ).to(self.model.device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        config = GenerationConfig(max_new_tokens=question.max_tokens, **self.settings)
         with torch.inference_mode():
-            made = self.model.generate(**inputs, generation_config=config)
+            made = self.model.generate(**inputs, max_new_tokens=question.max_tokens)
         return str(self.reader.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
 
 

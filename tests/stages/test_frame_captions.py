@@ -128,8 +128,8 @@ def test_likeness_is_to_the_last_captioned_frame_not_to_the_last_one() -> None:
 def test_a_failed_row_does_not_pay_twice(model: Model, clock: Path, tmp_path: Path) -> None:
     video = row(clock, 0, 1, 2, 3, 4, 5)
     answered = model.reply
-    one_by_one = {"endpoints": {"frame_captions": Endpoint(url=model.url, requests_at_once=1)}}
-    context = Context(root=str(tmp_path), scratch=str(tmp_path), **one_by_one)
+    one_by_one = {"frame_captions": Endpoint(url=model.url, requests_at_once=1)}
+    context = Context(root=str(tmp_path), scratch=str(tmp_path), endpoints=one_by_one)
 
     def failing(body: Body) -> Reply:
         return answered(body) if len(model.asked) <= 4 else (429, {"Retry-After": "1"}, b"")

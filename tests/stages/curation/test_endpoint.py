@@ -33,7 +33,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chat(model: Model, **changes: Any) -> EndpointChat:
-    return EndpointChat(Endpoint(**{"url": model.url, "key": KEY, "timeout_s": 5.0} | changes), "tiny")
+    return EndpointChat(Endpoint(url=model.url, key=KEY, **{"timeout_s": 5.0} | changes), "tiny")
 
 
 def answers(of: EndpointChat, *questions: Question) -> list[str]:

@@ -202,7 +202,10 @@ def check_endpoint(address: str) -> None:
         raise ValueError("an endpoint is an http or https address, as http://127.0.0.1:8000/v1")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("an endpoint's address has no user, no password and no query: name the key in key_variable")
-    _ = parts.port  # raises ValueError for one that is no number
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("the port of an endpoint is a number up to 65535") from error
 
 
 # The model and layer of BERTScore for English, on whose scale the paper's .93 stands.

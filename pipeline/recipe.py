@@ -35,6 +35,8 @@ EXTRA = GROUPS["summaries"]
 OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
 # What faster-whisper takes by a word in the model's name, with room for the sound.
 SPEECH_GB = {"tiny": 1.0, "base": 1.0, "small": 2.0, "medium": 4.0, "large": 8.0, "turbo": 5.0}
+# What a summary without a language model is made of.
+JOINED = ("replay_score", "sentence", "sentence_feature", "step", "step_feature")
 # What a small model takes; larger ones run on GPUs, whose memory Ray does not count.
 LOCAL_MODEL_GB = 4.0
 OWN_FACTS = ("view_count", "heatmap", "license")
@@ -188,18 +190,16 @@ def frame_captions_stage(manifest: Manifest, models: Models) -> Stage:
 
 def summaries_stage(manifest: Manifest, models: Models) -> Stage:
     settings = manifest.summaries
-    # Columns of these tables are repeated, so their settings count: see `features_stage`.
-    made_of = (frame_captions_stage if settings.method == summaries.LLM else features_stage)(manifest, models)
+    is_llm = settings.method == summaries.LLM
+    made_of = (frame_captions_stage if is_llm else features_stage)(manifest, models)
     options = {
         "method": settings.method,
         "fps": manifest.features.fps,
         "model": None,
         **{name: getattr(settings, name) for name in ("min_duration_s", "max_duration_s", "max_ratio")},
-        made_of.name: made_of.settings(),
     }
-    read: tuple[str, ...] = ("replay_score", "sentence", "sentence_feature", "step", "step_feature")
-    if settings.method == summaries.LLM:
-        read = ("caption",)
+    # What makes the columns that are read, and no more: see `features_stage`.
+    if is_llm:
         similarity, scorer = settings.similarity, models.scorer
         options |= {
             **chat_options(settings.writer, models.writer),
@@ -208,15 +208,20 @@ def summaries_stage(manifest: Manifest, models: Models) -> Stage:
             "scorer_location": scorer.location if scorer is not None else "",
             "scorer_layer": similarity.layer or (SCORER_LAYER if similarity.model == SCORER else None),
             "max_similarity": MAX_SIMILARITY if similarity.max is None else similarity.max,
+            made_of.name: made_of.settings(),
         }
     else:
-        options |= {name: getattr(settings, name) for name in ("min_replay", "most_sentences")}
+        options |= {
+            **{name: getattr(settings, name) for name in ("min_replay", "most_sentences")},
+            "text_identity": models.text.identity,
+            "transcripts": transcripts_stage(manifest, models).settings(),
+        }
     return Stage(
         name="summaries",
-        reads={"videos": ("duration_s",), made_of.name: read},
+        reads={"videos": ("duration_s",), made_of.name: ("caption",) if is_llm else JOINED},
         load=summaries.load,
         options=options,
-        batch=16 if settings.method != summaries.LLM else 1,
+        batch=1 if is_llm else 16,
         memory_gb=0.5 if settings.writer.local is None else LOCAL_MODEL_GB,
         **resources(manifest, "summaries"),
     )

@@ -20,7 +20,7 @@ REASONS = frozenset(
     # videos that cannot be read (`vsumdata.stages.youtube.messages`)
     "private members_only age_restricted removed region upcoming live no_formats unavailable unknown transient "
     "throttled heatmap_not_fetched file_missing "
-    # decisions (`vsumdata.manifests.select.decide`), counted but never stored
+    # decisions (`vsumdata.manifests.select.decide`), counted for `videos` but never stored there
     "low_views no_heatmap short too_long too_short views_unknown "
     # articles
     "no_article article_gone no_steps not_allowed robots too_large "

@@ -286,7 +286,7 @@ class Run:
             str(value)
             for table in self.wanted
             for name, value in self.stages[table].options.items()
-            if name.endswith("location")
+            if name.endswith("location") and value
         }
         nodes = Nodes(
             store=self.store,

@@ -71,7 +71,7 @@ def read_lines(content: bytes) -> Iterator[tuple[str, str]]:
 
 
 class Keeper:
-    """A model whose answers are kept: `of` a video, it is asked only what it has not answered yet."""
+    """A model whose answers are kept by video: it is asked only what it has not answered yet."""
 
     def __init__(self, chat: Chat, identity: str, table: str, context: Context) -> None:
         self.chat, self.identity, self.table, self.context = chat, identity, table, context

@@ -74,7 +74,7 @@ def manifest(folder: Path, text: str) -> str:
         ),
         (
             "sources: [{channel: '@x'}]\nsummaries: {captioner: {key: sk-1}}\n",
-            "mine.yaml:2: summaries.captioner.key: unknown key; did you mean `key_variable`?",
+            "mine.yaml:2: summaries.captioner.key: unknown key; known are: endpoint",
         ),
         ("- channel\n", "mine.yaml:1: a manifest is a mapping"),
     ],

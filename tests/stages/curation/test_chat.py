@@ -77,7 +77,7 @@ def test_all_that_is_sent_counts() -> None:
             {"turns": (("a", "b"),)},
             {"schema": {"type": "object"}},
             {"max_tokens": 9},
-        )  # fmt: skip
+        )
     ]
     assert len({question.key("m") for question in [plain, *others]}) == 8
     assert plain.key("m") != plain.key("n")

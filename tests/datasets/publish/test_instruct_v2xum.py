@@ -13,6 +13,8 @@ import pytest
 from vsumdata.datasets.publish.instruct_v2xum import BOTH, TEXT, VIDEO, export, record
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.language.answers import parse
+from vsumdata.train.language.prompts import INSTRUCTIONS
 
 SUMMARY = [
     {"text": "A man cuts a plank.", "time_s": [2.0, 3.0]},
@@ -51,6 +53,19 @@ def test_three_conversations_about_one_video() -> None:
         "A man cuts a plank. He paints it.",
     ]
     assert made["vsum_onehot"] == [0, 0, 1, 1, 0, 0, 0, 1, 0, 0]
+
+
+def test_our_own_reader_reads_them() -> None:
+    assert {BOTH, VIDEO, TEXT} == set(INSTRUCTIONS.values())
+    made = record(video("a", SUMMARY))
+    assert made is not None
+    both, whole, _ = (indexed(made, turn["value"]) for turn in made["conversations"][1::2])
+    found = parse(both, 100).answer
+    assert [(each.text, tuple(each.frames)) for each in found] == [
+        ("A man cuts a plank.", (21,)),
+        ("He paints it.", (73,)),
+    ]
+    assert list(parse(whole, 100).indexes) == [21, 31, 73]
 
 
 def test_no_text_is_taken_for_a_token() -> None:

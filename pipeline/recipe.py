@@ -222,7 +222,8 @@ def summaries_stage(manifest: Manifest, models: Models) -> Stage:
         load=summaries.load,
         options=options,
         batch=1 if is_llm else 16,
-        memory_gb=0.5 if settings.writer.local is None else LOCAL_MODEL_GB,
+        # BERTScore's encoder, and the writer where it is local.
+        memory_gb=is_llm * (2.0 + (settings.writer.local is not None) * LOCAL_MODEL_GB),
         **resources(manifest, "summaries"),
     )
 
@@ -259,8 +260,12 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
     if name == "transcripts":
         # Speech recognition on the CPU must not reserve a GPU, and `cuda` must not run without one.
         automatic = {"cpu": 0, "cuda": 1, "auto": -1}[manifest.asr.device]
-    chats = {"frame_captions": manifest.summaries.captioner, "summaries": manifest.summaries.writer}
-    if name in chats and chats[name].local is None:
+    captioner, writer = manifest.summaries.captioner, manifest.summaries.writer
+    loads = {
+        "frame_captions": captioner.local is not None,
+        "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
+    }
+    if not loads.get(name, True):
         # An endpoint brings its own GPU.
         automatic = 0
     return {

@@ -67,6 +67,8 @@ def test_what_each_method_reads() -> None:
     assert made["llm"].gpus == 0, "an endpoint has its own"
     local = recipe(manifest(summaries={"captioner": {"local": "m"}}), replace(models(), captioner=SCORER))
     assert local["frame_captions"].gpus == -1
+    unused = recipe(manifest(summaries={"writer": {"local": "m"}}), replace(models(), writer=SCORER))
+    assert (unused["summaries"].gpus, unused["summaries"].memory_gb) == (0, 0), "the method steps asks no writer"
 
 
 def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

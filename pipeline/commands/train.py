@@ -341,19 +341,26 @@ def export_root(
     root: Root = "./data",
     format_: Annotated[
         str,
-        typer.Option("--format", help="eccv16-h5, or availability: which videos could be had and which are gone"),
+        typer.Option(
+            "--format",
+            help="eccv16-h5, instruct-v2xum, or availability: which videos could be had and which are gone",
+        ),
     ] = "eccv16-h5",
 ) -> None:
-    """Write a root for others: its features in the HDF5 layout that other summarization code reads (eccv16-h5), or
-    each video of its list with outcome, reason and date, as FILE.csv or FILE.jsonl (availability)."""
-    from vsumdata.datasets.publish import availability, eccv16_h5
+    """Write a root for others: its features in the HDF5 layout that other summarization code reads (eccv16-h5), its
+    summaries as training records of V2Xum-LLM (instruct-v2xum), or each video of its list with outcome, reason and
+    date, as FILE.csv or FILE.jsonl (availability)."""
+    from vsumdata.datasets.publish import availability, eccv16_h5, instruct_v2xum
 
     if format_ == availability.FORMAT:
         export_availability(output, root)
     elif format_ == eccv16_h5.FORMAT:
         export_features(output, root)
+    elif format_ == instruct_v2xum.FORMAT:
+        export_summaries(output, root)
     else:
-        raise UsageError(f"--format: no format `{format_}`; known are: {eccv16_h5.FORMAT}, {availability.FORMAT}")
+        known = (eccv16_h5.FORMAT, instruct_v2xum.FORMAT, availability.FORMAT)
+        raise UsageError(f"--format: no format `{format_}`; known are: {', '.join(known)}")
 
 
 def export_availability(output: str, root: str) -> None:
@@ -378,3 +385,14 @@ def export_features(output: str, root: str) -> None:
     for video_id, reason in done.left_out.items():
         err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
     out.print(f"{len(done.names)} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)
+
+
+def export_summaries(output: str, root: str) -> None:
+    """`export --format instruct-v2xum`."""
+    from vsumdata.datasets.publish.instruct_v2xum import export
+    from vsumdata.datasets.shards import open_shards
+
+    done = export(open_shards(root), output)
+    for video_id, reason in done.left_out.items():
+        err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
+    out.print(f"{done.number} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)

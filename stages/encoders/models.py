@@ -198,20 +198,6 @@ def _text_dim(model: Folder) -> int | None:
     return dim
 
 
-def resolve_llm(name: str, folder: str | Path, lock: str = "") -> Model:
-    """Resolve a causal language model in the layout of transformers. Relative paths start at `folder`.
-
-    Raises UsageError for a place without weights as safetensors: nothing here reads a pickle.
-    """
-    found = local_folder(name, folder)
-    if found is None:
-        remedy = "give a local folder or package:NAME/PATH with --set model.llm=…, or for a trial seed:0"
-        found = hub_folder(name, TEXT_WEIGHTS[:2], remedy, lock)
-    elif not any(map(found.has_file, TEXT_WEIGHTS[:2])):
-        raise UsageError(f"the language model {name} has no {TEXT_WEIGHTS[0]}; is it a folder of a transformers model?")
-    return Model(name, found.location, found.identity)
-
-
 def resolve_clip(model: str, weights: str, folder: str | Path, lock: str = "") -> Model:
     """Resolve an open_clip architecture and its weights. Relative paths start at `folder`. Raises UsageError."""
     # open_clip reads ViT-B/32 as ViT-B-32.

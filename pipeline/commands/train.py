@@ -31,7 +31,10 @@ Markdown = Annotated[str | None, typer.Option("--markdown", metavar="FILE", help
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also write the table as CSV")]
 On = Annotated[
     str,
-    typer.Option(help="Data set: tvsum, summe, ovp, youtube, mrhisum, bliss, wikihow-summaries, shards or synthetic"),
+    typer.Option(
+        help="Data set: tvsum, summe, ovp, youtube, mrhisum, bliss, wikihow-summaries, videoxum, instruct-v2xum, "
+        "shards or synthetic"
+    ),
 ]
 ItsData = Annotated[str, typer.Option(help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1")]
 BenchData = Annotated[

@@ -1,9 +1,10 @@
 """Join a benchmark's annotations with our own features: CLIP instead of GoogLeNet, and sentences.
 
 The benchmark keeps its grid, so its annotations and its scoring stay the same: each of its `picks` takes the feature
-of our nearest frame in time. A video is found in our root by its YouTube id (from `url`), its `video_id` or its title
-(SumMe's file names). `text:ROOT` instead of ROOT brings our texts alone, beside the benchmark's own features;
-`i3d:FOLDER` brings MSVA's features of motion beside them.
+of our nearest frame in time. Where users judged the frames themselves, those that our video does not reach are cut off.
+A video is found in our root by its YouTube id (from `url`), its `video_id` or its title (SumMe's file names).
+`text:ROOT` instead of ROOT brings our texts alone, beside the benchmark's own features; `i3d:FOLDER` brings MSVA's
+features of motion beside them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from vsumdata.datasets.benchmarks.i3d import MOTION, with_motion
 from vsumdata.datasets.shards import Shards, open_shards
-from vsumdata.datasets.video import Video
+from vsumdata.datasets.video import SHAPES, Video
 
 # Relative. YouTube's copy and the benchmark's file differ a little in length; another cut differs by more.
 MOST_APART = 0.05
@@ -39,6 +40,7 @@ class Joined:
     joined: dict[str, str] = field(default_factory=dict)  # the benchmark's video_id -> ours
     left_out: dict[str, str] = field(default_factory=dict)  # the benchmark's video_id -> reason
     farthest_s: float = 0.0  # largest distance in time from a pick to the frame whose feature it got
+    cut: dict[str, int] = field(default_factory=dict)  # the benchmark's video_id -> frames that ours lacks at the end
     text_alone: bool = False
     told: str = ""  # the whole report, if it is not of a root
 
@@ -51,6 +53,9 @@ class Joined:
             first = f"; the first without: {next(iter(self.left_out))}" if self.left_out else ""
             return f"{len(self.joined)} of {total} videos have our texts, unless their lengths differ{first}"
         text = f"{len(self.joined)} of {total} videos have our features (at most {self.farthest_s:.1f} s away)"
+        if self.cut:
+            most = max(self.cut.values())
+            text += f"; {len(self.cut)} end before the annotations, which are cut by up to {most} frames"
         missing = [f"{video_id}: {reason}" for video_id, reason in self.left_out.items()]
         return f"{text}; without: {'; '.join(missing)}" if missing else text
 
@@ -129,7 +134,10 @@ def join_features(videos: Sequence[Video], root: str | Path, data_set: str = "")
         elif why := _differ(video, ours):
             report.left_out[video.video_id] = why
         else:
-            joined, apart_s = _joined(video, ours)
+            shorter = _cut(video, float(ours.frame_time_s[-1]))
+            if shorter is not video:
+                report.cut[video.video_id] = len(video.frame_time_s) - len(shorter.frame_time_s)
+            joined, apart_s = _joined(shorter, ours)
             found.append(joined)
             report.joined[video.video_id] = ours.video_id
             report.farthest_s = max(report.farthest_s, apart_s)
@@ -185,6 +193,33 @@ def _texts(ours: Video) -> dict[str, Any]:
         "global_text": ours.global_text,
         "global_feature": ours.global_feature,
     }
+
+
+def _cut(video: Video, last_s: float) -> Video:
+    """`video` without the frames that are a whole step or more after `last_s`, when our last frame is shown.
+
+    VideoXum's code cuts annotations and features to the shorter. Where shots or picks count frames, nothing is cut.
+    """
+    time_s, total = video.frame_time_s.astype(np.float64), len(video.frame_time_s)
+    counts = (video.picks, video.n_frames, video.change_points, video.shot_start)
+    if total < 2 or any(each is not None for each in counts):
+        return video
+    step_s = time_s[1] - time_s[0]
+    num = int((time_s < last_s + step_s).sum())
+    if not 0 < num < total:
+        return video
+    values: dict[str, Any] = {}
+    for name, shape in SHAPES.items():
+        array = getattr(video, name)
+        if array is not None and "T" in shape:
+            values[name] = array[(slice(None),) * shape.index("T") + (slice(num),)]
+    if video.user_summary is not None and video.user_summary.shape[1] == total:
+        values["user_summary"] = video.user_summary[:, :num]
+    if video.summary is not None:
+        values["summary"] = tuple(
+            {**each, "time_s": [at for at in each["time_s"] if at < time_s[num - 1] + step_s]} for each in video.summary
+        )
+    return replace(video, **values)
 
 
 def _joined(video: Video, ours: Video) -> tuple[Video, float]:

@@ -1,11 +1,12 @@
 """How a benchmark is scored: one named value holds everything in which the field's code bases differ.
 
 The name of the protocol is printed beside every number. A preset repeats the code base that it is named after, its
-errors included. Our own presets are `tvsum`, `summe`, `mrhisum`, `bliss`, `wikihow-summaries`, `videoxum`, `shards`,
-`synthetic`, `scores-vs-mean`. The same scores give τ .257 under one rule and .502 under another. Sources: the
-evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d, thswodnjs3/CSTA b070f7d, ok1zjf/VASNet
-c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea, MRHiSum/MR.HiSum aeb667f,
-TencentARC/UMT bde05e3, jylins/videoxum 11bd4fe, medhini/Instructional-Video-Summarization 472b606.
+errors included. Our own presets are `tvsum`, `summe`, `mrhisum`, `bliss`, `wikihow-summaries`, `videoxum`, `own-set`,
+`instruct-v2xum`, `shards`, `synthetic`, `scores-vs-mean`. The same scores give τ .257 under one rule and .502 under
+another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d, thswodnjs3/CSTA
+b070f7d, ok1zjf/VASNet c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea,
+MRHiSum/MR.HiSum aeb667f, TencentARC/UMT bde05e3, jylins/videoxum 11bd4fe, medhini/Instructional-Video-Summarization
+472b606.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Protocol:
     # does this by mistake: it sorts along an axis of size 1.
     selection: Literal["keyshots", "top", "threshold", "time-threshold"] = "keyshots"
     budget: float = 0.15
+    # A model's own choice of frames, where it makes one, is the summary that F1 judges.
+    own_summary: bool = False
     # The length that the budget is a share of: all frames of the video, or those up to the end of the last shot.
     budget_of: Literal["frames", "last-shot"] = "frames"
     budget_rounding: Literal["floor", "round"] = "floor"
@@ -146,6 +149,8 @@ _VIDEOXUM = Protocol(
     rank="scores-vs-mean",
     rank_score="sigmoid32",
 )
+# V2Xum-LLM's metrics of text.
+_TEXT = ("bleu4", "meteor", "rouge_l", "cider")
 
 SCORES_VS_MEAN = "scores-vs-mean"
 
@@ -198,6 +203,14 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         _VIDEOXUM,
         replace(_VIDEOXUM, name="videoxum-released", selection="time-threshold"),
+        replace(_VIDEOXUM, name="own-set", metrics=(*_TVSUM, *_TEXT), own_summary=True),
+        Protocol(
+            name="instruct-v2xum",
+            metrics=("f1", "f_clip", "cross_f_clip", *_TEXT),
+            selection="threshold",
+            own_summary=True,
+            summary_reference="one",
+        ),
     )
 }
 

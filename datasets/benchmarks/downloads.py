@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,4 +130,65 @@ def read_npy_dict(path: Path, where: str) -> dict[str, np.ndarray]:
     found = value.item() if isinstance(value, np.ndarray) and value.shape == () else value
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no dictionary of arrays; get the right file from {where}")
+    return found
+
+
+SPLITS = ("train", "val", "test")
+SPLIT_NAME = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
+
+
+def split_files(path: Path, pattern: str, where: str) -> dict[Path, str | None]:
+    """The JSON files of a data set, train first, and the split that each one's name tells.
+
+    `path` is a folder, whose files match `pattern`, or one file. Raises UsageError if the folder has no file for the
+    test split, or two for one split.
+    """
+    if not path.is_dir():
+        return {path: _split_of(path)}
+    found: dict[str, Path] = {}
+    for file in sorted(path.glob(pattern)):
+        if split := _split_of(file):
+            if split in found:
+                raise UsageError(f"{path} has {found[split].name} and {file.name}: name one file, or leave one there")
+            found[split] = file
+    if "test" not in found:
+        raise UsageError(f"{path} holds no {pattern.replace('*', 'test')}; get it from {where}")
+    return {found[split]: split for split in SPLITS if split in found}
+
+
+def _split_of(path: Path) -> str | None:
+    named = set(SPLIT_NAME.findall(path.stem.lower()))
+    return named.pop() if len(named) == 1 else None
+
+
+def read_records(path: Path, keys: Sequence[str], what: str, where: str) -> list[dict[str, Any]]:
+    """The records of a JSON list, each with the `keys`, of which the first is the video's id.
+
+    Raises UsageError for anything else: `what` is the name of the data set.
+    """
+    found = read_json(path, where)
+    if not isinstance(found, list) or not found:
+        raise UsageError(f"{path} is not a list of {what}'s records: another data set's file? Get it from {where}")
+    for number, record in enumerate(found, 1):
+        lacking = [key for key in keys if key not in record] if isinstance(record, dict) else list(keys)
+        if lacking:
+            raise UsageError(f"{path}: record {number} has no {', '.join(lacking)}: this is not {what}'s annotation")
+        if not isinstance(record[keys[0]], str) or not record[keys[0]]:
+            raise UsageError(f"{path}: record {number}: {keys[0]} is {record[keys[0]]!r}; expected a video's id")
+    return found
+
+
+def numbers(path: Path, name: str, key: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """`value` of a JSON file as float64 of `shape`, where None is any size. Raises UsageError if it is not that."""
+    wanted = f"[{', '.join('any' if size is None else str(size) for size in shape)}]" if shape else "one number"
+    try:
+        found = np.array(value, np.float64)
+    # Lists of different lengths, texts, objects.
+    except (ValueError, TypeError):
+        raise UsageError(f"{path}: {name}: {key} does not hold numbers; expected {wanted}") from None
+    fits = found.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, found.shape, strict=True))
+    if not fits:
+        raise UsageError(f"{path}: {name}: {key} is {list(found.shape)}; expected {wanted}")
+    if not np.isfinite(found).all():
+        raise UsageError(f"{path}: {name}: {key} holds values that are not finite numbers")
     return found

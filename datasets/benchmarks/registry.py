@@ -24,6 +24,8 @@ DATASETS = {
     "mrhisum": "vsumdata.datasets.benchmarks.mrhisum",
     "bliss": "vsumdata.datasets.benchmarks.bliss",
     "wikihow-summaries": "vsumdata.datasets.benchmarks.wikihow_summaries",
+    "videoxum": "vsumdata.datasets.benchmarks.videoxum",
+    "instruct-v2xum": "vsumdata.datasets.benchmarks.instruct_v2xum",
     "shards": "vsumdata.datasets.shards",
     "synthetic": "vsumdata.datasets.synthetic",
 }

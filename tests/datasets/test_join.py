@@ -125,6 +125,34 @@ def test_annotations_alone_can_be_joined(root):
     assert joined.frame_feature.shape == (20, 4)
 
 
+@pytest.mark.parametrize("seconds", [9, 10, 11])
+def test_annotations_of_seconds_and_our_frames_are_cut_to_the_shorter(root, seconds):
+    """The root's video has 10 frames, as VideoXum's official code cuts it; with picks the benchmark keeps its grid."""
+    chosen = np.arange(2 * seconds).reshape(2, seconds) % 3 == 0
+    second = np.arange(seconds)
+    video = Video(
+        video_id="v_AwmHb44_ouw",
+        url="https://www.youtube.com/watch?v=AwmHb44_ouw",
+        frame_time_s=second.astype(np.float32),
+        frame_feature=np.zeros((seconds, 0), np.float32),
+        user_summary=chosen,
+        gt_score=chosen.mean(0),
+        summary=({"text": "All.", "time_s": second.tolist()},),
+    )
+    (joined,), report = join_features([video], root)
+    num = min(seconds, 10)
+    assert (joined.frame_feature[:, 0] / 4).tolist() == joined.frame_time_s.tolist() == list(range(num))
+    np.testing.assert_array_equal(joined.user_summary, chosen[:, :num])
+    np.testing.assert_array_equal(joined.gt_score, chosen.mean(0)[:num])
+    assert joined.summary == ({"text": "All.", "time_s": list(range(num))},)
+    assert report.farthest_s == 0
+    assert report.cut == ({"v_AwmHb44_ouw": 1} if seconds == 11 else {})
+    assert ("; 1 end before the annotations, which are cut by up to 1 frames" in str(report)) == (seconds == 11)
+    on_a_grid = replace(video, picks=second, n_frames=seconds)
+    (kept,), report = join_features([on_a_grid], root)
+    assert (len(kept.frame_time_s), report.cut) == (seconds, {})
+
+
 def test_what_is_no_root(tmp_path):
     with pytest.raises(UsageError, match="no vsumdata root"):
         join_features([benchmark("a")], tmp_path / "nowhere")

@@ -12,7 +12,7 @@ from vsumdata.train.scoring.evaluate import METRICS
 
 NAMED = (
     "ca-sum pgl-sum csta csta-summe vasnet msva dsnet a2summ mr-hisum bliss wikihow-summaries "
-    "umt-youtube-highlights umt-tvsum videoxum videoxum-released tvsum summe mrhisum synthetic"
+    "umt-youtube-highlights umt-tvsum videoxum videoxum-released own-set instruct-v2xum tvsum summe mrhisum synthetic"
 )
 
 
@@ -31,6 +31,14 @@ def test_no_two_presets_are_the_same_but_for_the_name() -> None:
     ours = [preset for preset in PROTOCOLS.values() if preset.name not in ("csta",)]  # CSTA took CA-SUM's
     assert len({replace(preset, name="", note="") for preset in ours}) == len(ours)
     assert replace(protocol("csta"), name="ca-sum") == protocol("ca-sum")
+
+
+def test_a_model_that_chooses_frames_is_judged_by_them_where_the_protocol_says_so() -> None:
+    assert {name for name, preset in PROTOCOLS.items() if preset.own_summary} == {"own-set", "instruct-v2xum"}
+    text = ("bleu4", "meteor", "rouge_l", "cider")
+    same = replace(protocol("own-set"), name="videoxum", metrics=("f1", "tau", "rho"), own_summary=False)
+    assert same == protocol("videoxum")
+    assert protocol("own-set").metrics[3:] == protocol("instruct-v2xum").metrics[3:] == text
 
 
 def test_a_wrong_name_is_answered_with_near_ones() -> None:

@@ -19,7 +19,7 @@ from vsumdata.train.benchmark.bench import known_scores
 from vsumdata.train.benchmark.held_out import check_kind, seen_by
 from vsumdata.train.benchmark.predictions import Scores
 from vsumdata.train.benchmark.table import Table, rows
-from vsumdata.train.benchmark.trained import add_answers, noted
+from vsumdata.train.benchmark.trained import add_answers, encode_for, noted, words_for
 from vsumdata.train.benchmark.videos import BenchData, open_data
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import device
@@ -77,7 +77,8 @@ def evaluate_run(request: Request) -> Table:
     found = measure(videos, {**BASELINES, **ceilings}, rules, fold)
     found.need_some(request.on, len(BASELINES) + len(ceilings), data.remarks)
     scores: dict[str, Scores] = {}
-    add_answers(method, noted(predict(trained, videos), scores), rules, found, ONE_RUN)
+    answers = noted(predict(trained, videos, words=words_for(rules)), scores)
+    add_answers(method, answers, rules, found, ONE_RUN, encode_for(rules, data))
     if request.save_scores:
         predictions.save(request.save_scores, method, {ONE_RUN: scores}, replace(data, partition=fold))
     found.settle()

@@ -15,7 +15,7 @@ from vsumdata.train.benchmark import making
 from vsumdata.train.benchmark.asked.variants import Variant
 from vsumdata.train.benchmark.held_out import check_kind, check_unseen, first_tested
 from vsumdata.train.benchmark.predictions import Scores, save
-from vsumdata.train.benchmark.trained import add_answers, noted, what_to_say
+from vsumdata.train.benchmark.trained import add_answers, encode_for, noted, what_to_say, words_for
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import device
@@ -55,12 +55,12 @@ def add_rows(
         scores: dict[Run, dict[str, Scores]] = {}
         try:
             # Once, for all seeds and folds: the run is the same in each of them.
-            answers = {
-                each.video_id: each for each in predict(trained, partition.pick(data.videos, data.partition.tested))
-            }
+            videos = partition.pick(data.videos, data.partition.tested)
+            answers = {each.video_id: each for each in predict(trained, videos, words=words_for(rules))}
+            encode = encode_for(rules, data)
             for run, fold in data.partition.runs:
                 its = (answers[video_id] for video_id in fold.test if video_id in answers)
-                add_answers(name, noted(its, scores.setdefault(run, {})), rules, found, run)
+                add_answers(name, noted(its, scores.setdefault(run, {})), rules, found, run, encode)
             if scores_in:
                 save(scores_in, name, scores, data)
         except BREAKS as error:

@@ -60,6 +60,9 @@ def choices(trained: Trained, drawn: Collection[str] = ()) -> list[str]:
     # The run's own notes already tell of `none`.
     if weights is not None and weights != "none":
         said.append(f"weights: {weights}")
+    # Scores of a language model differ by how they are read from its answers.
+    if importance := getattr(options, "importance", None):
+        said.append(f"frame scores by {importance}")
     said.append(f"init: {info.init or 'none'}")
     return said
 

@@ -18,7 +18,7 @@ from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.splits import Fold
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
-from vsumdata.train.benchmark import making
+from vsumdata.train.benchmark import crossmodal, making
 from vsumdata.train.benchmark.asked.choices import Entry
 from vsumdata.train.benchmark.held_out import check_same_kind, check_unseen, first_tested
 from vsumdata.train.benchmark.kept import kept
@@ -31,11 +31,10 @@ from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs, trials
 from vsumdata.train.loop.job import Job, device, fit_fold, prepared
-from vsumdata.train.loop.predict import Prediction, fitting, predict
+from vsumdata.train.loop.predict import Encode, Prediction, TextTask, fitting, predict, trial_of
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.loop.trials import Search, changed
-from vsumdata.train.scoring.baselines import Trial
-from vsumdata.train.scoring.measure import BREAKS, Found
+from vsumdata.train.scoring.measure import BREAKS, NEEDS_TEXT, Found
 from vsumdata.train.settings import Settings, class_of, least_batch
 
 PRE_TRAINING = "pre-training"
@@ -227,10 +226,11 @@ def add_method(
             made[settings.method].append(replace(trained, model=nn.Identity()))
         assert trained is not None, "a method has a stage"
         # `videos`, not `pool`: only these have the reference that the protocol scores against.
-        answers = predict(trained, partition.pick(bench.data.videos, fold.test))
+        videos = partition.pick(bench.data.videos, fold.test)
+        answers = predict(trained, videos, words=words_for(bench.rules))
         if bench.scores:
             answers = noted(answers, scores.setdefault(run, {}))
-        add_answers(method, answers, bench.rules, found, run)
+        add_answers(method, answers, bench.rules, found, run, encode_for(bench.rules, bench.data))
     if bench.scores:
         save(bench.scores, method, scores, bench.data)
     found.made[method] = [making.record(each) for each in made.values()]
@@ -268,12 +268,35 @@ def _without_path(note: str, before: Trained | None) -> str:
     return note.replace(str(before.path), f"its {PRE_TRAINING}") if before else note
 
 
-def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> None:
-    """Measure the predictions of one run."""
+def add_answers(
+    method: str,
+    answers: Iterable[Prediction],
+    rules: Protocol,
+    found: Found,
+    run: Run,
+    encode: Encode | None = None,
+) -> None:
+    """Measure the predictions of one run. `encode` embeds texts for Cross-F_CLIP."""
     for answer in answers:
-        trial = Trial(video=answer.video, frame_score=answer.frame_score, sentence_score=answer.sentence_score)
+        trial = trial_of(answer, rules, encode)
         measured = found.measured.get(method) or found.start(method, trial, rules)
         measured.add(answer.video_id, [run], [trial])
+
+
+def words_for(rules: Protocol) -> TextTask | None:
+    """What a language model is to write for a protocol: a text that refers to frames, where a metric reads one."""
+    return "b" if NEEDS_TEXT & set(rules.metrics) else None
+
+
+def encode_for(rules: Protocol, data: BenchData) -> Encode | None:
+    """The text tower of the CLIP that made a root's frames, where the protocol asks for it and it can be had."""
+    if "cross_f_clip" not in rules.metrics or data.root is None:
+        return None
+    try:
+        return crossmodal.encoder(data.root)
+    # Random weights have no text tower; the metric is then left out with its reason.
+    except UsageError:
+        return None
 
 
 def noted(answers: Iterable[Prediction], scores: dict[str, Scores]) -> Iterator[Prediction]:

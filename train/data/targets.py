@@ -33,12 +33,14 @@ DEFAULT_RULES: dict[str, Rule] = {
     "mrhisum": "replay",  # its gt_score is the replay score
     "bliss": "given",
     "wikihow-summaries": "given",
+    "videoxum": "given",
+    "instruct-v2xum": "given",
     "shards": "replay",
     "synthetic": "given",
 }
 # HierSum's threshold on replay scores, which run from 0 to 1.
 LEAST_REPLAY = 0.15
-# For scores that are a share of chosen frames (wikihow-summaries).
+# For scores that are a share: of chosen frames (wikihow-summaries), or of users (videoxum).
 MAJORITY = 0.5
 # Above this share, labels hardly distinguish frames. YouTube scales replay curves to a maximum of 1, and on short
 # videos most scores then pass 0.15.

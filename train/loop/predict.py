@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ WINDOW = 256
 PAIRS_AT_ONCE = 32 * 1024**2
 TextTask = Literal["t", "b"]
 # Embeds texts: [n,D].
-Encode = Callable[[list[str]], np.ndarray]
+Encode = Callable[[Sequence[str]], np.ndarray]
 TEXT_FEATURES = ("sentence_feature", "step_feature", "description_feature", "global_feature")
 
 
@@ -88,7 +88,7 @@ def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 @torch.no_grad()
 def predict_batch(trained: Trained, videos: Sequence[Video], words: TextTask | None = None) -> list[Prediction]:
     """Score one padded batch."""
-    model = trained.model
+    model: Any = trained.model
     batch = collate(videos).to(trained.device)
     scores = model(batch)
     said = model.write(batch, words) if words and hasattr(model, "write") else None

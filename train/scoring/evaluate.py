@@ -75,6 +75,7 @@ class _Case:
 
 Needs = tuple[tuple[str, ...], ...]
 SHOTS = ("change_points", "n_frames")
+FRAME_EMBEDDINGS = frozenset({"f_clip", "cross_f_clip"})
 
 
 def needs(protocol: Protocol) -> dict[str, Needs]:
@@ -118,6 +119,8 @@ def lacks(metric: str, video: Video, protocol: Protocol, *, has_summary: bool = 
     """
     if metric == "meteor" and (reason := meteor.missing()):
         return reason
+    if metric in FRAME_EMBEDDINGS and not video.frame_feature.shape[1]:
+        return f"{video.video_id}: F_CLIP compares features of frames, and annotations alone have none"
     wanted = needs(protocol)[metric]
     missing = [" or ".join(names) for names in wanted if all(getattr(video, name) is None for name in names)]
     references = [name for name in missing if name not in SHOTS]

@@ -155,3 +155,67 @@ def write_bliss(folder: Path, changes: dict | None = None) -> Path:
             value = np.array({clip: rng.random(shape, np.float32)}, dtype=object)  # as np.save makes of a dictionary
             np.save(folder / "feature" / f"{name}_{split}.npy", value, allow_pickle=True)
     return folder
+
+
+def videoxum_video(video_id: str = "v_QOlSCBRmfWY", seconds: int = 20) -> dict:
+    """A record of three segments and ten users. Users 0 to 5 choose the same seconds, the others their own."""
+    rng = np.random.default_rng(seconds)
+    starts = np.array([[2.0, 8.0, 15.0]] * 6 + [[4.0, 10.0, 17.0]] * 4)
+    spans = np.stack([starts, starts + rng.uniform(1.01, 1.9, starts.shape).round(2)], -1)  # [users, segments, 2]
+    chosen = np.zeros((10, seconds), int)
+    for user, start in np.ndindex(*starts.shape):
+        chosen[user, int(starts[user, start]) : int(starts[user, start]) + 2] = 1
+    return {
+        "video_id": video_id,
+        "duration": seconds - 0.27,
+        "sampled_frames": seconds,
+        "timestamps": [[1.5, 7.4], [7.0, 13.1], [12.9, 18.0]],
+        "tsum": ["A man is seen cutting a plank.", " He (slowly) paints it.", "He shows it: done!"],
+        "vsum": spans.transpose(1, 0, 2).tolist(),
+        "vsum_onehot": chosen.tolist(),
+    }
+
+
+def write_videoxum(folder: Path, changes: dict | None = None) -> Path:
+    """A folder `anno` with two videos for training, one for validation and two for testing.
+
+    `changes` go into the last test video.
+    """
+    (folder / "anno").mkdir(parents=True)
+    parts = {"train": [(1, 20), (2, 24)], "val": [(3, 21)], "test": [(4, 22), (5, 23)]}
+    for split, videos in parts.items():
+        records = [videoxum_video(f"v_youtube{number:04d}", seconds) for number, seconds in videos]
+        if split == "test":
+            records[-1] |= changes or {}
+        (folder / "anno" / f"{split}_videoxum.json").write_text(json.dumps(records))
+    return folder
+
+
+def instruct_record(video_id: str = "MqTdJwMDZhY", seconds: int = 14) -> dict:
+    """A record of three sentences, of which each is shown by one frame."""
+    token = {"<f0>": 0.0, "<f1>": 5.0, "<f10>": 12.0}
+    both = "[<f0>]A white table. [<f1>]A man, in black, sits down.\n[<f10>]He [smiles]."
+    return {
+        "id": video_id,
+        "meta": {"duration": float(seconds), "sampled_frames": seconds, "token": token},
+        "conversations": [
+            {
+                "from": "human",
+                "value": "<video>\nPlease generate BOTH video and text summarization for this video.",
+            },
+            {"from": "gpt", "value": both},
+        ],
+        "vsum_onehot": [int(second in token.values()) for second in range(seconds)],
+    }
+
+
+def write_instruct_v2xum(folder: Path, changes: dict | None = None) -> Path:
+    """A folder with a file for each split; `changes` go into the last test video."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"train": [(1, 14), (2, 20)], "val": [(3, 15)], "test": [(4, 16), (5, 17)]}
+    for split, videos in parts.items():
+        records = [instruct_record(f"youtube{number:04d}", seconds) for number, seconds in videos]
+        if split == "test":
+            records[-1] |= changes or {}
+        (folder / f"instruct_v2xum_{split}.json").write_text(json.dumps(records))
+    return folder

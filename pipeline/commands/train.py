@@ -72,7 +72,7 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
         str,
         typer.Argument(
             help="hiersum, a2summ, vasnet, pglsum, csta, msva, vslstm, dpplstm, dsnet, slmodule or mlp; "
-            "visp and csum train one of these (--backbone) without labels"
+            "visp and csum train one of these (--backbone) without labels; v2xum trains a language model"
         ),
     ],
     data: Annotated[
@@ -310,6 +310,9 @@ def summarize(  # noqa: PLR0913 - its parameters are the command's flags
             help="Also find the highlight: frames above SCORE around the peak; auto tunes SCORE on validation",
         ),
     ] = None,
+    task: Annotated[
+        str, typer.Option(help="video; or with a run of v2xum text or both: a summary in words as well")
+    ] = "video",
 ) -> None:
     """Summarize any video: summary.mp4, summary.json, summary.vtt and a picture of the importance curve."""
     from vsumdata.pipeline.recipe import recipe
@@ -326,6 +329,7 @@ def summarize(  # noqa: PLR0913 - its parameters are the command's flags
             text=text,
             device=device,
             highlight=highlight,
+            task=task,
         ),
         recipe,
     )
@@ -334,6 +338,9 @@ def summarize(  # noqa: PLR0913 - its parameters are the command's flags
     if made.highlight:
         best = made.highlight
         out.print(f"highlight: {best.start_s:g} to {best.end_s:g} s (above {best.threshold:g})", highlight=False)
+    for written in made.written:
+        span = "" if written.start_s is None else f"{written.start_s:g} to {written.end_s:g} s: "
+        out.print(f"{span}{written.text}", highlight=False, markup=False, soft_wrap=True)
     files = ", ".join([*made.files, "summary.json"])
     out.print(f"{files} in {output}", highlight=False, markup=False, soft_wrap=True)
 

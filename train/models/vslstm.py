@@ -71,7 +71,12 @@ class VsLSTM(nn.Module):
         # Official: small perceptrons of the mean feature give the initial state.
         mean = x.sum(1) / length
         first = [layer(mean).tanh().repeat(2, 1)[None] for layer in (self.first_hidden, self.first_cell)]
-        states, _ = self.lstm(torch.cat([x, turned(x, length)]), (first[0], first[1]))
+        both = torch.cat([x, turned(x, length)])
+        # oneDNN has no LSTM in bfloat16 for CPUs without AVX-512, and raises there. GPUs keep autocast's type.
+        if both.device.type == "cpu":
+            both, *first = (each.to(self.lstm.weight_hh_l0.dtype) for each in (both, *first))
+        with torch.autocast("cpu", enabled=False):
+            states, _ = self.lstm(both, (first[0], first[1]))
         forward, backward = states.chunk(2)
         return torch.cat([x, forward, turned(backward, length)], -1)
 

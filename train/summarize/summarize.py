@@ -12,12 +12,14 @@ import numpy as np
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
 from vsumdata.train.loop import runs
-from vsumdata.train.loop.predict import Prediction, predict, shown_text, text_of
+from vsumdata.train.loop.predict import Prediction, TextTask, predict, shown_text, text_of
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.summarize import clips, highlights, picture, summary, vtt
 from vsumdata.train.summarize.featurize import Found, Kind, Recipe, kind_of, of_file, of_root
 from vsumdata.train.summarize.summary import Highlight, Summary
 
+# What the user asks for -> what the model is asked to write.
+TASKS: dict[str, TextTask | None] = {"video": None, "text": "t", "both": "b"}
 FILES = VIDEO, CAPTIONS, PICTURE, DATA = ("summary.mp4", "summary.vtt", "summary.png", "summary.json")
 
 
@@ -28,7 +30,8 @@ class Request:
     `video` is a media file, or a video_id of `root` (by default the run's own root). `budget` is the summary's share of
     the video. `captions` belong to a media file; without them the run's speech model listens. `text` is the text that
     the model is shown, by default as in training. `device` is auto, cpu or cuda. `highlight` is the threshold of the
-    one best stretch, or auto: tuned on the run's validation videos.
+    one best stretch, or auto: tuned on the run's validation videos. `task` is video, or what a language model writes
+    as well: text, or both (a text that refers to frames).
     """
 
     video: str
@@ -40,6 +43,7 @@ class Request:
     text: str | None = None
     device: str = "auto"
     highlight: str | None = None
+    task: str = "video"
 
 
 def summarize(request: Request, recipe: Recipe) -> Summary:
@@ -51,10 +55,16 @@ def summarize(request: Request, recipe: Recipe) -> Summary:
     _checked(request)
     device = _device(request.device)
     trained = shown_text(runs.load(request.checkpoint, device), request.text)
+    if request.task != "video" and not hasattr(trained.model, "write"):
+        raise UsageError(f"--task {request.task}: {trained.settings.method} writes no text; v2xum does")
     kind = kind_of(trained.info.origin, trained.path)
     found = _find(request, kind, recipe, trained, device)
-    prediction = next(predict(trained, [found.video]))
+    prediction = next(predict(trained, [found.video], words=TASKS[request.task]))
     made = describe(found, prediction, trained, kind, request.budget)
+    if request.task != "video":
+        end_s = np.append(found.video.frame_time_s, made.duration_s)
+        written = summary.written_of(prediction.summary, end_s, kind.fps)
+        made = made.model_copy(update={"task": request.task, "written": written})
     if request.highlight is not None:
         made = made.model_copy(update={"highlight": highlight_of(made, highlights.tuned(request.highlight, trained))})
     output = _folder(request.output)
@@ -74,6 +84,8 @@ def _checked(request: Request) -> None:
     """Raise UsageError for a wrong request before any work is done."""
     if not 0 < request.budget <= 1:
         raise UsageError(f"--budget {request.budget:g} is no share of the video; give one above 0 and up to 1")
+    if request.task not in TASKS:
+        raise UsageError(f"--task {request.task}: it is one of {', '.join(TASKS)}")
     if request.highlight not in (None, "auto"):
         highlights.checked(str(request.highlight))
     if request.captions and not _is_file(request):

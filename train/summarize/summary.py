@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vsumdata.datasets.keyshots import Shots, best_frames, keyshots
 from vsumdata.datasets.protocol import Protocol, protocol
+from vsumdata.datasets.video import Summary as Words
 from vsumdata.datasets.video import Video
 
 FORMAT = 1
@@ -53,6 +54,14 @@ class Sentence(Span):
     chosen: bool = Field(description="whether it is a key sentence")
 
 
+class Written(Section):
+    """One sentence of the summary that a language model wrote."""
+
+    text: str = Field(description="the sentence")
+    start_s: float | None = Field(None, ge=0, description="start of the first frame that it tells of; null: not told")
+    end_s: float | None = Field(None, description="end of the last one, exclusive")
+
+
 class Highlight(Span):
     """The peak of the smoothed scores and its neighbours above a threshold: `vsumdata.train.summarize.highlights`."""
 
@@ -81,6 +90,8 @@ class Summary(Section):
     segments: list[Segment] = Field(description="the pieces that summary.mp4 and summary.vtt show, in order")
     highlight: Highlight | None = Field(None, description="the one best stretch; null: not asked for")
     summary_s: float = Field(description="length of the summary in seconds")
+    task: str = Field("video", description="what the model was asked for: video, text or both")
+    written: list[Written] = Field([], description="the summary in words, in order; empty unless a text was asked for")
     sentences: list[Sentence] = Field(description="the sentences spoken in the video")
     sentence_scores_from: str = Field(
         description="source of the sentences' scores; model: the model's own; frames: means of the frames' scores; "
@@ -182,6 +193,19 @@ def sentence_scores(video: Video, frame_score: np.ndarray, from_model: np.ndarra
         first = min(int(max(0.0, start_s) * fps), len(frame_score) - 1)
         stop = min(max(first + 1, math.ceil(end_s * fps)), len(frame_score))
         found[at] = frame_score[first:stop].mean()
+    return found
+
+
+def written_of(words: Words | None, frame_time_s: np.ndarray, fps: float) -> list[Written]:
+    """What a language model wrote, each sentence with the span of its frames."""
+    found = []
+    for each in words or ():
+        span: dict[str, float] = {}
+        if len(times := each["time_s"]):
+            span = {"start_s": float(min(times)), "end_s": float(max(times)) + 1 / fps}
+            # The last frame ends with the video.
+            span["end_s"] = min(span["end_s"], float(frame_time_s[-1]))
+        found.append(Written(text=str(each["text"]), **span))
     return found
 
 

@@ -65,7 +65,7 @@ def test_the_splits_are_in_the_files_names(tmp_path: Path) -> None:
 )
 def test_sentences_of_an_answer(answer: str, found: list[tuple[str, list[int]]] | None) -> None:
     read = instruct_v2xum.sentences(answer, TOKEN)
-    assert (read and [(each["text"], each["time_s"]) for each in read]) == found
+    assert (None if read is None else [(each["text"], each["time_s"]) for each in read]) == found
 
 
 def test_one_video_has_several_answers_or_records(tmp_path: Path) -> None:
@@ -90,7 +90,8 @@ def test_a_frame_more_or_less_is_cut_to_the_shorter(tmp_path: Path) -> None:
         assert len(video.frame_time_s) == len(video.gt_summary) == min(14, seconds)
 
 
-META = {"duration": 17.0, "sampled_frames": 17, "token": {"<f0>": 0.0, "<f1>": 5.0, "<f10>": 12.0}}
+TIMES = {"<f0>": 0.0, "<f1>": 5.0, "<f10>": 12.0}
+META: dict[str, Any] = {"duration": 17.0, "sampled_frames": 17, "token": TIMES}
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ META = {"duration": 17.0, "sampled_frames": 17, "token": {"<f0>": 0.0, "<f1>": 5
         ({"meta": META | {"duration": -1}}, "duration is -1 s"),
         ({"meta": META | {"sampled_frames": 60}}, "sampled_frames is 60, but vsum_onehot has 17 frames"),
         ({"meta": META | {"token": ["<f0>"]}}, "meta.token is not a JSON object"),
-        ({"meta": META | {"token": META["token"] | {"<f1>": "soon"}}}, "meta.token <f1> does not hold numbers"),
-        ({"meta": META | {"token": META["token"] | {"<f1>": 80.0}}}, "<f1> is at 80 s, outside the video's 17 s"),
+        ({"meta": META | {"token": {**TIMES, "<f1>": "soon"}}}, "meta.token <f1> does not hold numbers"),
+        ({"meta": META | {"token": TIMES | {"<f1>": 80.0}}}, "<f1> is at 80 s, outside the video's 17 s"),
         ({"meta": META | {"token": {"<f0>": 0.0}}}, "an answer names <f1>, whose time meta.token lacks"),
         ({"vsum_onehot": [2] * 17}, "vsum_onehot has values other than 0 and 1"),
         ({"vsum_onehot": [[0, 1]] * 10}, r"vsum_onehot is \[10, 2\]; expected \[any\]"),

@@ -18,6 +18,7 @@ COPY datasets datasets
 COPY stages stages
 COPY train train
 COPY pipeline pipeline
+COPY recipes recipes
 RUN python -m build --wheel --outdir /wheels
 
 FROM python:${PYTHON}

@@ -6,9 +6,9 @@ shots and one frame for each second of the container. Licence: each video has it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.reference import lacks, with_reference
@@ -26,6 +26,19 @@ READ_AT_ONCE = 16
 COLUMNS = [name for name, _ in tables.features(1, 1)]
 
 
+SUMMARIES = "summaries"
+
+
+class Summaries(NamedTuple):
+    """Where the `done` rows of the table `summaries` lie: video_id -> part."""
+
+    fingerprint: str
+    parts: Mapping[str, str]
+
+
+NO_SUMMARIES = Summaries("", {})
+
+
 class Shards(Sequence[Video]):
     """A sequence that reads a video when it is asked for. It holds only the index: id and part file of each video.
 
@@ -34,9 +47,17 @@ class Shards(Sequence[Video]):
     """
 
     # It keeps the root's address and no open Store: pyarrow's file systems and its memory stay out of the pickle.
-    def __init__(self, root: str, table: str, fingerprint: str, entries: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        root: str,
+        table: str,
+        fingerprint: str,
+        entries: Sequence[tuple[str, str]],
+        summaries: Summaries = NO_SUMMARIES,
+    ) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
         self.entries = tuple(entries)  # (video_id, part), sorted
+        self.summaries = summaries
 
     @property
     def video_ids(self) -> list[str]:
@@ -51,7 +72,7 @@ class Shards(Sequence[Video]):
     def __getitem__(self, at: slice) -> Shards: ...
     def __getitem__(self, at: int | slice) -> Video | Shards:
         if isinstance(at, slice):
-            return Shards(self.root, self.table, self.fingerprint, self.entries[at])
+            return Shards(self.root, self.table, self.fingerprint, self.entries[at], self.summaries)
         return self.read([self.entries[at]])[0]
 
     def __iter__(self) -> Iterator[Video]:
@@ -60,9 +81,18 @@ class Shards(Sequence[Video]):
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
         """The videos of some `entries`, in their order."""
-        found = Store(self.root).read(self.table, self.fingerprint, dict(entries), COLUMNS)
+        store = Store(self.root)
+        found = store.read(self.table, self.fingerprint, dict(entries), COLUMNS)
+        where = self.summaries.parts
+        parts = {video_id: where[video_id] for video_id, _ in entries if video_id in where}
+        summary = store.read(SUMMARIES, self.summaries.fingerprint, parts, ["summary"])
         return [
-            Video(video_id=video_id, **{name: found[video_id][name] for name in COLUMNS}) for video_id, _ in entries
+            Video(
+                video_id=video_id,
+                **{name: found[video_id][name] for name in COLUMNS},
+                summary=summary[video_id]["summary"] if video_id in summary else None,
+            )
+            for video_id, _ in entries
         ]
 
 
@@ -83,7 +113,17 @@ def open_shards(root: str | Path, table: str = "features", split: str | None = N
         for video_id, part, outcome, its_split in rows
         if outcome == tables.DONE and split in (None, its_split)
     ]
-    return Shards(store.location, table, fingerprints[table], sorted(index))
+    return Shards(store.location, table, fingerprints[table], sorted(index), find_summaries(store, fingerprints))
+
+
+def find_summaries(store: Store, fingerprints: Mapping[str, str]) -> Summaries:
+    """The summaries of a root, where its last run made any."""
+    if SUMMARIES not in fingerprints:
+        return NO_SUMMARIES
+    latest = store.latest(SUMMARIES, fingerprints[SUMMARIES])
+    rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome")), strict=True)
+    parts = {video_id: part for video_id, part, outcome in rows if outcome == tables.DONE}
+    return Summaries(fingerprints[SUMMARIES], parts)
 
 
 def load(path: str | Path) -> list[Video]:

@@ -56,6 +56,9 @@ class Video:
 
     A benchmark's reference is each user's score and summary (`user_…`), and what its authors derived from them:
     `gt_…` for each of the T frames; `sentence_label`, `summary_text` and `summary_feature` for summaries of text.
+
+    `summary` is a summary in words and frames, in order: {text, time_s}, a sentence with the moments in s at which its
+    frames are on screen, ascending. A sentence without frames has no moments.
     """
 
     video_id: str
@@ -106,6 +109,8 @@ class Video:
         if label is not None and len(label) != len(self.sentence):
             raise ValueError(f"{self.video_id}: sentence_label is {list(label.shape)}; expected [{len(self.sentence)}]")
         self._check_shots()
+        for sentence in self.summary or ():
+            self._check_sentence(sentence)
 
     def _check(self, name: str, shape: tuple[str | int | None, ...], sizes: dict[str, int]) -> None:
         """Check one array, and add the sizes of its letters to `sizes`."""
@@ -133,6 +138,15 @@ class Video:
         if start[0] != 0 or stop[-1] != total or (start[1:] != stop[:-1]).any() or (start >= stop).any():
             shots = list(zip(start.tolist(), stop.tolist(), strict=True))
             raise ValueError(f"{self.video_id}: shots {shots} do not cut frames 0 to {total} without a gap")
+
+    def _check_sentence(self, sentence: Mapping[str, Any]) -> None:
+        if not (isinstance(sentence, Mapping) and sentence.keys() == {"text", "time_s"}):
+            raise ValueError(f"{self.video_id}: {sentence!r} in summary; expected {{text, time_s}}")
+        if not (isinstance(sentence["text"], str) and sentence["text"].strip()):
+            raise ValueError(f"{self.video_id}: a sentence of summary has no text")
+        time_s = np.asarray(sentence["time_s"], np.float64)
+        if time_s.ndim != 1 or not np.isfinite(time_s).all() or (time_s < 0).any() or (np.diff(time_s) < 0).any():
+            raise ValueError(f"{self.video_id}: time_s in summary is {time_s.tolist()}; expected ascending seconds")
 
     @property
     def sentence_span(self) -> np.ndarray:

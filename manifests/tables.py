@@ -20,12 +20,14 @@ REASONS = frozenset(
     # videos that cannot be read (`vsumdata.stages.youtube.messages`)
     "private members_only age_restricted removed region upcoming live no_formats unavailable unknown transient "
     "throttled heatmap_not_fetched file_missing "
-    # decisions (`vsumdata.manifests.select.decide`), counted but never stored
+    # decisions (`vsumdata.manifests.select.decide`), counted for `videos` but never stored there
     "low_views no_heatmap short too_long too_short views_unknown "
     # articles
     "no_article article_gone no_steps not_allowed robots too_large "
     # transcripts and frames
     "language no_video no_frames unreadable encrypted too_big "
+    # frame_captions and summaries
+    "no_captions no_summary refused "
     # any stage
     "error worker_died timeout max_attempts".split()
 )
@@ -153,13 +155,30 @@ def features(frame_dim: int, text_dim: int) -> tuple[tuple[str, pa.DataType], ..
     )
 
 
+FRAME_CAPTIONS = (
+    ("caption", pa.list_(pa.struct([("time_s", pa.float32()), ("text", TEXT), ("copied", pa.bool_())]))),
+    ("caption_model", TEXT),
+)
+SUMMARIES = (
+    ("summary", pa.list_(pa.struct([("text", TEXT), ("time_s", pa.list_(pa.float32()))]))),
+    ("method", TEXT),
+    ("model", TEXT),
+    ("num_candidates", pa.int32()),
+    ("num_kept", pa.int32()),
+    ("num_frames", pa.int32()),
+    ("num_tokens", pa.int32()),
+    ("duration_s", pa.float64()),
+)
+
+
 def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
     """The payload columns of a table; `options` give the sizes of its vectors (`frame_dim`, `text_dim`)."""
     if table == "frames":
         return pa.schema(frames(options["frame_dim"]))
     if table == "features":
         return pa.schema(features(options["frame_dim"], options["text_dim"]))
-    return pa.schema({"videos": VIDEOS, "articles": ARTICLES, "transcripts": TRANSCRIPTS}[table])
+    plain = {"videos": VIDEOS, "articles": ARTICLES, "transcripts": TRANSCRIPTS}
+    return pa.schema((plain | {"frame_captions": FRAME_CAPTIONS, "summaries": SUMMARIES})[table])
 
 
 def schema(payload: pa.Schema, reads: Iterable[str]) -> pa.Schema:
@@ -283,5 +302,22 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "description_feature": Meaning("its S-BERT embedding; null without a description", "[S]"),
         "global_text": Meaning("text on the whole video: its steps, else its description, else its title"),
         "global_feature": Meaning("its S-BERT embedding", "[S]"),
+    },
+    "frame_captions": {
+        "caption": Meaning(
+            "each frame in words; `copied`: taken over from the frame before, which looks the same. `time_s` = k / fps",
+            "s, [T]",
+        ),
+        "caption_model": Meaning("the captioner as the manifest names it"),
+    },
+    "summaries": {
+        "summary": Meaning("sentences in order, each with moments at which its frames are on screen", "s"),
+        "method": Meaning("`llm`, `steps` or `sentences`"),
+        "model": Meaning("the writer as the manifest names it; null for the other methods"),
+        "num_candidates": Meaning("captions, steps or sentences that the summary was chosen from"),
+        "num_kept": Meaning("frames of the summary"),
+        "num_frames": Meaning("frames of the video"),
+        "num_tokens": Meaning("words and punctuation marks of the summary"),
+        "duration_s": Meaning("length of the video", "s"),
     },
 }

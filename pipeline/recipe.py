@@ -2,7 +2,8 @@
 
 videos ──> articles ─────────┐
    ├─────> transcripts ──────┤
-   └─────> frames ───────────┴──> features
+   └─────> frames ───────────┴──> features ──> summaries (only where asked for)
+              └──────> frame_captions ────────────┘
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
@@ -11,20 +12,33 @@ To add a stage: write its row function (`vsumdata.stages.stage`), give its table
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from vsumdata.manifests.errors import UsageError
-from vsumdata.manifests.manifest import Manifest
-from vsumdata.stages import articles, features, frames, media, transcripts, videos
-from vsumdata.stages.encoders.models import Models
+from vsumdata.manifests.manifest import MAX_SIMILARITY, SCORER, SCORER_LAYER, ChatModel, Manifest
+from vsumdata.stages import articles, features, frame_captions, frames, media, summaries, transcripts, videos
+from vsumdata.stages.curation import prompts
+from vsumdata.stages.encoders.models import Model, Models
 from vsumdata.stages.stage import PAGES, VISITS, Stage
 
 # What `--stage` accepts beside single tables.
-GROUPS = {"crawl": ("videos", "articles"), "asr": ("transcripts",), "features": ("frames", "features")}
+GROUPS = {
+    "crawl": ("videos", "articles"),
+    "asr": ("transcripts",),
+    "features": ("frames", "features"),
+    "summaries": ("frame_captions", "summaries"),
+}
+# Nobody misses these tables of a root that has none.
+EXTRA = GROUPS["summaries"]
 # Fields of a source record: the video's own inputs, and the facts that YouTube would give for a channel's video.
 OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
 # What faster-whisper takes by a word in the model's name, with room for the sound.
 SPEECH_GB = {"tiny": 1.0, "base": 1.0, "small": 2.0, "medium": 4.0, "large": 8.0, "turbo": 5.0}
+# What a summary without a language model is made of.
+JOINED = ("replay_score", "sentence", "sentence_feature", "step", "step_feature")
+# What a small model takes; larger ones run on GPUs, whose memory Ray does not count.
+LOCAL_MODEL_GB = 4.0
 OWN_FACTS = ("view_count", "heatmap", "license")
 
 
@@ -36,6 +50,8 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
         transcripts_stage(manifest, models),
         frames_stage(manifest, models),
         features_stage(manifest, models),
+        frame_captions_stage(manifest, models),
+        summaries_stage(manifest, models),
     ]
     return {stage.name: stage for stage in stages}
 
@@ -149,6 +165,81 @@ def features_stage(manifest: Manifest, models: Models) -> Stage:
     )
 
 
+def frame_captions_stage(manifest: Manifest, models: Models) -> Stage:
+    settings, frames = manifest.summaries, frames_stage(manifest, models)
+    return Stage(
+        name="frame_captions",
+        reads={
+            "source": ("video",),
+            "videos": ("url", "duration_s"),
+            "frames": ("frame_feature",),
+        },
+        load=frame_captions.load,
+        fetch=frame_captions.fetch,
+        needs=media.PICTURE,
+        options={
+            **chat_options(settings.captioner, models.captioner),
+            **{name: getattr(settings, name) for name in ("same", "picture_px", "min_duration_s", "max_duration_s")},
+            # What decides which frame is the k-th, and how like two frames are.
+            **{name: frames.options[name] for name in ("fps", "sampling", "clip_identity")},
+        },
+        memory_gb=0.5 if settings.captioner.local is None else LOCAL_MODEL_GB,
+        **resources(manifest, "frame_captions"),
+    )
+
+
+def summaries_stage(manifest: Manifest, models: Models) -> Stage:
+    settings = manifest.summaries
+    is_llm = settings.method == summaries.LLM
+    made_of = (frame_captions_stage if is_llm else features_stage)(manifest, models)
+    options = {
+        "method": settings.method,
+        "fps": manifest.features.fps,
+        "model": None,
+        **{name: getattr(settings, name) for name in ("min_duration_s", "max_duration_s", "max_ratio")},
+    }
+    # What makes the columns that are read, and no more: see `features_stage`.
+    if is_llm:
+        similarity, scorer = settings.similarity, models.scorer
+        options |= {
+            **chat_options(settings.writer, models.writer),
+            **{name: getattr(settings, name) for name in ("share", "window")},
+            "scorer": scorer.identity if scorer is not None else "",
+            "scorer_location": scorer.location if scorer is not None else "",
+            "scorer_layer": similarity.layer or (SCORER_LAYER if similarity.model == SCORER else None),
+            "max_similarity": MAX_SIMILARITY if similarity.max is None else similarity.max,
+            made_of.name: made_of.settings(),
+        }
+    else:
+        options |= {
+            **{name: getattr(settings, name) for name in ("min_replay", "most_sentences")},
+            "text_identity": models.text.identity,
+            "transcripts": transcripts_stage(manifest, models).settings(),
+        }
+    return Stage(
+        name="summaries",
+        reads={"videos": ("duration_s",), made_of.name: ("caption",) if is_llm else JOINED},
+        load=summaries.load,
+        options=options,
+        batch=1 if is_llm else 16,
+        # BERTScore's encoder, and the writer where it is local.
+        memory_gb=is_llm * (2.0 + (settings.writer.local is not None) * LOCAL_MODEL_GB),
+        **resources(manifest, "summaries"),
+    )
+
+
+def chat_options(asked: ChatModel, found: Model | None) -> dict[str, Any]:
+    """The options of a stage that asks a language model. An endpoint's address is none of them: it may move."""
+    identity = f"{asked.model} {asked.revision}".strip() if found is None else found.identity
+    return {
+        "model": asked.model if found is None else found.name,
+        "chat_model": asked.model or "",
+        "chat_identity": f"{identity}, prompts {prompts.VERSION}",
+        "chat_location": "" if found is None else found.location,
+        "prompts": prompts.VERSION,
+    }
+
+
 def media_stage(manifest: Manifest) -> Stage:
     """Return the visit that brings the media of videos whose metadata is known already; it makes no table."""
     return Stage(
@@ -169,6 +260,14 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
     if name == "transcripts":
         # Speech recognition on the CPU must not reserve a GPU, and `cuda` must not run without one.
         automatic = {"cpu": 0, "cuda": 1, "auto": -1}[manifest.asr.device]
+    captioner, writer = manifest.summaries.captioner, manifest.summaries.writer
+    loads = {
+        "frame_captions": captioner.local is not None,
+        "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
+    }
+    if not loads.get(name, True):
+        # An endpoint brings its own GPU.
+        automatic = 0
     return {
         "gpus": automatic if asked.gpus == "auto" else float(asked.gpus),
         "workers": None if asked.workers == "auto" else asked.workers,
@@ -187,3 +286,16 @@ def parse_stages(text: str) -> list[str]:
             raise UsageError(f"--stage: no stage `{word}`; {hint}known are: {', '.join(known)}")
         wanted.update(GROUPS.get(word, (word,)))
     return [table for table in order if table in wanted]
+
+
+def wanted_tables(tables: Sequence[str], manifest: Manifest) -> list[str]:
+    """The tables of `parse_stages` that this manifest can make.
+
+    A summary by steps or sentences needs no captions. Raises UsageError where captions were asked for by themselves.
+    """
+    name = frame_captions.TABLE
+    if name not in tables or manifest.summaries.captioner.is_given:
+        return list(tables)
+    if summaries.TABLE in tables:
+        return [table for table in tables if table != name]
+    raise UsageError(f"{name} needs a model: --set summaries.captioner.endpoint=URL (and .model), or .local=NAME")

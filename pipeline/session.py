@@ -21,13 +21,13 @@ from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE, FAILED, REASONS, RETRY, SKIPPED
 from vsumdata.manifests.terminal import clock
 from vsumdata.pipeline.engine.run import Run
-from vsumdata.pipeline.recipe import parse_stages
+from vsumdata.pipeline.recipe import parse_stages, wanted_tables
 from vsumdata.pipeline.reports.dry_run import forecast_table
 from vsumdata.pipeline.reports.metrics import with_metrics
 from vsumdata.pipeline.reports.progress import RunProgress
 from vsumdata.pipeline.reports.status import tables_table
 from vsumdata.pipeline.state.listing import list_records
-from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.pipeline.state.secrets import RedactingFormatter, redact
 from vsumdata.pipeline.workers.address import ray_address
 from vsumdata.stages.youtube.options import browser_cookies
 
@@ -57,9 +57,10 @@ def run(request: Request, console: Console) -> int:
     """Do what was asked and return the exit code. Raises UsageError before any work starts."""
     begun = time.monotonic()
     again = parse_retry(request.retry)
-    wanted = parse_stages(request.stage)
+    tables = parse_stages(request.stage)
     address = ray_address(request.address)
     loaded = load(request.manifest, request.settings)
+    wanted = wanted_tables(tables, loaded.manifest)
     store = Store(request.root)
     counted = Counter[str]()
     # Nobody reads the metrics of a Ray that this run starts for itself.
@@ -83,7 +84,7 @@ def run(request: Request, console: Console) -> int:
             job.records = list_records(store, loaded, None, job.say)
             console.print(forecast_table(job))
             return 0
-        secrets = (*store.secrets, *secrets_of(job.yt_dlp))
+        secrets = job.secrets()
         with log_file(store, secrets), no_secrets(secrets):
             summary = job.execute()
     console.print(tables_table({"tables": {table: summary["tables"][table] for table in wanted}}))

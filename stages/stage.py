@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from vsumdata.manifests.manifest import Captions, Select
 
@@ -30,6 +30,22 @@ MAX_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A server of a language model, as the manifest's `ChatModel` names it."""
+
+    url: str
+    key: str = field(default="", repr=False)  # secret: it travels in memory alone
+    timeout_s: float = 120.0
+    seconds_between_requests: float = 0.0
+    requests_at_once: int = 4
+
+    @property
+    def host(self) -> str:
+        """The name under which it is paced: with its port, as several servers may run on a machine."""
+        return urlsplit(self.url).netloc
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What a worker needs besides the stage's options. Nothing of it enters a fingerprint."""
 
@@ -38,13 +54,15 @@ class Context:
     crawl: Mapping[str, Any] = field(default_factory=dict)  # the manifest's `crawl` section
     # The content of the files that `crawl.yt_dlp` names, by option. Secret: it travels in memory alone.
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)  # by the table that asks it
     transport: Mapping[str, str] = field(default_factory=dict)  # host -> "127.0.0.1:port" (sample, tests)
     device: str = "cpu"  # "cuda" where the worker was given (a share of) a GPU
     threads: int = 1  # CPU threads this worker may use
     select: Select | None = None  # which videos are kept: others are not downloaded; None keeps every video
     captions: Captions | None = None  # which captions make sound needless; None: the default
     media: frozenset[str] = frozenset()  # what later stages of this run need: `picture`, `sound`
-    pace: Callable[[str], Any] | None = None  # pace(host): waits for this host's turn
+    # pace(host) waits for this host's turn; pace(host, interval_s) for that of a host with a rate of its own.
+    pace: Callable[..., Any] | None = None
     row_timeout_s: float = 1800.0  # a row that shows no progress for so long is given up
     progress: Callable[[], None] | None = None  # says that the row has come on: its time limit starts anew
 

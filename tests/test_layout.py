@@ -44,17 +44,17 @@ def folders(*names: str) -> list[Path]:
     return sorted(known | {ROOT / name for name in names})
 
 
-@pytest.mark.parametrize("folder", folders(*FOLDERS, "tests"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("folder", folders(*FOLDERS, "recipes", "tests"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
     files = [path.name for path in folder.iterdir() if path.is_file()]
     assert len(files) <= MAX_FILES, f"{len(files)} files: {files}"
 
 
 def test_every_folder_is_in_the_wheel() -> None:
-    """`packages` names each folder: setuptools does not look below them."""
+    """`packages` names each folder: setuptools does not look below them. The recipes are data alone."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     there = {f"vsumdata.{path.parent.relative_to(ROOT).as_posix().replace('/', '.')}" for path in sources(*FOLDERS)}
-    assert set(listed) == there
+    assert set(listed) == there | {"vsumdata.recipes"}
     assert listed == sorted(listed)
 
 
@@ -118,11 +118,15 @@ def test_the_built_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     assert outside == [], "the tree's own folders must not leak into site-packages"
     empty = tmp_path / "empty"
     empty.mkdir()
+    recipes = {path.name for path in (ROOT / "recipes").glob("*-*.yaml")}
+    assert {Path(name).name for name in names if name.startswith("vsumdata/recipes/")} == recipes
     code = (
         "import sys; sys.path[:] = [p for p in sys.path if p != " + repr(str(ROOT)) + "];"
         "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()];"
         "sys.argv = ['vsumdata', 'run', '--manifest', 'sample', '--dry-run', '--root', 'root'];"
-        "import vsumdata.pipeline.commands.main as cli; print(cli.__file__); cli.main()"
+        "import vsumdata.pipeline.commands.main as cli; print(cli.__file__);"
+        "from vsumdata.train.benchmark.asked import recipes; print(recipes.known());"
+        "recipes.read('csum-table1'); cli.main()"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code],
@@ -134,4 +138,5 @@ def test_the_built_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert str(tmp_path / "site") in answer.stdout
+    assert "hiersum-wikihow" in answer.stdout
     assert "frames" in answer.stdout

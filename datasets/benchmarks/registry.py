@@ -2,7 +2,8 @@
 
 Each module has `NAME`, `PROTOCOL` and `load(path)`. Some have `WHERE` (how to get the files),
 `FRAME_MODEL` and `TEXT_MODEL` (what made the features that the files bring), `open_shards` (a root of
-ours, read piece by piece) or `ceilings(path)` (known best scores, as for synthetic data).
+ours, read piece by piece), `ceilings(path)` (known best scores, as for synthetic data) or
+`TEST_ONLY` (nothing is trained on it).
 """
 
 from __future__ import annotations

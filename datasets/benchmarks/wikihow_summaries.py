@@ -32,6 +32,8 @@ PROTOCOL = protocol(NAME)
 WHERE = "medhini/Instructional-Video-Summarization on GitHub (datasets)"
 # The first is the file's name, the second is what the repository's README calls it.
 ANNOTATIONS = ("wikihowto_annt.json", "wikihow_summ_annt.json")
+# Papers train on other videos and measure on all of these.
+TEST_ONLY = True
 SEGMENT_FRAMES = 32
 YOUTUBE_ID = re.compile(r"(?:embed/|v=|youtu\.be/)([\w-]{11})")
 

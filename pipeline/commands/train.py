@@ -29,13 +29,11 @@ Set = Annotated[
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON")]
 Markdown = Annotated[str | None, typer.Option("--markdown", metavar="FILE", help="Also write the table as Markdown")]
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also write the table as CSV")]
-On = Annotated[
-    str,
-    typer.Option(
-        help="Data set: tvsum, summe, ovp, youtube, mrhisum, bliss, wikihow-summaries, videoxum, instruct-v2xum, "
-        "shards or synthetic"
-    ),
-]
+DATA_SETS = (
+    "Data set: tvsum, summe, ovp, youtube, mrhisum, bliss, wikihow-summaries, videoxum, instruct-v2xum, shards or "
+    "synthetic"
+)
+On = Annotated[str, typer.Option(help=DATA_SETS)]
 ItsData = Annotated[str, typer.Option(help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1")]
 BenchData = Annotated[
     str,
@@ -64,10 +62,8 @@ SaveScores = Annotated[
     str | None,
     typer.Option(metavar="DIR", help="Keep the scores of each test video as DIR/METHOD/seed-S-fold-F.h5, for `score`"),
 ]
-Pool = Annotated[
-    str,
-    typer.Option(help="Videos for visp and csum: fold (its training videos) or transductive (test videos too)"),
-]
+POOLS = "Videos for visp and csum: fold (its training videos; default) or transductive (test videos too)"
+Pool = Annotated[str, typer.Option(help=POOLS)]
 
 
 @app.command()
@@ -177,16 +173,33 @@ def evaluate(  # noqa: PLR0913 - its parameters are the command's flags
 
 @app.command()
 def bench(  # noqa: PLR0913 - its parameters are the command's flags
-    on: On,
+    on: Annotated[str | None, typer.Option(help=f"{DATA_SETS}; default: the recipe's")] = None,
     data: BenchData = "",
     methods: Annotated[
-        str, typer.Option(metavar="A,B,C", help="Methods to compare; random and uniform are always there")
+        str,
+        typer.Option(
+            metavar="A,B,C",
+            help="Methods to compare; random and uniform are always there. Settings of one row stand in brackets, "
+            "quoted for the shell: 'hiersum\\[preset=both,epochs=50]', also init=RUN and search=N; run:RUN measures a "
+            "trained run as it is",
+        ),
     ] = "",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Make the table of a paper, or of a file of yours; see docs/benchmarks.md"
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the recipe; may be repeated")
+    ] = None,
     protocol: ItsProtocol = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat each method with seeds 0 to N-1")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Repeat each method with seeds 0 to N-1 (default: 3)")
+    ] = None,
     features: ItsFeatures = None,
     split: ItsSplit = None,
-    baseline: Annotated[str, typer.Option(help="Compare all others with this method")] = "random",
+    baseline: Annotated[str | None, typer.Option(help="Compare all others with this row (default: random)")] = None,
     preset: Annotated[str | None, typer.Option(help="Preset of trained methods; default: the data set's own")] = None,
     set_: Set = None,
     runs: Annotated[
@@ -194,10 +207,13 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
         typer.Option(metavar="DIR", help="Keep the trained runs here; default: in your cache, until the table is made"),
     ] = None,
     init: Init = None,
+    train_on: Annotated[
+        str | None, typer.Option(metavar="ROOT|NAME:PATH", help="Train on this data instead, and test on all of --on")
+    ] = None,
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Select on the test videos, as much official code does")
     ] = False,
-    pool: Pool = "fold",
+    pool: Annotated[str | None, typer.Option(help=POOLS)] = None,
     save_scores: SaveScores = None,
     json_: Json = None,
     markdown: Markdown = None,
@@ -207,29 +223,29 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
     from vsumdata.datasets.partition import pool_of
     from vsumdata.train.benchmark import bench as benchmark
     from vsumdata.train.benchmark import table
+    from vsumdata.train.benchmark.asked import recipes, variants
 
     files = {"json": json_, "markdown": markdown, "csv": csv}
     table.check_writable(files)
-    found = benchmark.bench(
-        benchmark.Request(
-            on=on,
-            data=data,
-            methods=tuple(listed(methods)),
-            protocol=protocol,
-            seeds=seeds,
-            features=features,
-            split=split,
-            baseline=baseline,
-            preset=preset,
-            sets=tuple(set_ or ()),
-            runs=runs,
-            init=init,
-            legacy=legacy,
-            pool=pool_of(pool),
-            save_scores=save_scores,
-        ),
-        err,
-    )
+    given = {
+        "on": on,
+        "data": data,
+        "methods": tuple(variants.split(methods)),
+        "protocol": protocol,
+        "seeds": seeds,
+        "features": features,
+        "split": split,
+        "baseline": baseline,
+        "preset": preset,
+        "sets": tuple(set_ or ()),
+        "runs": runs,
+        "init": init,
+        "train_on": train_on,
+        "legacy": legacy,
+        "pool": pool and pool_of(pool),
+        "save_scores": save_scores,
+    }
+    found = benchmark.bench(recipes.request_by(recipe, param or (), given), err)
     table.write(found, files)
     out.print(table.terminal(found))
     if found.failed:
@@ -328,19 +344,26 @@ def export_root(
     root: Root = "./data",
     format_: Annotated[
         str,
-        typer.Option("--format", help="eccv16-h5, or availability: which videos could be had and which are gone"),
+        typer.Option(
+            "--format",
+            help="eccv16-h5, instruct-v2xum, or availability: which videos could be had and which are gone",
+        ),
     ] = "eccv16-h5",
 ) -> None:
-    """Write a root for others: its features in the HDF5 layout that other summarization code reads (eccv16-h5), or
-    each video of its list with outcome, reason and date, as FILE.csv or FILE.jsonl (availability)."""
-    from vsumdata.datasets.publish import availability, eccv16_h5
+    """Write a root for others: its features in the HDF5 layout that other summarization code reads (eccv16-h5), its
+    summaries as training records of V2Xum-LLM (instruct-v2xum), or each video of its list with outcome, reason and
+    date, as FILE.csv or FILE.jsonl (availability)."""
+    from vsumdata.datasets.publish import availability, eccv16_h5, instruct_v2xum
 
     if format_ == availability.FORMAT:
         export_availability(output, root)
     elif format_ == eccv16_h5.FORMAT:
         export_features(output, root)
+    elif format_ == instruct_v2xum.FORMAT:
+        export_summaries(output, root)
     else:
-        raise UsageError(f"--format: no format `{format_}`; known are: {eccv16_h5.FORMAT}, {availability.FORMAT}")
+        known = (eccv16_h5.FORMAT, instruct_v2xum.FORMAT, availability.FORMAT)
+        raise UsageError(f"--format: no format `{format_}`; known are: {', '.join(known)}")
 
 
 def export_availability(output: str, root: str) -> None:
@@ -365,3 +388,14 @@ def export_features(output: str, root: str) -> None:
     for video_id, reason in done.left_out.items():
         err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
     out.print(f"{len(done.names)} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)
+
+
+def export_summaries(output: str, root: str) -> None:
+    """`export --format instruct-v2xum`."""
+    from vsumdata.datasets.publish.instruct_v2xum import export
+    from vsumdata.datasets.shards import open_shards
+
+    done = export(open_shards(root), output)
+    for video_id, reason in done.left_out.items():
+        err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
+    out.print(f"{done.number} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rich.console import Console
 from vsumdata.manifests import upkeep
 from vsumdata.manifests.errors import CollapseError, UsageError, VsumdataError
 from vsumdata.manifests.leases import Leases, shared
-from vsumdata.manifests.manifest import Loaded
+from vsumdata.manifests.manifest import ChatModel, Loaded, Manifest
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.flow import Display, Flow
@@ -29,16 +29,20 @@ from vsumdata.pipeline.state.plan import Plan, Stages, fingerprint, plan, retrie
 from vsumdata.pipeline.state.secrets import redact, secrets_of
 from vsumdata.pipeline.workers.cluster import check_gpus, cluster
 from vsumdata.pipeline.workers.nodes import Nodes
+from vsumdata.stages.curation.endpoint import check
 from vsumdata.stages.encoders.models import UNRESOLVED, Models, model_keys, resolve_models
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
-from vsumdata.stages.stage import Context
+from vsumdata.stages.stage import Context, Endpoint
+from vsumdata.stages.summaries import LLM
 from vsumdata.stages.youtube.options import portable, read_files, resolve_options
 from vsumdata.stages.youtube.runtime import check_runtime
 from vsumdata.stages.youtube.session import YOUTUBE
 
-USES_FFMPEG = frozenset({"videos", "transcripts", "frames"})
+USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions"})
 # Tables that ask the hosts of the sources.
-VISITING = frozenset({"videos", "transcripts", "frames"})
+VISITING = frozenset({"videos", "transcripts", "frames", "frame_captions"})
+# Tables that ask a language model, and the setting of `summaries` that names it.
+CHATS = {"frame_captions": "captioner", "summaries": "writer"}
 # Folders of the user's own videos in which each node of a cluster must see a file.
 MOST_FOLDERS = 50
 
@@ -89,16 +93,21 @@ class Run:
     yt_dlp: dict[str, Any] = field(default_factory=dict)
     own_files: Sequence[str] = ()
     visits_youtube: bool = False
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
     stages: Stages = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     visits: Counter[str] = field(default_factory=Counter)
     watches: Watches = field(default_factory=lambda: Watches({}))
 
+    def secrets(self) -> tuple[str, ...]:
+        """All that must not be shown or logged."""
+        keys = (endpoint.key for endpoint in self.endpoints.values() if endpoint.key)
+        return (*self.store.secrets, *secrets_of(self.yt_dlp), *keys)
+
     def say(self, text: str) -> None:
         """Print a line for the user, with secrets hidden."""
-        secrets = (*self.store.secrets, *secrets_of(self.yt_dlp))
-        self.console.print(redact(text, secrets), highlight=False, markup=False)
+        self.console.print(redact(text, self.secrets()), highlight=False, markup=False)
 
     def prepare(self, *, dry_run: bool) -> None:
         """Claim the root, find ffmpeg, the JavaScript runtime and the models, build the stages.
@@ -122,6 +131,8 @@ class Run:
                 ffmpeg_version(ffmpeg_program())
             if self.visits_youtube:
                 check_runtime()
+            for table, asked in asked_endpoints(manifest, self.wanted).items():
+                self.endpoints[table] = endpoint_of(asked, table)
             models = resolve_models(self.loaded, known, self.wanted)
         except UsageError as error:
             if not dry_run:
@@ -162,6 +173,7 @@ class Run:
             scratch=str(scratch),
             crawl=crawl,
             files=files,
+            endpoints=dict(self.endpoints),
             transport=dict(self.transport),
             select=manifest.select,
             captions=manifest.captions,
@@ -198,7 +210,7 @@ class Run:
                 raise
             finally:
                 # Also after an error or Ctrl-C: dataset.json then describes what was committed.
-                summary = dataset.summary(self.store, self.loaded, self.stages, self.records)
+                summary = dataset.summary(self.store, self.loaded, self.stages, self.records, wanted=self.wanted)
                 if self.records:
                     self.write_dataset(summary)
                 self.store.write_indexes()
@@ -238,6 +250,7 @@ class Run:
             self.visits.update(context.pace.visits)
             for table in self.wanted:
                 self.check_upstream(table)
+            self.check_endpoints()
             interval_s = self.loaded.manifest.crawl.seconds_between_requests
             with self.displayed(self.console, self.wanted, interval_s, context.pace.notice) as display:
                 flow = Flow(
@@ -273,7 +286,7 @@ class Run:
             str(value)
             for table in self.wanted
             for name, value in self.stages[table].options.items()
-            if name.endswith("location")
+            if name.endswith("location") and value
         }
         nodes = Nodes(
             store=self.store,
@@ -302,3 +315,35 @@ class Run:
                 raise VsumdataError(
                     f"{table} needs the table `{upstream}`, which is empty here: run `--stage {group}` first"
                 )
+
+    def check_endpoints(self) -> None:
+        """Raise UsageError if nobody answers at an endpoint that this run has to ask."""
+        for table, endpoint in self.endpoints.items():
+            # On a cluster only the workers may be able to reach it.
+            if self.address is None and self.plan(table, self.again).pending:
+                check(endpoint, f"summaries.{CHATS[table]}")
+
+
+def asked_endpoints(manifest: Manifest, tables: Collection[str]) -> dict[str, ChatModel]:
+    """The models at endpoints that these tables ask."""
+    found = {table: getattr(manifest.summaries, name) for table, name in CHATS.items() if table in tables}
+    if manifest.summaries.method != LLM:
+        found.pop("summaries", None)
+    return {table: asked for table, asked in found.items() if asked.endpoint is not None}
+
+
+def endpoint_of(asked: ChatModel, table: str) -> Endpoint:
+    """The endpoint with its key. Raises UsageError if the environment has no such variable."""
+    assert asked.endpoint is not None
+    key = os.environ.get(asked.key_variable, "") if asked.key_variable else ""
+    if asked.key_variable and not key:
+        raise UsageError(
+            f"summaries.{CHATS[table]}.key_variable: the environment variable {asked.key_variable} is not set"
+        )
+    return Endpoint(
+        url=asked.endpoint,
+        key=key.strip(),
+        timeout_s=asked.timeout_s,
+        seconds_between_requests=asked.seconds_between_requests,
+        requests_at_once=asked.requests_at_once,
+    )

@@ -96,7 +96,7 @@ def models() -> list[Check]:
         except UsageError as error:
             checks.append(Check(f"models of {name}", False, str(error), optional=True))
         else:
-            text = ", ".join(model.name for model in (found.asr, found.clip, found.text))
+            text = found.names()
             checks.append(Check(f"models of {name}", True, text, optional=True))
     return checks
 

@@ -28,7 +28,11 @@ GUESS = {
     "transcripts": (30.0, 20_000),
     "frames": (40.0, 300_000),
     "features": (2.0, 400_000),
+    # A request a frame that is not like the one before, four at a time, at an endpoint of one GPU.
+    "frame_captions": (60.0, 20_000),
+    "summaries": (5.0, 2_000),
 }
+DOWNLOADING = frozenset({"transcripts", "frames", "frame_captions"})
 LISTED_PER_PAGE = 30  # videos that YouTube sends with one page of a channel
 # An article's address stands in a description that nobody has read yet.
 SOME_SITE = "article sites"
@@ -127,8 +131,8 @@ def visits_of(table: str, records: Iterable[Record], downloaded: set[str]) -> Co
                 found[host_of(record.article_url) if record.article_url else SOME_SITE] += 1
         elif table == "videos" and not record.video:
             found[host_of(record.url or "")] += 1
-        # One download serves both tables.
-        elif table in {"transcripts", "frames"} and not record.video and record.video_id not in downloaded:
+        # One download serves all of them.
+        elif table in DOWNLOADING and not record.video and record.video_id not in downloaded:
             downloaded.add(record.video_id)
             found[host_of(record.url or "")] += 1
     return found

@@ -20,13 +20,14 @@ from vsumdata.manifests.roots.local import TEMPORARY
 from vsumdata.manifests.roots.objects import StoreRefused
 from vsumdata.manifests.sources import Record, read_lists
 from vsumdata.manifests.store import Store
-from vsumdata.pipeline.engine.run import USES_FFMPEG, VISITING
-from vsumdata.pipeline.recipe import parse_stages, recipe
+from vsumdata.pipeline.engine.run import USES_FFMPEG, VISITING, asked_endpoints, endpoint_of
+from vsumdata.pipeline.recipe import parse_stages, recipe, wanted_tables
 from vsumdata.pipeline.reports.doctor import Check, ffmpeg, javascript, network
 from vsumdata.pipeline.state.listing import hosts_of
 from vsumdata.pipeline.workers.address import ray_address
 from vsumdata.pipeline.workers.asked import REACHED_S, asked
 from vsumdata.pipeline.workers.cluster import answer_ray, pool, visitors_cpus
+from vsumdata.stages.curation import endpoint
 from vsumdata.stages.encoders.models import resolve_models
 from vsumdata.stages.youtube.options import resolve_options
 from vsumdata.stages.youtube.session import YOUTUBE
@@ -54,6 +55,7 @@ def examine(wanted: Wanted) -> list[Check]:
     try:
         tables = parse_stages(wanted.stage)
         loaded = load(wanted.manifest, wanted.settings)
+        tables = wanted_tables(tables, loaded.manifest)
     except UsageError as error:
         return [Check("manifest", False, one_line(error))]
     checks = [Check("manifest", True, loaded.file), *sources(loaded, tables)]
@@ -64,7 +66,7 @@ def examine(wanted: Wanted) -> list[Check]:
     known: Mapping[str, Any] = {}
     if all(check.ok for check in on_disk):
         known = Store(wanted.root).read_json("models.json") or {}
-    checks.append(models(loaded, known, tables))
+    checks += [models(loaded, known, tables), *endpoints(loaded, tables)]
     return [*checks, *ray(wanted.address, loaded, known, tables)]
 
 
@@ -126,7 +128,20 @@ def models(loaded: Loaded, known: Mapping[str, Any], tables: Collection[str]) ->
         found = resolve_models(loaded, known, tables)
     except UsageError as error:
         return Check("models", False, one_line(error))
-    return Check("models", True, ", ".join(model.name for model in (found.asr, found.clip, found.text)))
+    return Check("models", True, found.names())
+
+
+def endpoints(loaded: Loaded, tables: Collection[str]) -> list[Check]:
+    """Check that the key of each endpoint is there, and that somebody answers."""
+    checks = []
+    for table, model in asked_endpoints(loaded.manifest, tables).items():
+        try:
+            endpoint.check(endpoint_of(model, table), f"endpoint of {table}")
+        except UsageError as error:
+            checks.append(Check(f"endpoint of {table}", False, one_line(error)))
+        else:
+            checks.append(Check(f"endpoint of {table}", True, f"{model.endpoint} is reached"))
+    return checks
 
 
 def root(where: str) -> list[Check]:

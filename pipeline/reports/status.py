@@ -14,6 +14,8 @@ from vsumdata.manifests.select import worth_fetching
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE, OUTCOMES
 from vsumdata.manifests.terminal import TerminalTable
+from vsumdata.pipeline.recipe import EXTRA
+from vsumdata.pipeline.state import curated
 from vsumdata.pipeline.state.dataset import open_root
 from vsumdata.pipeline.state.lock import Locked
 from vsumdata.pipeline.state.plan import decisions, fingerprint, table_schema
@@ -78,7 +80,7 @@ def inspect(store: Store, video_id: str) -> dict[str, Any]:
         "decision": decision,
         "known": known if record else f"{known}; the sources of the last run no longer list it",
         "tables": found,
-        "without_row": [name for name in stages if name not in found],
+        "without_row": [name for name in stages if name not in found and name not in EXTRA],
     }
 
 
@@ -115,7 +117,12 @@ def brief(value: Any) -> Any:
 
 def page(summary: Mapping[str, Any]) -> list[RenderableType]:
     """All that `status` shows: the tables, and a line for each thing that there is something to say of."""
-    lines = (retries_line(summary), visits_line(summary), link_rot_line(summary))
+    lines = (
+        retries_line(summary),
+        visits_line(summary),
+        link_rot_line(summary),
+        curated.line(summary.get("summaries")),
+    )
     return [tables_table(summary), *(Text(line) for line in lines if line)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from vsumdata.manifests import tables
@@ -11,7 +11,8 @@ from vsumdata.manifests.manifest import Loaded, from_stored
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.versions import versions
-from vsumdata.pipeline.recipe import recipe
+from vsumdata.pipeline.recipe import EXTRA, recipe
+from vsumdata.pipeline.state import curated
 from vsumdata.pipeline.state.listing import list_records
 from vsumdata.pipeline.state.pace import Turns
 from vsumdata.pipeline.state.plan import Plan, Stages, fingerprint, plan, table_schema
@@ -47,14 +48,24 @@ def stored_manifest(loaded: Loaded) -> dict[str, Any]:
 
 
 def summary(
-    store: Store, loaded: Loaded, stages: Stages, records: Sequence[Record], plans: Mapping[str, Plan] | None = None
+    store: Store,
+    loaded: Loaded,
+    stages: Stages,
+    records: Sequence[Record],
+    plans: Mapping[str, Plan] | None = None,
+    wanted: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return the content of `status --json`; `plans` are those that the caller has made already."""
+    """Return the content of `status --json`; `plans` are those that the caller has made already.
+
+    Tables that few roots have are told of where they are there, or among those `wanted`.
+    """
     found = {}
     with store.snapshot():
         for name, stage in stages.items():
             at = fingerprint(stages, name)
             parts = store.parts(name, at)
+            if name in EXTRA and not parts and name not in wanted:
+                continue
             now = (plans or {}).get(name) or plan(store, stages, name, records, loaded.manifest)
             outcomes = {outcome: now.outcomes[outcome] for outcome in tables.OUTCOMES}
             outcomes[tables.RETRY] += now.due_now
@@ -76,6 +87,7 @@ def summary(
         "versions": versions(),
         "tables": found,
         "link_rot": link_rot(found),
+        "summaries": curated.figures(store, found["summaries"]["fingerprint"]) if "summaries" in found else None,
         "visits": visits(store),
     }
 

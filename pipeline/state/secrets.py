@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
+from vsumdata.stages.stage import Context
+
 HIDDEN = "(hidden)"
 SENSITIVE = ("pass", "username", "twofactor", "token", "secret", "netrc_cmd")
 HARMLESS_HEADERS = ("accept", "referer", "origin", "user-agent")
@@ -43,6 +45,12 @@ def secrets_of(options: Mapping[str, Any]) -> tuple[str, ...]:
             found.update(texts(value))
     # The longest first: replacing a secret's part before the whole would leave the rest of it readable.
     return tuple(sorted((text for text in found if len(text) >= SHORTEST), key=len, reverse=True))
+
+
+def secrets_of_run(context: Context) -> tuple[str, ...]:
+    """The secret texts of yt-dlp's options, and the keys of endpoints."""
+    keys = (endpoint.key for endpoint in context.endpoints.values() if endpoint.key)
+    return (*secrets_of(context.crawl.get("yt_dlp") or {}), *keys)
 
 
 def pieces(text: str, between: str, shortest: int) -> set[str]:

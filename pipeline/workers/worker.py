@@ -35,7 +35,7 @@ from vsumdata.manifests.roots.logs import log_handler
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.pace import Pace, site
 from vsumdata.pipeline.state.plan import Task, payload_schema, table_schema
-from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of
+from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of_run
 from vsumdata.pipeline.workers import meters
 from vsumdata.pipeline.workers.commits import Commits
 from vsumdata.pipeline.workers.guard import Guard
@@ -98,7 +98,7 @@ class LaneWorker:
             table: replace(job, context=replace(job.context, scratch=str(scratch))) for table, job in jobs.items()
         }
         self.workers: dict[str, StageWorker | VisitWorker] = {}
-        log_to(Store(first.context.root), name, secrets_of(first.context.crawl.get("yt_dlp") or {}))
+        log_to(Store(first.context.root), name, secrets_of_run(first.context))
 
     def __call__(self, block: pa.Table) -> pa.Table:
         [packed] = block["tasks"].to_pylist()
@@ -118,13 +118,14 @@ class Worker:
         self.guard = Guard(Path(job.context.scratch), job.stage.name, job.context.row_timeout_s)
         self.stop_mark = Path(job.context.scratch) / STOP
         self.node = this_node()
-        # Visits of the row in progress, by host, and the host that was visited last.
+        # Visits of the row in progress, by host; the host that was visited last, and its rate if it has its own.
         self.visits: Counter[str] = Counter()
         self.host = ""
+        self.interval_s: float | None = None
         device = "cuda" if job.gpus and cuda_works() else "cpu"
         pace = self.paced if job.context.pace else None
         self.context = replace(job.context, device=device, pace=pace, progress=self.guard.arm)
-        self.secrets = (*self.store.secrets, *secrets_of(job.context.crawl.get("yt_dlp") or {}))
+        self.secrets = (*self.store.secrets, *secrets_of_run(job.context))
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -138,12 +139,20 @@ class Worker:
         """Whether the run ends: then finished rows are committed at once and no other row is begun."""
         return self.stop_mark.exists()
 
-    def paced(self, host: str) -> None:
+    def pace(self) -> Pace | None:
+        """The run's pace, at the rate of the host visited last. None without a run, as in tests."""
+        found = self.job.context.pace
+        if not isinstance(found, Pace):
+            return None
+        return found if self.interval_s is None else replace(found, seconds_between_requests=self.interval_s)
+
+    def paced(self, host: str, interval_s: float | None = None) -> None:
         """Wait for the host's turn and count the visit; then the row's time limit starts anew."""
         assert self.job.context.pace is not None
+        self.interval_s = interval_s
         # A closed breaker may hold a row for hours, which is not the row's fault.
         faulthandler.cancel_dump_traceback_later()
-        self.job.context.pace(host, self.check_stopping)  # type: ignore[call-arg]
+        (self.pace() or self.job.context.pace)(host, self.check_stopping)
         self.host = host
         self.visits[site(host)] += 1
         self.guard.arm()
@@ -189,7 +198,7 @@ class Worker:
         value, because Ray drops the whole block of a row that raises. Raises StorageError or UsageError, which stop
         the run, and Stopping.
         """
-        self.visits, self.host = Counter(), ""
+        self.visits, self.host, self.interval_s = Counter(), "", None
         trips = 0
         while True:
             try:
@@ -235,18 +244,18 @@ class Worker:
     def trip(self, error: ThrottledError) -> float:
         """Open the host's breaker for all workers; return how many seconds it stays open."""
         # Without a run's pace, as in tests, there is no breaker to open.
-        if not isinstance(self.job.context.pace, Pace):
+        if (pace := self.pace()) is None:
             time.sleep(min(error.after_s or 60.0, 60.0))
             return 0.0
-        return self.job.context.pace.trip(error.host, error.after_s, redact(error.detail, self.secrets))
+        return pace.trip(error.host, error.after_s, redact(error.detail, self.secrets))
 
     def answered(self, error: VideoError | None) -> bool:
         """Tell the pace how the row's host answered; True if the host fails for everybody, so no row is at fault."""
-        if not self.host or not isinstance(self.job.context.pace, Pace):
+        if not self.host or (pace := self.pace()) is None:
             return False
         failed = error is not None and error.reason == "transient"
         why = redact(error.detail, self.secrets) if failed and error is not None else ""
-        return self.job.context.pace.answered(self.host, failed, why)
+        return pace.answered(self.host, failed, why)
 
     def meter(self, row: Row, answer: Row, seconds: float) -> None:
         """Count a row for the metrics."""

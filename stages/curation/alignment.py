@@ -17,6 +17,8 @@ def align(similarity: np.ndarray) -> list[Run | None]:
     if not similarity.size:
         return [None] * num_steps
     gain = np.asarray(similarity, np.float64) - float(np.mean(similarity, dtype=np.float64))
+    # Where all are alike, rounding alone would align something.
+    gain[np.abs(gain) < 1e-6] = 0.0
     # best[m]: of the steps so far and the first m sentences. back[p][m]: the run of step p in it, (m, m) for none.
     best = np.zeros(num_sentences + 1)
     back = np.zeros((num_steps, num_sentences + 1, 2), np.int64)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vsumdata.stages.encoders.hub import local_path
+from vsumdata.stages.encoders.text import NOT_OURS, PICKLED
 
 
 class BertScore:
@@ -23,10 +24,11 @@ class BertScore:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        path = local_path(location)
+        path = local_path(location, but=(*NOT_OURS, *([PICKLED] if "safetensors" in location else [])))
         folder = path.parent if path.is_file() else path
         self._torch, self.device = torch, device
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # As the official package: a byte-level tokenizer (RoBERTa's) has other tokens for a first word without a blank.
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, add_prefix_space=True, local_files_only=True)
         model: Any = AutoModel.from_pretrained(folder, local_files_only=True)
         self._layer = model.config.num_hidden_layers if layer is None else layer
         if not 0 <= self._layer <= model.config.num_hidden_layers:

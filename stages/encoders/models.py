@@ -31,9 +31,18 @@ TEXT_WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+# Larger models come in pieces, which an index names.
+TRANSFORMER_WEIGHTS = TEXT_WEIGHTS
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 SEED = re.compile(r"seed:\d+")
-NEEDED_BY = {"asr": {"transcripts", "features"}, "clip": {"frames", "features"}, "text": {"features"}}
+NEEDED_BY = {
+    "asr": {"transcripts", "features"},
+    "clip": {"frames", "features"},
+    "text": {"features"},
+    "captioner": {"frame_captions"},
+    "writer": {"summaries"},
+    "scorer": {"summaries"},
+}
 # Stands for a model that no wanted table needs and that cannot be fetched now. Its fingerprint is like no other, so
 # rows of the real model cannot mix with it.
 UNRESOLVED = {"name": "?", "location": "?", "identity": "unresolved", "dim": 1}
@@ -55,11 +64,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Models:
-    """The resolved models of a manifest."""
+    """The resolved models of a manifest. The last three are None where it needs no such model on this machine."""
 
     asr: Model
     clip: Model
     text: Model
+    captioner: Model | None = None
+    writer: Model | None = None
+    scorer: Model | None = None
+
+    def names(self) -> str:
+        """Their names, for a person."""
+        found = (self.asr, self.clip, self.text, self.captioner, self.writer, self.scorer)
+        return ", ".join(model.name for model in found if model is not None)
 
 
 def resolve_models(loaded: Loaded, known: Mapping[str, Any], wanted: Collection[str]) -> Models:
@@ -86,8 +103,11 @@ def resolve_models(loaded: Loaded, known: Mapping[str, Any], wanted: Collection[
 
 
 def resolve(name: str, loaded: Loaded, lock: str = "") -> Model:
-    """Resolve the model `asr`, `clip` or `text` of a manifest. Raises UsageError."""
+    """Resolve one of a manifest's models by its field of `Models`. Raises UsageError."""
     asr, features = loaded.manifest.asr, loaded.manifest.features
+    if name in ("captioner", "writer", "scorer"):
+        model, setting = summary_models(loaded.manifest)[name]
+        return resolve_transformer(model, loaded.folder, f"summaries.{setting}", lock)
     if name == "asr":
         return resolve_asr(asr.engine, asr.model, loaded.folder, lock)
     if name == "clip":
@@ -118,7 +138,33 @@ def model_keys(manifest: Manifest) -> dict[str, str]:
         "asr": f"asr {manifest.asr.engine} {manifest.asr.model}",
         "clip": f"clip {clip.model} {clip.weights}",
         "text": f"text {manifest.features.text.model}",
+        **{name: f"{name} {model}" for name, (model, _) in summary_models(manifest).items()},
     }
+
+
+def summary_models(manifest: Manifest) -> dict[str, tuple[str, str]]:
+    """The models that `frame_captions` and `summaries` load: name and setting of each, by its field of `Models`."""
+    settings = manifest.summaries
+    found = {
+        "captioner": (settings.captioner.local, "captioner.local"),
+        "writer": (settings.writer.local, "writer.local"),
+        "scorer": (settings.similarity.model if settings.method == "llm" else None, "similarity.model"),
+    }
+    return {name: (model, setting) for name, (model, setting) in found.items() if model is not None}
+
+
+def resolve_transformer(name: str, folder: str | Path, setting: str, lock: str = "") -> Model:
+    """Resolve a model of transformers; `setting` names it for a person. Relative paths start at `folder`.
+
+    Raises UsageError.
+    """
+    found = local_folder(name, folder)
+    if found is None:
+        remedy = f"give a local folder, or another model with --set {setting}=…"
+        found = hub_folder(name, TRANSFORMER_WEIGHTS, remedy, lock)
+    elif not any(found.has_file(file) for file in TRANSFORMER_WEIGHTS):
+        raise UsageError(f"{setting}: {name} has none of {', '.join(TRANSFORMER_WEIGHTS)}: is it a model's folder?")
+    return Model(name, found.location, found.identity)
 
 
 def resolve_text(name: str, folder: str | Path, lock: str = "") -> Model:
@@ -150,20 +196,6 @@ def _text_dim(model: Folder) -> int | None:
             width = own.get("word_embedding_dimension", own.get("embedding_dimension", dim))
             dim = width * max(1, ways) if width else None
     return dim
-
-
-def resolve_llm(name: str, folder: str | Path, lock: str = "") -> Model:
-    """Resolve a causal language model in the layout of transformers. Relative paths start at `folder`.
-
-    Raises UsageError for a place without weights as safetensors: nothing here reads a pickle.
-    """
-    found = local_folder(name, folder)
-    if found is None:
-        remedy = "give a local folder or package:NAME/PATH with --set model.llm=…, or for a trial seed:0"
-        found = hub_folder(name, TEXT_WEIGHTS[:2], remedy, lock)
-    elif not any(map(found.has_file, TEXT_WEIGHTS[:2])):
-        raise UsageError(f"the language model {name} has no {TEXT_WEIGHTS[0]}; is it a folder of a transformers model?")
-    return Model(name, found.location, found.identity)
 
 
 def resolve_clip(model: str, weights: str, folder: str | Path, lock: str = "") -> Model:

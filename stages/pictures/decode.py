@@ -70,7 +70,8 @@ class Wanted:
     `size`: the side of the square frames in pixels. `sampling`: `exact`, or `keyframes` (the same rule for the key
     frames alone: many times faster, except for VP9, AVI and MPEG program streams, which are decoded whole). `hwaccel`:
     ffmpeg's name for it (`cuda`), with a fall-back to the CPU. `resize` and `interpolation` as in open_clip:
-    `shortest` (the shorter side to `size`, then the centre) or `squash`; `bicubic` or `bilinear`.
+    `shortest` (the shorter side to `size`, then the centre), `longest` (the longer side, then black margins) or
+    `squash`; `bicubic` or `bilinear`.
     """
 
     size: int
@@ -367,8 +368,14 @@ def resize_filters(size: int, resize: str, interpolation: str) -> list[str]:
     if resize == "shortest":
         width = f"'if(gte(iw*sar,ih),trunc({size}*iw*sar/ih+1e-9),{size})'"
         height = f"'if(gte(iw*sar,ih),{size},trunc({size}*ih/(iw*sar)+1e-9))'"
+    elif resize == "longest":
+        width = f"'if(gte(iw*sar,ih),{size},max(1,round({size}*iw*sar/ih)))'"
+        height = f"'if(gte(iw*sar,ih),max(1,round({size}*ih/(iw*sar))),{size})'"
     # param1 = 0.5 is PIL's bicubic, where ffmpeg's own default is 0.6.
     scale = f"scale=w={width}:h={height}:flags={interpolation}+accurate_rnd:param0=0:param1=0.5"
+    if resize == "longest":
+        margins = f"pad={size}:{size}:'floor((ow-iw)/2)':'floor((oh-ih)/2)'"
+        return ["sidedata=mode=delete", "format=rgb24", scale, margins]
     # torchvision rounds the margin with Python's round(), half to even.
     x, y = (f"floor({d}/2)+mod({d},2)*mod(floor({d}/2),2)" for d in ("(iw-ow)", "(ih-oh)"))
     # RGB before resizing, as in open_clip: with the chroma planes resized on their own the mean difference is ten times

@@ -13,7 +13,7 @@ from tests.train.training_kit import videos, write_root
 from vsumdata.datasets import shards
 from vsumdata.datasets.shards import open_shards
 from vsumdata.datasets.video import Video, collate
-from vsumdata.manifests import rows
+from vsumdata.manifests import rows, tables
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.store import Store
 
@@ -83,3 +83,26 @@ def test_the_benchmark_measures_on_the_test_split(tmp_path: Path) -> None:
     found = sorted(videos(6), key=lambda video: video.video_id)
     write_root(tmp_path / "root", found, ["test", "train", "train"])
     assert [video.video_id for video in shards.load(tmp_path / "root")] == [found[0].video_id, found[3].video_id]
+
+
+def test_summaries_come_where_the_root_has_them(root):
+    """Those of done rows; a later skip counts."""
+    assert all(video.summary is None for video in open_shards(root))
+    store = Store(root)
+    schema = tables.schema(tables.payload("summaries", {}), ("videos", "features"))
+    empty = dict.fromkeys(tables.payload("summaries", {}).names)
+    summary: list[dict] = [{"text": "cut it", "time_s": [0.0, 2.0]}]
+
+    def made(video_id: str, content: list[dict] | None, version: int = 1) -> dict:
+        found = row(video_id, None, version=version)
+        head = {name: value for name, value in found.items() if name in schema.names} | empty
+        return head | ({"outcome": "done", "summary": content} if content else {}) | {"upstream": {}, "digest": {}}
+
+    store.write("summaries", "5a", rows.to_table(schema, [made("a", summary), made("b", summary), made("c", None)]))
+    store.write("summaries", "5a", rows.to_table(schema, [made("b", None, version=2)]))
+    described = store.dataset()
+    described["tables"]["summaries"] = {"fingerprint": "5a"}
+    store.write_json("dataset.json", described)
+    found = open_shards(root)
+    assert {video.video_id: video.summary for video in found} == {"a": summary, "b": None, "c": None, "late": None}
+    assert pickle.loads(pickle.dumps(found))[0].summary == found[:1][0].summary == summary

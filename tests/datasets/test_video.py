@@ -51,6 +51,14 @@ def video(video_id: str = "a", frames: int = 4, sentences: int = 2, dim: int = 3
             r"user_summary is \[2, 8\]; expected \[3, any\]",
         ),
         ({"picks": np.arange(3)}, r"picks is \[3\]; expected \[4\]"),
+        ({"summary": [{"text": "cut"}]}, r"in summary; expected {text, time_s}"),
+        ({"summary": [{"text": " ", "time_s": []}]}, "a sentence of summary has no text"),
+        (
+            {"summary": [{"text": "cut", "time_s": [2.0, 1.0]}]},
+            r"time_s in summary is \[2.0, 1.0\]; expected ascending",
+        ),
+        ({"summary": [{"text": "cut", "time_s": [-1.0]}]}, "expected ascending seconds"),
+        ({"summary": [{"text": "cut", "time_s": [float("nan")]}]}, "expected ascending seconds"),
     ],
 )
 def test_a_wrong_shape_is_an_error_that_prints_it(change, message):

@@ -48,6 +48,34 @@ def manifest(folder: Path, text: str) -> str:
             "mine.yaml:1: manifest: asr.device is cpu, but resources.transcripts.gpus is 0.5",
         ),
         ("sources: [\n", "mine.yaml: not valid YAML"),
+        (
+            "sources: [{channel: '@x'}]\nsummaries:\n  method: llm\n",
+            "mine.yaml:2: summaries: the method llm needs summaries.captioner: give its `endpoint` or `local`",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nsummaries: {captioner: {endpoint: 'http://h/v1', model: m, local: n}}\n",
+            "mine.yaml:2: summaries.captioner: a model is at an endpoint or local, not both",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nsummaries: {writer: {endpoint: 'http://h/v1'}}\n",
+            "mine.yaml:2: summaries.writer: `endpoint` needs `model`",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nsummaries: {writer: {endpoint: 'ftp://h/v1', model: m}}\n",
+            "mine.yaml:2: summaries.writer: an endpoint is an http or https address",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nsummaries: {writer: {model: m}}\n",
+            "mine.yaml:2: summaries.writer: name an endpoint or a local model",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nsummaries: {similarity: {model: other}}\n",
+            "mine.yaml:2: summaries.similarity: `max` is missing: 0.93 is on the scale of roberta-large alone",
+        ),
+        (
+            "sources: [{channel: '@x'}]\nsummaries: {captioner: {key: sk-1}}\n",
+            "mine.yaml:2: summaries.captioner.key: unknown key; known are: endpoint",
+        ),
         ("- channel\n", "mine.yaml:1: a manifest is a mapping"),
     ],
 )
@@ -188,3 +216,11 @@ def test_ages_count_hours_and_days() -> None:
     given = {"sources": [{"channel": "@x"}], "refresh": {"live": "2h", "no_heatmap": "3d"}}
     ages = Manifest.model_validate(given).refresh.ages_s()
     assert (ages["live"], ages["no_heatmap"]) == (7200, 259_200)
+
+
+@pytest.mark.parametrize("address", ["http://me:sk-secret@h/v1", "https://h/v1?key=sk-secret", "http://h:sk-secret/v1"])
+def test_an_endpoint_with_a_key_in_its_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        load("sample", ["summaries.writer.model=m", f"summaries.writer.endpoint={address}"])
+    assert "summaries.writer" in str(caught.value)
+    assert "secret" not in str(caught.value)

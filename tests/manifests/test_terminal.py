@@ -14,7 +14,8 @@ from tests.terminal import shown
 
 from vsumdata.manifests.terminal import TerminalTable, clock
 from vsumdata.train.benchmark import published, table
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.table import Table
 
 WIDTHS = (40, 80, 200)

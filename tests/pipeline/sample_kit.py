@@ -66,7 +66,17 @@ def here(*arguments: str, site: str | None = None) -> subprocess.CompletedProces
 
 
 def sample_run(root: Path | str) -> list[str]:
-    return ["run", "--manifest", "sample", "--stage", "crawl,asr,features", "--root", str(root), *SMALL_CLIP, *SPLIT]
+    return [
+        "run",
+        "--manifest",
+        "sample",
+        "--stage",
+        "crawl,asr,features,summaries",
+        "--root",
+        str(root),
+        *SMALL_CLIP,
+        *SPLIT,
+    ]
 
 
 def victims(driver: int, kind: str) -> list[int]:

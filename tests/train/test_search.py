@@ -17,8 +17,8 @@ from vsumdata.manifests.errors import Diverged
 from vsumdata.pipeline.commands import main as cli
 from vsumdata.pipeline.workers.cluster import cause
 from vsumdata.train.loop import checkpoints, runs
+from vsumdata.train.loop.trials import Record, Trial, drawn
 from vsumdata.train.objectives.visp import ViSP
-from vsumdata.train.search import Record, Trial, drawn
 
 DATA = "videos=20,frames=16,users=2"
 WORDS = [

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
-from vsumdata.datasets.partition import Pool, Run
+from vsumdata.datasets.partition import Partition, Run, ids_of
 from vsumdata.datasets.pool import is_pool, own_first
 from vsumdata.datasets.protocol import Protocol, protocol
+from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.benchmark import crossmodal, predictions, published
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.asked.variants import RUN, Variant, parse, variants
 from vsumdata.train.benchmark.crossmodal import CrossModalOptions
 from vsumdata.train.benchmark.predictions import Scores
 from vsumdata.train.benchmark.table import Table, failed_rows, rows
@@ -26,35 +29,9 @@ from vsumdata.train.scoring.baselines import BASELINES, Baseline, Trial
 from vsumdata.train.scoring.measure import Found, measure
 
 if TYPE_CHECKING:
-    from vsumdata.train.benchmark.trained import Stages
+    from vsumdata.train.benchmark.asked.choices import Entry
 
 ALWAYS_FIRST = ("random", "uniform")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of `vsumdata bench`. Protocol, split and preset default to the data set's own.
-
-    `features` is a root of ours whose features replace the benchmark's. `sets` are overrides a.b=c for the methods that
-    have a setting a.b. `runs` is a folder that keeps the trained runs, `init` a run whose weights the trained methods
-    start from. `legacy` selects epochs on the test videos. `save_scores` is a folder for the scores of each video.
-    """
-
-    on: str
-    data: str = ""
-    methods: tuple[str, ...] = ()
-    protocol: str | None = None
-    seeds: int = 3
-    features: str | None = None
-    split: str | None = None
-    baseline: str = "random"
-    preset: str | None = None
-    sets: tuple[str, ...] = ()
-    runs: str | None = None
-    init: str | None = None
-    legacy: bool = False
-    pool: Pool = "fold"
-    save_scores: str | None = None
 
 
 def bench(request: Request, console: Console | None = None) -> Table:
@@ -69,11 +46,14 @@ def bench(request: Request, console: Console | None = None) -> Table:
     path, _ = own_first(request.on, request.data)
     need_path(module, path)
     free = {**BASELINES, **(known_scores(module.ceilings(path)) if hasattr(module, "ceilings") else {})}
-    for word in (*request.methods, request.baseline):
-        pick(word, [*free, *crossmodal.NAMES, *METHODS], "method")
-    asked = tuple(dict.fromkeys((*request.methods, request.baseline)))
+    asked, baseline = rows_asked(request, free)
     # Settings are checked before any data is read: a typing error must not cost the wait for it.
-    options, stages = settings_for(request, asked)
+    options, entries = settings_for(request, asked)
+    if entries and getattr(module, "TEST_ONLY", False) and not request.train_on:
+        raise UsageError(
+            f"{module.NAME} is for testing alone: give --train-on ROOT, whose videos the methods are trained on, or "
+            f"trained runs as {RUN}RUN"
+        )
     data = open_data(
         module,
         request.data,
@@ -82,14 +62,18 @@ def bench(request: Request, console: Console | None = None) -> Table:
         seeds=request.seeds,
         legacy=request.legacy,
     )
-    order = ordered(asked, free)
+    if request.train_on or getattr(module, "TEST_ONLY", False):
+        data = tested_whole(data, request)
+    order = ordered([each.name for each in asked], free)
+    runs = [each for each in asked if each.run]
     if request.save_scores:
-        own = [*stages, *(name for name in crossmodal.NAMES if name in asked)]
-        if not own:
-            raise UsageError(f"--save-scores {request.save_scores}: no method of --methods makes scores to keep")
-        predictions.check_folder(request.save_scores, own, [run for run, _ in data.partition.runs])
+        check_scores_folder(request.save_scores, asked, data)
     # Imported late: torch takes seconds to load, and a table of baselines does not need it.
-    if stages:
+    if runs:
+        from vsumdata.train.benchmark import given_runs
+
+        given = given_runs.opened(runs, data)
+    if entries:
         from vsumdata.train.benchmark import trained
 
         what = trained.Bench(
@@ -98,29 +82,69 @@ def bench(request: Request, console: Console | None = None) -> Table:
             keep=request.runs,
             init=request.init,
             pool=request.pool,
+            train_on=request.train_on,
             scores=request.save_scores,
-            request=told(request, stages),
+            request=told(request, entries),
             console=console,
         )
-        plan = trained.planned(stages, what)
+        plan = trained.planned(entries, what)
     # First what needs no training, so that data which cannot be measured ends the command before hours of training.
-    compared, said = cross_modal(asked, data, options)
+    compared, said = cross_modal([each.name for each in asked], data, options)
     scores: dict[str, dict[str, Scores]] = {name: {} for name in compared}
     if request.save_scores:
         compared = {name: noting(method, scores[name]) for name, method in compared.items()}
     found = measure(data.videos, free | compared, rules, data.partition)
-    remarks = [*([f"protocol {rules.name}: {rules.note}"] if rules.note else []), *data.remarks]
+    remarks = [
+        *request.remarks,
+        *([f"protocol {rules.name}: {rules.note}"] if rules.note else []),
+        *data.remarks,
+    ]
     found.need_some(request.on, len(free | compared), remarks)
     for name in crossmodal.NAMES:
         if request.save_scores and name in found.measured:
             predictions.save(request.save_scores, name, by_run(scores[name], data), data)
         if name in compared:
             remarks.append(f"{name}: {said}")
-        elif name in asked:
+        elif any(name == each.name for each in asked):
             found.leave_out(name, f"no row: {said}")
-    if stages:
+    if runs:
+        remarks += given_runs.add_rows(given, data, rules, found, request.save_scores)
+    if entries:
         remarks += trained.add_rows(plan, what, found)
-    return table_of(request, rules, data, found, order, remarks)
+    return table_of(replace(request, baseline=baseline), rules, data, found, order, remarks)
+
+
+def rows_asked(request: Request, free: Collection[str]) -> tuple[list[Variant], str]:
+    """The rows of --methods and --baseline, and the name of the baseline.
+
+    Raises UsageError for a word of another form, an unknown method, and a row that is asked for twice.
+    """
+    asked, baseline = variants(request.methods), parse(request.baseline)
+    if baseline.name not in [each.name for each in asked]:
+        asked.append(baseline)
+    for each in asked:
+        if not each.run:
+            pick(each.method, [*free, *crossmodal.NAMES, *METHODS], "method")
+        if each.method and not each.is_plain and each.method not in METHODS:
+            remedy = f"; give them by --set {crossmodal.PREFIX}…" if each.method in crossmodal.NAMES else ""
+            raise UsageError(f"{each.name}: {each.method} is not trained and takes no settings in brackets{remedy}")
+    return asked, baseline.name
+
+
+def check_scores_folder(folder: str, asked: Sequence[Variant], data: BenchData) -> None:
+    """Raise UsageError if no row asked for makes scores to keep, or if the folder has those of another bench."""
+    own = [each.name for each in asked if each.run or each.method in (*METHODS, *crossmodal.NAMES)]
+    if not own:
+        raise UsageError(f"--save-scores {folder}: no method of --methods makes scores to keep")
+    predictions.check_folder(folder, own, [run for run, _ in data.partition.runs])
+
+
+def tested_whole(data: BenchData, request: Request) -> BenchData:
+    """`data` with one fold for each seed, which tests every test video and trains on none."""
+    there = set(ids_of(data.videos))
+    ids = tuple(video_id for video_id in data.partition.tested if video_id in there)
+    label = f"all {len(ids)} test videos" + (f", trained on {hide_keys(request.train_on)}" if request.train_on else "")
+    return replace(data, partition=Partition(label, ((Fold((), (), ids, label),),) * request.seeds))
 
 
 def table_of(
@@ -130,6 +154,9 @@ def table_of(
     found.settle()
     left_out = found.remarks(len(order))
     measured = {name: found.measured[name] for name in order if name in found.measured}
+    methods = [parse(word).method for word in request.methods]
+    # Of a run, its record alone says which method it is.
+    methods += [made[0]["method"] for name, made in found.made.items() if name.startswith(RUN)]
     found_rows = [*rows(measured, request.baseline, rules.metrics), *failed_rows(found.failed, rules.metrics)]
     return Table(
         data=request.on,
@@ -140,7 +167,7 @@ def table_of(
         rows=sorted(found_rows, key=lambda row: order.index(row.method)),
         remarks=(*remarks, *left_out),
         made=found.made,
-        published=published.beside(request.on, request.methods),
+        published=published.beside(request.on, methods, request.papers),
     )
 
 
@@ -163,10 +190,11 @@ def by_run(scores: Mapping[str, Scores], data: BenchData) -> dict[Run, dict[str,
     }
 
 
-def told(request: Request, stages: Mapping[str, Stages]) -> dict[str, Any]:
+def told(request: Request, entries: Mapping[str, Entry]) -> dict[str, Any]:
     """What the trained runs of a request depend on, as JSON values."""
-    options = asdict(replace(request, runs=None, save_scores=None, baseline=""))
-    return options | {"settings": {name: [its.model_dump(mode="json") for its in of] for name, of in stages.items()}}
+    options = asdict(replace(request, runs=None, save_scores=None, baseline="", remarks=(), papers=()))
+    settings = {name: [its.model_dump(mode="json") for its in entry.stages] for name, entry in entries.items()}
+    return options | {"settings": settings}
 
 
 def ordered(asked: Sequence[str], always: Iterable[str]) -> list[str]:
@@ -184,33 +212,39 @@ def known_scores(ceilings: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, 
     return {name: answer(scores) for name, scores in ceilings.items()}
 
 
-def settings_for(request: Request, asked: Sequence[str]) -> tuple[CrossModalOptions, dict[str, Stages]]:
-    """The settings of the methods asked for, by --preset and --set. Raises UsageError if no method has the setting."""
+def settings_for(request: Request, asked: Sequence[Variant]) -> tuple[CrossModalOptions, dict[str, Entry]]:
+    """The settings of the rows asked for, by --preset, --set and brackets. Raises UsageError for those of no effect."""
     ours = [override for override in request.sets if override.startswith(crossmodal.PREFIX)]
     others = [override for override in request.sets if override not in ours]
-    trained_methods = [name for name in asked if name in METHODS]
-    if ours and not set(asked) & set(crossmodal.NAMES):
+    to_train = [each for each in asked if each.method in METHODS]
+    if ours and not {each.method for each in asked} & set(crossmodal.NAMES):
         raise UsageError(f"--set {ours[0]}: neither of {' and '.join(crossmodal.NAMES)} is among --methods")
     # An option without effect is an error: the user would take the numbers for those of the option.
-    if not trained_methods:
+    if not to_train:
         for flag, value in (
             ("--set", next(iter(others), None)),
             ("--preset", request.preset),
             ("--init", request.init),
             ("--pool", request.pool if request.pool != "fold" else None),
             ("--data", request.data if is_pool(request.data) else None),
+            ("--train-on", request.train_on),
         ):
             if value:
                 known = ", ".join(METHODS)
                 raise UsageError(f"{flag} {value}: no method of --methods is trained; trained methods are: {known}")
         return crossmodal.options_of(ours), {}
-    from vsumdata.train.benchmark.choices import stages_of_methods
+    from vsumdata.train.benchmark.asked.choices import entries_of
 
-    stages = stages_of_methods(trained_methods, request.on, request.preset, others)
+    entries = entries_of(to_train, request.on, request.preset, others, request.init)
     # Methods with labels never see test videos, so the option would have no effect.
-    if request.pool != "fold" and all(its.needs_targets for of_one in stages.values() for its in of_one):
+    if request.pool != "fold" and all(its.needs_targets for entry in entries.values() for its in entry.stages):
         raise UsageError(f"--pool {request.pool}: no method of --methods learns without labels")
-    return crossmodal.options_of(ours), stages
+    if request.train_on and (request.legacy or request.pool != "fold"):
+        flag = "--legacy" if request.legacy else f"--pool {request.pool}"
+        raise UsageError(f"{flag}: it uses videos that are tested, and --train-on trains on others; leave out one")
+    if request.legacy and (searched := next((each.name for each in to_train if each.search), None)):
+        raise UsageError(f"{searched}: a search never chooses on test videos; leave out --legacy")
+    return crossmodal.options_of(ours), entries
 
 
 def cross_modal(asked: Sequence[str], data: BenchData, options: CrossModalOptions) -> tuple[dict[str, Baseline], str]:

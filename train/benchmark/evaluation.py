@@ -16,14 +16,14 @@ from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import making, predictions
 from vsumdata.train.benchmark.bench import known_scores
+from vsumdata.train.benchmark.held_out import check_kind, seen_by
 from vsumdata.train.benchmark.predictions import Scores
 from vsumdata.train.benchmark.table import Table, rows
-from vsumdata.train.benchmark.trained import add_answers, noted, seen_by
+from vsumdata.train.benchmark.trained import add_answers, encode_for, noted, words_for
 from vsumdata.train.benchmark.videos import BenchData, open_data
-from vsumdata.train.data.origin import Origin, features_of, other_kind
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import device
-from vsumdata.train.loop.predict import fitting, predict, shown_text, text_of
+from vsumdata.train.loop.predict import fitting, predict, shown_text
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.scoring.baselines import BASELINES
 from vsumdata.train.scoring.measure import measure
@@ -68,7 +68,7 @@ def evaluate_run(request: Request) -> Table:
     label, videos = chosen(part, data, trained)
     # Features that do not fit are an error now, not after all baselines have been measured.
     fitting(videos[0], trained.info)
-    check_kind(trained, data)
+    check_kind(trained, data, "--text none")
     method = trained.settings.method
     if request.save_scores:
         predictions.check_folder(request.save_scores, [method], [ONE_RUN])
@@ -77,7 +77,8 @@ def evaluate_run(request: Request) -> Table:
     found = measure(videos, {**BASELINES, **ceilings}, rules, fold)
     found.need_some(request.on, len(BASELINES) + len(ceilings), data.remarks)
     scores: dict[str, Scores] = {}
-    add_answers(method, noted(predict(trained, videos), scores), rules, found, ONE_RUN)
+    answers = noted(predict(trained, videos, words=words_for(rules)), scores)
+    add_answers(method, answers, rules, found, ONE_RUN, encode_for(rules, data))
     if request.save_scores:
         predictions.save(request.save_scores, method, {ONE_RUN: scores}, replace(data, partition=fold))
     found.settle()
@@ -104,17 +105,6 @@ def evaluate_run(request: Request) -> Table:
         ),
         made={method: [making.record([trained])]},
     )
-
-
-def check_kind(trained: Trained, data: BenchData) -> None:
-    """Raise UsageError if the data's features are known to be by other models than those of the run."""
-    theirs = Origin(
-        data_set=data.on, features_root=data.features, features=features_of(data.root) if data.root else None
-    )
-    shown = text_of(trained)
-    if why := other_kind(trained.info.origin, theirs, reads_text=shown != "none"):
-        remedy = " or --text none" if "texts'" in why else ""
-        raise UsageError(f"{trained.path}: {why}; use features of the same kind (--features ROOT){remedy}")
 
 
 def chosen(part: str, data: BenchData, trained: Trained) -> tuple[str, Sequence[Video]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from vsumdata.datasets.benchmarks.i3d import MOTION
@@ -36,11 +36,14 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
-def choices(trained: Trained) -> list[str]:
-    """Choices of a run that change its numbers, for the table's remarks."""
+def choices(trained: Trained, drawn: Collection[str] = ()) -> list[str]:
+    """Choices of a run that change its numbers, for the table's remarks. A search has `drawn` some settings."""
     info, options = trained.info, trained.settings.model
-    changed = ", ".join(f"{key}={told(value)}" for key, value in overrides(info.settings).items())
+    changed = ", ".join(f"{key}={told(value)}" for key, value in overrides(info.settings).items() if key not in drawn)
     said = [f"preset {info.settings.preset}{f' with {changed}' if changed else ', nothing changed'}"]
+    if drawn:
+        # Each run has its own values, which JSON has: five folds of them would hide the other notes.
+        said.append(f"chosen by search in each run: {', '.join(drawn)}")
     said.append(f"{len(info.train)} training videos, {len(info.val)} validation videos")
     if info.origin.others:
         counts = [f"{num} videos of {name}" for name, num in counts_of(info).items() if num]
@@ -57,6 +60,9 @@ def choices(trained: Trained) -> list[str]:
     # The run's own notes already tell of `none`.
     if weights is not None and weights != "none":
         said.append(f"weights: {weights}")
+    # Scores of a language model differ by how they are read from its answers.
+    if importance := getattr(options, "importance", None):
+        said.append(f"frame scores by {importance}")
     said.append(f"init: {info.init or 'none'}")
     return said
 
@@ -96,7 +102,8 @@ def record(trained: Sequence[Trained]) -> dict[str, Any]:
         "pool": [name for name, _ in first.origin.members] if first.origin.others else None,
         "transductive": first.origin.pool == "transductive",
         "init": first.init,
-        "runs": [run_record(each.info, each) for each in trained],
+        "trained_on": f"{first.origin.data_set} {first.origin.path}".strip() or None,
+        "runs": [run_record(each.info, each) | other_overrides(each.info, first) for each in trained],
     }
 
 
@@ -112,6 +119,12 @@ def run_record(info: Info, trained: Trained) -> dict[str, Any]:
         "num_val": len(info.val),
         "num_test": len(info.origin.test),
     }
+
+
+def other_overrides(info: Info, first: Info) -> dict[str, Any]:
+    """The overrides of a run whose settings are not those of the first run: a search chose them."""
+    its = overrides(info.settings)
+    return {} if its == overrides(first.settings) else {"overrides": its}
 
 
 def epochs_told(trained: Sequence[Trained]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -108,3 +109,14 @@ class RunShown:
         self.values |= {name: value for name, value in record.items() if name in SHOWN and value is not None}
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in self.values.items())
         self.whole.show(self, f"epoch {min(record['epoch'] + is_step, self.epochs)} of {self.epochs}, {numbers}")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The display of one run of a row, or of its trials one after the other."""
+
+    progress: BenchProgress
+    label: str
+
+    def begin(self, what: str = "") -> None:
+        self.progress.begin(f"{self.label}, {what}" if what else self.label)

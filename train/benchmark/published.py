@@ -62,10 +62,14 @@ def everything() -> tuple[PaperTable, ...]:
     return TypeAdapter(tuple[PaperTable, ...]).validate_json(FILE.read_bytes())
 
 
-def beside(data: str, methods: Collection[str]) -> tuple[PaperTable, ...]:
-    """The papers' tables on this data set that have a row for one of the methods."""
+def beside(data: str, methods: Collection[str], papers: Collection[str] = ()) -> tuple[PaperTable, ...]:
+    """The papers' tables on this data set that have a row for one of the methods; of `papers` alone if any is named."""
     return tuple(
-        table for table in everything() if table.data == data and any(row.method in methods for row in table.rows)
+        table
+        for table in everything()
+        if table.data == data
+        and any(row.method in methods for row in table.rows)
+        and (not papers or table.short_source in papers)
     )
 
 

@@ -15,7 +15,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import published
 from vsumdata.train.benchmark.published import PaperTable
 from vsumdata.train.scoring.measure import Measured
-from vsumdata.train.scoring.significance import Summary, p_value
+from vsumdata.train.scoring.significance import compare
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -137,7 +137,7 @@ def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]
     for (name, metric), summary in summaries.items():
         missing = measured[name].missing.get(metric, "")
         other = summaries.get((baseline, metric)) if name != baseline else None
-        p = against(summary, other)
+        difference, p = compare(summary, other) if other else (math.nan, math.nan)
         found.append(
             Row(
                 method=name,
@@ -147,7 +147,7 @@ def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]
                 ci95=summary.ci95,
                 n=summary.n,
                 p=p,
-                direction=direction(summary, other) if p < SIGNIFICANT else "",
+                direction=(BETTER if difference > 0 else WORSE) if p < SIGNIFICANT else "",
                 notes=() if missing else tuple(measured[name].notes()),
                 missing=missing,
             )
@@ -163,17 +163,6 @@ def failed_rows(failed: Mapping[str, str], metrics: Sequence[str]) -> list[Row]:
         for name, why in failed.items()
         for metric in metrics
     ]
-
-
-def against(summary: Summary, other: Summary | None) -> float:
-    return float("nan") if other is None else p_value(summary.videos, other.videos)
-
-
-def direction(summary: Summary, other: Summary | None) -> str:
-    """▲ or ▼: whether the mean over the videos of both is above or below the other's."""
-    shared = summary.videos.keys() & (other.videos.keys() if other else ())
-    difference = sum(summary.videos[video_id] - other.videos[video_id] for video_id in shared) if other else 0.0
-    return BETTER if difference > 0 else WORSE
 
 
 def cell(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,41 +13,40 @@ from rich.console import Console
 from torch import nn
 
 from vsumdata.datasets import partition
-from vsumdata.datasets.join import names
 from vsumdata.datasets.partition import Pool, Run
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.splits import Fold
-from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.benchmark import making
+from vsumdata.manifests.roots.address import hide_keys
+from vsumdata.train.benchmark import crossmodal, making
+from vsumdata.train.benchmark.asked.choices import Entry
+from vsumdata.train.benchmark.held_out import check_same_kind, check_unseen, first_tested
 from vsumdata.train.benchmark.kept import kept
 from vsumdata.train.benchmark.predictions import Scores, save
-from vsumdata.train.benchmark.progress import BenchProgress
+from vsumdata.train.benchmark.progress import BenchProgress, Shown
 from vsumdata.train.benchmark.videos import BenchData
-from vsumdata.train.data import targets
+from vsumdata.train.data import elsewhere, targets
 from vsumdata.train.data.origin import Origin, Other, features_of
 from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
-from vsumdata.train.loop import runs
-from vsumdata.train.loop.job import fit_fold, prepared
-from vsumdata.train.loop.journal import Show
-from vsumdata.train.loop.predict import Prediction, predict
-from vsumdata.train.loop.runs import Info, Trained
-from vsumdata.train.scoring.baselines import Trial
-from vsumdata.train.scoring.measure import BREAKS, Found
+from vsumdata.train.loop import runs, trials
+from vsumdata.train.loop.job import Job, device, fit_fold, prepared
+from vsumdata.train.loop.predict import Encode, Prediction, TextTask, fitting, predict, trial_of
+from vsumdata.train.loop.runs import Trained
+from vsumdata.train.loop.trials import Search, changed
+from vsumdata.train.scoring.measure import BREAKS, NEEDS_TEXT, Found
 from vsumdata.train.settings import Settings, class_of, least_batch
 
-# Trained one after the other, each from the weights of the one before. The last one is measured.
-Stages = tuple[Settings, ...]
 PRE_TRAINING = "pre-training"
 NUM_VIDEOS = re.compile(r"\b\d+(?= (?:\w+ )?videos\b)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bench:
-    """What the runs of a table share. `keep` is the folder that keeps them; `init` is a run to start from.
+    """What the runs of a table share, and what a row has of its own: `init`, a run to start from, and `search`.
 
-    `pool` selects the videos for learning without labels. `scores` is the folder that keeps the scores, `request` tells
+    `keep` is the folder that keeps the runs. `pool` selects the videos for learning without labels. `train_on` names
+    another data set to train on, as `train --data` does. `scores` is the folder that keeps the scores, `request` tells
     this table's runs from those of other tables, and `console` shows how far they are.
     """
 
@@ -56,55 +55,76 @@ class Bench:
     keep: str | None = None
     init: str | None = None
     pool: Pool = "fold"
+    train_on: str | None = None
+    search: Search | None = None
     scores: str | None = None
     request: Mapping[str, Any] = field(default_factory=dict)
     console: Console | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Plan:
-    """The methods that can be trained, checked before any of them is; and why others have no row."""
+class Ready:
+    """A row that can be trained: for each stage its settings, and the ids of the videos that it can learn from."""
 
-    # For each stage of a method its settings, and the ids of the videos that it can learn from.
-    ready: Mapping[str, Sequence[tuple[Settings, set[str]]]]
+    stages: Sequence[tuple[Settings, set[str]]]
+    bench: Bench
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The rows that can be trained, checked before any of them is; and why others are left out."""
+
+    ready: Mapping[str, Ready]
     left_out: Mapping[str, str]
     remarks: Sequence[str]
 
 
-def planned(methods: Mapping[str, Stages], bench: Bench) -> Plan:
-    """Check every method, its settings, weights, features and `--init`. Nothing is written.
+def planned(entries: Mapping[str, Entry], bench: Bench) -> Plan:
+    """Check every row, its settings, weights, features and the run that it begins with. Nothing is written.
 
     A method that cannot learn from this data is left out. Raises UsageError for a request that would fail in any case.
     """
     data = bench.data
-    check_others_used(methods, data)
-    remarks = partition.what_crosses(data.partition, data.pool, data.unlisted)
+    if not bench.train_on:
+        check_others_used(entries, data)
+    # Training videos of another data set are kept apart when they are opened.
+    remarks = [] if bench.train_on else partition.what_crosses(data.partition, data.pool, data.unlisted)
     if any(fold.legacy for _, fold in data.partition.runs):
         remarks.append("legacy: trained methods chose their epoch on the test videos, so their numbers are too good")
     if bench.keep and Path(bench.keep).exists() and not Path(bench.keep).is_dir():
         raise UsageError(f"--runs {bench.keep} is a file; give a folder")
+    if bench.train_on:
+        remarks += taught_elsewhere(entries, bench)
     if bench.init:
-        check_unseen(bench.init, data)
-    rules = {rule_of(its, data) for stages in methods.values() for its in stages}
-    usable = {rule: teachable(data, rule) for rule in rules}
-    ready: dict[str, list[tuple[Settings, set[str]]]] = {}
+        check_unseen(f"--init {bench.init}", bench.init, data)
+    rules = {rule_of(its, data) for entry in entries.values() for its in entry.stages}
+    usable = {} if bench.train_on else {rule: teachable(data, rule) for rule in rules}
+    ready: dict[str, Ready] = {}
     left_out: dict[str, str] = {}
-    for method, stages in methods.items():
-        reasons = [hindrance(its, bench, *usable[rule_of(its, data)]) for its in stages]
+    for name, entry in entries.items():
+        if own := entry.variant.init:
+            check_unseen(f"{name}: init={own}", own, data)
+        its_bench = replace(bench, init=own or bench.init, search=entry.search)
+        # What the videos of another data set teach is found as they are opened.
+        found = [(its, usable.get(rule_of(its, data), (set(), None))) for its in entry.stages]
+        reasons = [hindrance(its, its_bench, *of) for its, of in found if not bench.train_on]
         if reason := next(filter(None, reasons), None):
-            left_out[method] = f"no row: {reason}"
+            left_out[name] = f"no row: {reason}"
             continue
-        ready[method] = [(its, usable[rule_of(its, data)][0]) for its in stages]
+        ready[name] = Ready(
+            stages=[(its, ids) for its, (ids, _) in found], bench=its_bench, folder=entry.variant.folder
+        )
         try:
-            check(method, ready[method], bench)
+            check(ready[name])
         except UsageError as error:
-            raise UsageError(f"{method}: {error}") from error
+            raise UsageError(f"{name}: {error}") from error
     return Plan(ready=ready, left_out=left_out, remarks=remarks)
 
 
-def check_others_used(methods: Mapping[str, Stages], data: BenchData) -> None:
+def check_others_used(entries: Mapping[str, Entry], data: BenchData) -> None:
     """Raise UsageError if no method would train on some data set of the pool."""
-    if data.unlisted and all(its.needs_targets for stages in methods.values() for its in stages):
+    if data.unlisted and all(its.needs_targets for entry in entries.values() for its in entry.stages):
         names = ", ".join(dict.fromkeys(video_id.partition("/")[0] for video_id in data.unlisted))
         raise UsageError(
             f"--data: nothing is trained on {names}, for {data.partition.label} does not name it and no method of "
@@ -112,17 +132,37 @@ def check_others_used(methods: Mapping[str, Stages], data: BenchData) -> None:
         )
 
 
-def check(method: str, stages: Sequence[tuple[Settings, set[str]]], bench: Bench) -> None:
-    """Prepare the first run of a method as for training, so that what is wrong is found before hours of others."""
+def check(row: Ready) -> None:
+    """Prepare the first run of a row as for training, so that what is wrong is found before hours of others."""
+    bench = row.bench
     run, fold = next(bench.data.partition.runs)
-    settings, usable = stages[0]
-    folder = Path(bench.keep or "") / method / (PRE_TRAINING if len(stages) > 1 else "")
+    settings, usable = row.stages[0]
+    folder = Path(bench.keep or "") / row.folder / (PRE_TRAINING if len(row.stages) > 1 else "")
     job = prepared(*what_to_fit(settings, bench, fold, usable, run, folder), init=bench.init)
-    if bench.keep and (job.out / runs.INFO).exists():
+    if bench.train_on:
+        check_measurable(job, bench.data)
+    if bench.search:
+        check_search(job, bench, usable)
+    elif bench.keep and (job.out / runs.INFO).exists():
         runs.open_run(job.out, job.info)
     # A later stage begins with weights that are not there yet; its model alone can be built.
-    for its, ids in stages[1:]:
-        class_of(its.method, "model")(its.model, partition.pick(bench.data.pool, ids)[0].frame_feature.shape[1])
+    for its, _ in row.stages[1:]:
+        class_of(its.method, "model")(its.model, job.info.frame_dim)
+
+
+def check_measurable(job: Job, data: BenchData) -> None:
+    """Raise UsageError if the test videos' features are not those that the run is trained on."""
+    fitting(first_tested(data), job.info)
+    check_same_kind(f"--train-on {job.info.origin.path}", job.info, data, job.info.text_dim is not None)
+
+
+def check_search(job: Job, bench: Bench, usable: set[str]) -> None:
+    """Raise UsageError if a run of the row has no validation videos, or if a kept search is another one."""
+    validated = [bool(usable.intersection(fold.val)) for _, fold in bench.data.partition.runs]
+    if job.validation is None or not (bench.train_on or all(validated)):
+        raise UsageError("search: there are no validation videos to choose a trial by; give more videos")
+    if bench.keep and any((job.out / name).exists() for name in (trials.FOUND, runs.INFO)):
+        trials.opened(job.out, record_of(job, bench))
 
 
 def add_rows(plan: Plan, bench: Bench, found: Found) -> list[str]:
@@ -136,21 +176,26 @@ def add_rows(plan: Plan, bench: Bench, found: Found) -> list[str]:
     if not plan.ready:
         return remarks
     num_folds = len(list(bench.data.partition.runs))
-    num_runs = {method: num_folds * len(stages) for method, stages in plan.ready.items()}
+    num_runs = {method: num_folds * runs_of(row) for method, row in plan.ready.items()}
     with (
         kept(bench.keep, bench.request, bench.console) as folder,
         BenchProgress(bench.console, sum(num_runs.values())) as progress,
     ):
-        for number, (method, stages) in enumerate(plan.ready.items()):
+        for number, (method, row) in enumerate(plan.ready.items()):
             # A method before may have failed in any of its runs.
             progress.number = sum(list(num_runs.values())[:number])
             try:
-                remarks += add_method(method, stages, bench, found, folder.path / method, progress)
+                remarks += add_method(method, row.stages, row.bench, found, folder.path / row.folder, progress)
             except BREAKS as error:
                 found.fail(method, error)
         if not found.failed:
             folder.finish()
     return remarks
+
+
+def runs_of(row: Ready) -> int:
+    """How many runs a row trains for each seed and fold: its stages, the first of them perhaps as trials."""
+    return len(row.stages) - 1 + (row.bench.search.num_trials if row.bench.search else 1)
 
 
 def add_method(
@@ -171,20 +216,21 @@ def add_method(
         for settings, usable in stages:
             is_last = settings is stages[-1][0]
             before = trained
-            begun = replace(bench, init=str(before.path)) if before else bench
-            progress.begin(f"{method}{'' if is_last else f' ({PRE_TRAINING})'}, seed {run[0]}, fold {run[1] + 1}")
+            begun = replace(bench, init=str(before.path), search=None) if before else bench
+            label = f"{method}{'' if is_last else f' ({PRE_TRAINING})'}, seed {run[0]}, fold {run[1] + 1}"
             place = folder if is_last else folder / PRE_TRAINING
-            trained = train_fold(settings, begun, fold, usable, run, place, progress.training)
-            notes = what_to_say(trained)
+            trained = train_fold(settings, begun, fold, usable, run, place, Shown(progress, label))
+            notes = what_to_say(trained, begun.search.ranges if begun.search else ())
             said[settings.method] += [_without_path(note, before) for note in notes]
             # Without its weights: a table of fifty runs would hold fifty models.
             made[settings.method].append(replace(trained, model=nn.Identity()))
         assert trained is not None, "a method has a stage"
         # `videos`, not `pool`: only these have the reference that the protocol scores against.
-        answers = predict(trained, partition.pick(bench.data.videos, fold.test))
+        videos = partition.pick(bench.data.videos, fold.test)
+        answers = predict(trained, videos, words=words_for(bench.rules))
         if bench.scores:
             answers = noted(answers, scores.setdefault(run, {}))
-        add_answers(method, answers, bench.rules, found, run)
+        add_answers(method, answers, bench.rules, found, run, encode_for(bench.rules, bench.data))
     if bench.scores:
         save(bench.scores, method, scores, bench.data)
     found.made[method] = [making.record(each) for each in made.values()]
@@ -195,9 +241,9 @@ def add_method(
     return [f"{method}: {f'; then {stages[-1][0].method}: '.join(lines)}"]
 
 
-def what_to_say(trained: Trained) -> list[str]:
-    """Notes to print with a run's numbers."""
-    notes = [*making.choices(trained), *trained.info.notes]
+def what_to_say(trained: Trained, drawn: Collection[str] = ()) -> list[str]:
+    """Notes to print with a run's numbers; a search has `drawn` some of its settings."""
+    notes = [*making.choices(trained, drawn), *trained.info.notes]
     if trained.settings.needs_targets and not trained.info.val:
         notes.append(f"{trained.info.origin.split}: too few training videos to select by, the last epoch counts")
     return notes
@@ -222,12 +268,35 @@ def _without_path(note: str, before: Trained | None) -> str:
     return note.replace(str(before.path), f"its {PRE_TRAINING}") if before else note
 
 
-def add_answers(method: str, answers: Iterable[Prediction], rules: Protocol, found: Found, run: Run) -> None:
-    """Measure the predictions of one run."""
+def add_answers(
+    method: str,
+    answers: Iterable[Prediction],
+    rules: Protocol,
+    found: Found,
+    run: Run,
+    encode: Encode | None = None,
+) -> None:
+    """Measure the predictions of one run. `encode` embeds texts for Cross-F_CLIP."""
     for answer in answers:
-        trial = Trial(video=answer.video, frame_score=answer.frame_score, sentence_score=answer.sentence_score)
+        trial = trial_of(answer, rules, encode)
         measured = found.measured.get(method) or found.start(method, trial, rules)
         measured.add(answer.video_id, [run], [trial])
+
+
+def words_for(rules: Protocol) -> TextTask | None:
+    """What a language model is to write for a protocol: a text that refers to frames, where a metric reads one."""
+    return "b" if NEEDS_TEXT & set(rules.metrics) else None
+
+
+def encode_for(rules: Protocol, data: BenchData) -> Encode | None:
+    """The text tower of the CLIP that made a root's frames, where the protocol asks for it and it can be had."""
+    if "cross_f_clip" not in rules.metrics or data.root is None:
+        return None
+    try:
+        return crossmodal.encoder(data.root)
+    # Random weights have no text tower; the metric is then left out with its reason.
+    except UsageError:
+        return None
 
 
 def noted(answers: Iterable[Prediction], scores: dict[str, Scores]) -> Iterator[Prediction]:
@@ -238,11 +307,32 @@ def noted(answers: Iterable[Prediction], scores: dict[str, Scores]) -> Iterator[
 
 
 def train_fold(
-    settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path, show: Show | None = None
+    settings: Settings, bench: Bench, fold: Fold, usable: set[str], run: Run, folder: Path, shown: Shown
 ) -> Trained:
     """Train one seed and fold. A run that `folder` has already is resumed, or only read if it is complete."""
     its, data, out = what_to_fit(settings, bench, fold, usable, run, folder)
-    return fit_fold(its, data, out, init=bench.init, show=show)
+
+    def fit(chosen: Settings, place: Path, what: str = "") -> Trained:
+        shown.begin(what)
+        return fit_fold(chosen, data, place, init=bench.init, show=shown.progress.training)
+
+    if bench.search is None:
+        return fit(its, out)
+    begun = record_of(prepared(its, data, out, bench.init), bench)
+    with runs.locked(out):
+        # On the fold's own validation videos: its test videos choose nothing.
+        trials.search_in(
+            out, begun, bench.search, its.seed, lambda sets, place: fit(changed(its, sets), place, place.name).position
+        )
+    return runs.load(out, device())
+
+
+def record_of(job: Job, bench: Bench) -> trials.Record:
+    """The beginning of search.json: what must be the same for a search to go on."""
+    assert bench.search is not None
+    assert job.validation is not None, "`check` has seen that every run has validation videos"
+    asked = job.info.identity() | {"ranges": {name: list(its) for name, its in bench.search.ranges.items()}}
+    return trials.Record(asked=asked, metric=job.validation.metric)
 
 
 def what_to_fit(
@@ -251,6 +341,9 @@ def what_to_fit(
     """The settings, the videos and the folder of one seed and fold."""
     seed, number = run
     data, test, place = bench.data, fold.test, f"fold-{number + 1}"
+    if bench.train_on:
+        chosen = opened_elsewhere(settings, bench, seed)
+        return settings.model_copy(update={"seed": seed}), chosen, folder / f"seed-{seed}" / place
     ours, pool = partition.restricted(fold, usable), "fold" if settings.needs_targets else bench.pool
     if not settings.needs_targets:
         ours = replace(ours, train=(*ours.train, *(each for each in data.unlisted if each in usable)))
@@ -279,6 +372,22 @@ def what_to_fit(
         checked=True,
     )
     return settings.model_copy(update={"seed": seed}), chosen, folder / f"seed-{seed}" / place
+
+
+def opened_elsewhere(settings: Settings, bench: Bench, seed: int) -> Data:
+    """The videos of `--train-on` for one seed, without those that this table tests."""
+    assert bench.train_on is not None
+    tested = partition.pick(bench.data.videos, bench.data.partition.tested)
+    wanted = elsewhere.wanted(bench.train_on, bench.data.features, labelled=settings.needs_targets)
+    return elsewhere.open_apart(wanted, seed, bench.data.on, tested)
+
+
+def taught_elsewhere(entries: Mapping[str, Entry], bench: Bench) -> list[str]:
+    """Remarks on the videos of `--train-on`. Raises UsageError if they cannot be opened."""
+    first = next(iter(entries.values())).stages[-1]
+    data = opened_elsewhere(first, bench, 0)
+    where = hide_keys(bench.train_on or "")
+    return [f"trained on {len(data.train)} videos of {where}, {len(data.val)} to validate", *data.notes]
 
 
 def rule_of(settings: Settings, data: BenchData) -> Rule | Rules | None:
@@ -320,36 +429,3 @@ def hindrance(settings: Settings, bench: Bench, usable: set[str], why: str | Non
                 f"{fold.label}: {len(pool)} training videos are too few: {settings.method} contrasts at least {least}"
             )
     return None
-
-
-def check_unseen(init: str, data: BenchData) -> None:
-    """Raise UsageError if `init`, or a run that it started from, was trained or selected on labels of test videos.
-
-    Test videos of this data set may have been seen without labels: the runs that start from `init` say so.
-    """
-    info = runs.read_info(Path(init))
-    tested = partition.pick(data.videos, data.partition.tested)
-    seen = seen_by(info, data.on, tested, unlabelled=info.origin.data_set != data.on)
-    # Unlike `eval`, which leaves such videos out: a table must measure all its rows on the same videos.
-    if seen:
-        raise UsageError(
-            f"--init {init} was trained or selected on {len(seen)} of the {len(tested)} test videos (first: "
-            f"{min(seen)}); pre-train without them"
-        )
-
-
-def seen_by(info: Info, data_set: str, videos: Sequence[Video], unlabelled: bool = True) -> set[str]:
-    """Ids of those `videos` of `data_set` that a run, or a run that it started from, was trained or selected on.
-
-    With `unlabelled`, videos that were only seen without labels count as well.
-    """
-    # Ids such as video_1 occur in several data sets, so they are compared within one. A root of ours has YouTube's ids,
-    # and benchmarks that know them (`names`) can be checked against it.
-    found: set[str] = set()
-    for each in info.seen:
-        theirs = set(each.video_ids) if each.labelled or unlabelled else set()
-        if each.data_set == data_set:
-            found |= theirs.intersection(partition.ids_of(videos))
-        elif each.data_set == "shards":
-            found |= {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
-    return found

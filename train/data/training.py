@@ -121,6 +121,8 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int, members: Seq
     Raises UsageError for an unknown fold, or if no training video is left.
     """
     module = data_set(name)
+    if getattr(module, "TEST_ONLY", False):
+        raise UsageError(f"--data {wanted.data}: {name} is for testing alone; train on a root, then `vsumdata eval`")
     videos: Sequence[Video] = module.load(path)
     partition.check_some(videos, name, path)
     others = pools.opened(members, wanted.features)

@@ -17,11 +17,12 @@ from torch import nn
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.encoders.hub import local_path
-from vsumdata.stages.encoders.models import SEED, resolve_llm
+from vsumdata.stages.encoders.models import SEED, resolve_transformer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SETTING = "model.llm"
 Tuning = Literal["lora", "full", "adapter"]
 # Adam keeps two numbers a weight beside weight and gradient, four bytes each.
 BYTES_TRAINED = 16
@@ -40,7 +41,7 @@ class Language:
 
 def identity(name: str) -> str:
     """What names the content of a language model, whatever its path. Raises UsageError if it cannot be had."""
-    return name if SEED.fullmatch(name) else resolve_llm(name, "").identity
+    return name if SEED.fullmatch(name) else resolve_transformer(name, "", SETTING).identity
 
 
 def load(name: str, dtype: Literal["auto", "float32", "bfloat16"], *, trained: bool) -> Language:
@@ -76,7 +77,7 @@ def pretrained(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     from transformers.utils import logging as its_logging
 
     its_logging.disable_progress_bar()
-    path = local_path(resolve_llm(name, "").location, but=NOT_OURS)
+    path = local_path(resolve_transformer(name, "", SETTING).location, but=NOT_OURS)
     folder = str(path.parent if path.is_file() else path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

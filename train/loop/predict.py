@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
+from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.video import Summary, Video, collate
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.data.batches import read
@@ -18,6 +19,8 @@ from vsumdata.train.loop.stopping import flushed_denormals
 from vsumdata.train.losses.boxes import frame_scores
 from vsumdata.train.models.text import TextKind
 from vsumdata.train.objectives.unlabelled import Unlabelled
+from vsumdata.train.scoring.baselines import Trial
+from vsumdata.train.scoring.evaluate import Words
 from vsumdata.train.settings import class_of
 
 # Videos held in memory, and sorted by length, at once.
@@ -25,6 +28,9 @@ WINDOW = 256
 # Pairs of frames in a batch's attention. Its memory grows with the square of the length: 16 videos of two hours at
 # 1 fps would take 3.3 GB for each head. A longer video makes a batch of its own.
 PAIRS_AT_ONCE = 32 * 1024**2
+TextTask = Literal["t", "b"]
+# Embeds texts: [n,D].
+Encode = Callable[[Sequence[str]], np.ndarray]
 TEXT_FEATURES = ("sentence_feature", "step_feature", "description_feature", "global_feature")
 
 
@@ -47,9 +53,12 @@ class Prediction:
         return self.video.video_id
 
 
-def predict(trained: Trained, videos: Sequence[Video], *, batch_size: int = 16) -> Iterator[Prediction]:
+def predict(
+    trained: Trained, videos: Sequence[Video], *, batch_size: int = 16, words: TextTask | None = None
+) -> Iterator[Prediction]:
     """Score every video, in the order of `videos`, on the model's device and in float32.
 
+    With `words` a language model also writes a text about each: `t` a text alone, `b` one that refers to frames.
     Videos are read in windows, so they may be more than memory holds. Raises UsageError for features that the model
     cannot take (see `fitting`).
     """
@@ -59,7 +68,7 @@ def predict(trained: Trained, videos: Sequence[Video], *, batch_size: int = 16) 
         ]
         found: dict[int, Prediction] = {}
         for chosen in batches([len(video.frame_time_s) for video in window], batch_size):
-            answers = predict_batch(trained, [window[at] for at in chosen])
+            answers = predict_batch(trained, [window[at] for at in chosen], words)
             found |= dict(zip(chosen, answers, strict=True))
         yield from (found[at] for at in range(len(window)))
 
@@ -77,11 +86,12 @@ def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 # PGL-SUM's unscaled softmax saturates. On a CPU its denormal weights make it several times slower.
 @flushed_denormals()
 @torch.no_grad()
-def predict_batch(trained: Trained, videos: Sequence[Video]) -> list[Prediction]:
+def predict_batch(trained: Trained, videos: Sequence[Video], words: TextTask | None = None) -> list[Prediction]:
     """Score one padded batch."""
-    model = trained.model
+    model: Any = trained.model
     batch = collate(videos).to(trained.device)
     scores = model(batch)
+    said = model.write(batch, words) if words and hasattr(model, "write") else None
     # ViSP and CSUM train the frame logits alone. The box heads of DSNet and A2Summ keep their random weights there,
     # and their boxes would decide the scores.
     if issubclass(class_of(trained.settings.method, "objective"), Unlabelled):
@@ -102,10 +112,30 @@ def predict_batch(trained: Trained, videos: Sequence[Video]) -> list[Prediction]
                 frame_score=frames[i, : len(video.frame_time_s)],
                 sentence_score=None if sentences is None or not num else sentences[i, :num],
                 frame_summary=None if chosen is None else chosen[i, : len(video.frame_time_s)],
-                summary=scores.summary[i] if scores.summary else None,
+                summary=said[i] if said else None,
             )
         )
     return found
+
+
+def trial_of(answer: Prediction, rules: Protocol, encode: Encode | None = None, video: Video | None = None) -> Trial:
+    """The prediction as `rules` judge it. `video`, by default the prediction's own, has the annotations.
+
+    `encode` embeds texts in the space of the frames' features; without it, Cross-F_CLIP is left out.
+    """
+    video, words = video or answer.video, None
+    if answer.summary is not None:
+        texts = [str(each["text"]) for each in answer.summary if str(each["text"]).strip()]
+        ours = encode(texts) if encode and texts else None
+        known = encode([str(each["text"]) for each in video.summary]) if encode and video.summary else None
+        words = Words(text=" ".join(texts), feature=ours, reference_feature=known)
+    return Trial(
+        video=video,
+        frame_score=answer.frame_score,
+        sentence_score=answer.sentence_score,
+        summary=answer.frame_summary if rules.own_summary else None,
+        words=words,
+    )
 
 
 def fitting(video: Video, info: Info) -> Video:

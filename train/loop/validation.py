@@ -11,9 +11,9 @@ from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import Diverged, UsageError
-from vsumdata.train.loop.predict import Prediction, predict
+from vsumdata.train.loop.predict import Prediction, predict, trial_of
 from vsumdata.train.loop.runs import Trained
-from vsumdata.train.scoring.baselines import Trial, random
+from vsumdata.train.scoring.baselines import random
 from vsumdata.train.scoring.evaluate import UnusableScoresError
 from vsumdata.train.scoring.evaluate import lacks as lacks_reference
 from vsumdata.train.scoring.measure import allowed_metrics, evaluate_one, without, without_reference
@@ -53,7 +53,7 @@ class Validation:
         # Before any training, the first video finds out what the annotations and the model allow.
         trial = next(random(video, rules, 0))
         if first is not None:
-            trial = Trial(video=video, frame_score=first.frame_score, sentence_score=first.sentence_score)
+            trial = trial_of(first, rules, video=video)
         self.allowed, missing = allowed_metrics(trial, rules)
         for each in others:
             there, lacking = allowed_metrics(next(random(each, rules, 0)), rules)
@@ -77,9 +77,7 @@ class Validation:
         """
         found: dict[str, list[float]] = {name: [] for name in self.rules.metrics}
         for answer in predict(trained, self.videos):
-            trial = Trial(
-                video=measurable(answer.video), frame_score=answer.frame_score, sentence_score=answer.sentence_score
-            )
+            trial = trial_of(answer, self.rules, video=measurable(answer.video))
             try:
                 # Not every video need have the references that the first one has.
                 values = evaluate_one(trial, without(self.rules, without_reference(trial, self.rules))).values

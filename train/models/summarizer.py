@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vsumdata.datasets.video import Summary
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -44,6 +42,4 @@ class Scores:
     text_token: Tensor | None = None  # [B,D]
     frame_boxes: Boxes | None = None
     sentence_boxes: Boxes | None = None
-    # What a language model writes: its own choice of frames, and a text for each video that it was asked for one.
-    frame_summary: Tensor | None = None  # bool [B,T]
-    summary: tuple[Summary, ...] = ()
+    frame_summary: Tensor | None = None  # bool [B,T], the frames that a language model itself chose

@@ -110,7 +110,7 @@ def test_trained_methods_have_rows_and_their_runs_are_kept(tmp_path, monkeypatch
         (["export", "--root", "none", "-o", "x.h5"], "no vsumdata root"),
         (
             ["export", "--root", "none", "-o", "x.h5", "--format", "eccv16"],
-            "no format `eccv16`; known are: eccv16-h5, availability",
+            "no format `eccv16`; known are: eccv16-h5, instruct-v2xum, availability",
         ),
         (["export", "--root", "none", "-o", "x.csv", "--format", "availability"], "no vsumdata root"),
         (["export", "--root", "none"], "--output"),
@@ -205,7 +205,8 @@ def test_the_commands_stay_light_until_they_run():
 
 def test_the_benchmark_does_not_load_a_learning_library():
     code = (
-        "import sys; from vsumdata.train.benchmark.bench import bench, Request;"
+        "import sys; from vsumdata.train.benchmark.bench import bench;"
+        "from vsumdata.train.benchmark.asked.request import Request;"
         "bench(Request(on='synthetic', data='videos=4,users=2,frames=20', seeds=1));"
         "print([m for m in ('torch', 'ray', 'numba', 'sklearn') if m in sys.modules])"
     )

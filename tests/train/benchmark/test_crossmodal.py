@@ -15,7 +15,8 @@ from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.store import Store
 from vsumdata.train.benchmark import crossmodal
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.crossmodal import (
     CrossModalOptions,
     frame_cm,

@@ -20,10 +20,10 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.commands import main as cli
-from vsumdata.train.benchmark.bench import Request as BenchRequest
+from vsumdata.train.benchmark.asked.request import Request as BenchRequest
 from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.evaluation import Request, chosen, evaluate_run
-from vsumdata.train.benchmark.trained import seen_by
+from vsumdata.train.benchmark.held_out import seen_by
 from vsumdata.train.benchmark.videos import open_data
 from vsumdata.train.data.origin import Origin, other_kind
 from vsumdata.train.data.training import Wanted

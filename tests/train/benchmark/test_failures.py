@@ -18,7 +18,8 @@ from vsumdata.datasets import synthetic
 from vsumdata.manifests.errors import Diverged, UsageError
 from vsumdata.pipeline.commands import main as cli
 from vsumdata.train.benchmark import crossmodal, table, trained
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.loop import runs
 
 DATA = "videos=6,users=2,frames=24"

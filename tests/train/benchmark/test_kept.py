@@ -19,7 +19,8 @@ from tests.train.training_kit import losses
 
 from vsumdata.manifests.errors import Diverged, UsageError
 from vsumdata.train.benchmark import kept, table, trained
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.loop import journal, runs
 
 DATA = "videos=6,users=2,frames=24"

@@ -14,8 +14,9 @@ from tests.train.benchmark.bench_kit import Given, noted_fits
 
 from vsumdata.datasets.benchmarks import summe, tvsum
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.benchmark import evaluation, table, trained
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark import evaluation, held_out, table, trained
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.videos import open_data
 from vsumdata.train.data.training import Wanted
 from vsumdata.train.data.training import open_data as open_training
@@ -161,11 +162,11 @@ def test_a_run_knows_what_it_saw_of_each_data_set(files, tmp_path) -> None:
     seen = {(each.data_set, len(each.video_ids)) for each in run.info.seen}
     assert seen == {("summe", 0), ("tvsum", 40), ("tvsum", 10)}
     ours, theirs = tvsum.load(files["tvsum"]), summe.load(files["summe"])
-    assert trained.seen_by(run.info, "tvsum", ours) == {f"video_{i}" for i in range(1, 51)}
-    assert trained.seen_by(run.info, "summe", theirs) == set()
+    assert held_out.seen_by(run.info, "tvsum", ours) == {f"video_{i}" for i in range(1, 51)}
+    assert held_out.seen_by(run.info, "summe", theirs) == set()
     with pytest.raises(UsageError, match=r"was trained or selected on 50 of the 50 test videos"):
-        trained.check_unseen(str(tmp_path / "run"), open_data(tvsum, str(files["tvsum"])))
-    trained.check_unseen(str(tmp_path / "run"), open_data(summe, str(files["summe"])))
+        held_out.check_unseen("it", str(tmp_path / "run"), open_data(tvsum, str(files["tvsum"])))
+    held_out.check_unseen("it", str(tmp_path / "run"), open_data(summe, str(files["summe"])))
     its = evaluation.Request(
         run=str(tmp_path / "run"), on="summe", data=f"summe:{files['summe']}", protocol="scores-vs-mean"
     )

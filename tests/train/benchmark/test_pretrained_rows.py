@@ -14,7 +14,8 @@ from vsumdata.datasets import synthetic
 from vsumdata.datasets.splits import folds
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import table, trained
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.videos import open_data
 from vsumdata.train.loop import runs
 from vsumdata.train.settings import settings_of

@@ -16,7 +16,8 @@ from vsumdata.datasets.benchmarks.registry import DATASETS
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.pipeline.reports import reference
 from vsumdata.train.benchmark import crossmodal, published, table
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.benchmark.published import Line, PaperTable
 from vsumdata.train.methods import METHODS
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.datasets.benchmarks.benchmark_files import write_bliss, write_eccv16, write_mrhisum, write_wikihow
+from tests.datasets.benchmarks.benchmark_files import write_bliss, write_eccv16, write_mrhisum
 from tests.train.benchmark.bench_kit import Given, noted_fits, value, write_root
 
 from vsumdata.datasets import partition, splits, synthetic
 from vsumdata.datasets.splits import Fold
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import table, trained
-from vsumdata.train.benchmark.bench import Request, bench
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.loop import runs
 
 QUICK = ("epochs=2", "model.hidden=[8]")
@@ -171,11 +172,9 @@ def test_a_root_without_parts_for_it_gives_a_reason(tmp_path) -> None:
     assert "mlp" not in found.methods
 
 
-@pytest.mark.parametrize(("on", "write"), [("wikihow-summaries", write_wikihow), ("mrhisum", write_mrhisum)])
-def test_what_nothing_can_be_learnt_from_gives_a_reason(tmp_path, on, write) -> None:
-    more: dict[str, Any] = {"features": False} if on == "mrhisum" else {}
-    path = write(tmp_path, **more)
-    found = bench(Request(on=on, data=str(path or tmp_path), seeds=1, methods=("mlp", "hiersum")))
+def test_what_nothing_can_be_learnt_from_gives_a_reason(tmp_path) -> None:
+    write_mrhisum(tmp_path, features=False)
+    found = bench(Request(on="mrhisum", data=str(tmp_path), seeds=1, methods=("mlp", "hiersum")))
     (line,) = [line for line in found.remarks if line.startswith("mlp, hiersum: no row: ")]
     assert "no frame features; --features ROOT joins some" in line
 

@@ -11,6 +11,8 @@ from tests.train.language.tokenizer_kit import family
 
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
+from vsumdata.train.data.origin import Origin
+from vsumdata.train.data.training import Data
 from vsumdata.train.language.model import V2Xum, V2XumOptions
 from vsumdata.train.loop.job import fit_fold
 from vsumdata.train.loop.runs import Trained
@@ -62,7 +64,8 @@ def tiny(*sets: str) -> Settings:
 
 
 def fitted(out: Path, settings: Settings, train: list[Video], **more: Any) -> Trained:
-    return fit_fold(settings, train, [], protocol("scores-vs-mean"), out, **more)
+    data = Data(train=train, val=(), protocol=protocol("scores-vs-mean"), origin=Origin())
+    return fit_fold(settings, data, out, **more)
 
 
 def model(**options: Any) -> V2Xum:

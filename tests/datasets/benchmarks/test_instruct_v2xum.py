@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.datasets.benchmarks.benchmark_files import instruct_record, write_instruct_v2xum, write_videoxum
 
 from vsumdata.datasets.benchmarks import instruct_v2xum
+from vsumdata.datasets.publish.instruct_v2xum import export
+from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 
 TOKEN = {f"<f{number}>": float(number) for number in range(20)}
@@ -80,6 +83,19 @@ def test_one_video_has_several_answers_or_records(tmp_path: Path) -> None:
     assert (text.summary, text.summary_text) == (None, "A table. A man.")
     (frames,) = load(tmp_path, instruct_record() | {"conversations": answers(three[0])})
     assert (frames.summary, frames.summary_text) == (None, None)
+
+
+def test_what_export_writes_is_read(tmp_path: Path) -> None:
+    """Answers show the first frame of each sentence; `vsum_onehot` has them all."""
+    second = np.arange(10, dtype=np.float32)
+    words = [{"text": "A man cuts.", "time_s": [2.0, 3.0]}, {"text": "He paints.", "time_s": [7.0]}]
+    ours = Video(video_id="a", frame_time_s=second, frame_feature=second[:, None], duration_s=9.6, summary=words)
+    export([ours], tmp_path / "ours.json")
+    (video,) = instruct_v2xum.load(tmp_path / "ours.json")
+    assert video.summary == ({"text": "A man cuts.", "time_s": [2.0]}, {"text": "He paints.", "time_s": [7.0]})
+    assert video.summary_text == "A man cuts. He paints."
+    assert video.gt_summary.nonzero()[0].tolist() == [2, 3, 7]
+    assert (video.split, video.url, len(video.frame_time_s)) == (None, None, 10)
 
 
 def test_a_frame_more_or_less_is_cut_to_the_shorter(tmp_path: Path) -> None:

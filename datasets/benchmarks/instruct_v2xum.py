@@ -12,7 +12,7 @@ called is not known to us: a file of a folder is of the split (train, val, test)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,13 @@ def _tokens(path: Path, name: str, value: Any, last_s: float) -> dict[str, float
     return found
 
 
-def _answers(path: Path, name: str, value: Any) -> Iterator[str]:
+def _answers(path: Path, name: str, value: Any) -> list[str]:
     turns = value if isinstance(value, list) else []
-    answers = [turn.get("value") for turn in turns if isinstance(turn, dict) and turn.get("from") == "gpt"]
-    if not answers or not all(isinstance(answer, str) for answer in answers):
+    values = [turn.get("value") for turn in turns if isinstance(turn, dict) and turn.get("from") == "gpt"]
+    answers = [value for value in values if isinstance(value, str)]
+    if not answers or len(answers) < len(values):
         raise UsageError(f"{path}: {name}: conversations has no answer of gpt, or one that is no text")
-    yield from answers
+    return answers
 
 
 def sentences(answer: str, token: Mapping[str, float]) -> Summary | None:

@@ -158,9 +158,9 @@ def write_bliss(folder: Path, changes: dict | None = None) -> Path:
 
 
 def videoxum_video(video_id: str = "v_QOlSCBRmfWY", seconds: int = 20) -> dict:
-    """A record of three segments and ten users. Users 0 to 5 choose the same seconds, the others their own."""
+    """A record of three segments and ten users. Five choose the same seconds, four others, and one others again."""
     rng = np.random.default_rng(seconds)
-    starts = np.array([[2.0, 8.0, 15.0]] * 6 + [[4.0, 10.0, 17.0]] * 4)
+    starts = np.array([[2.0, 8.0, 15.0]] * 5 + [[4.0, 10.0, 17.0]] * 4 + [[6.0, 12.0, 19.0]])
     spans = np.stack([starts, starts + rng.uniform(1.01, 1.9, starts.shape).round(2)], -1)  # [users, segments, 2]
     chosen = np.zeros((10, seconds), int)
     for user, start in np.ndindex(*starts.shape):

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.datasets.benchmarks.benchmark_files import instruct_record, write_instruct_v2xum, write_videoxum
 
 from vsumdata.datasets.benchmarks import instruct_v2xum
+from vsumdata.datasets.publish.instruct_v2xum import export
+from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 
 TOKEN = {f"<f{number}>": float(number) for number in range(20)}
@@ -65,7 +68,7 @@ def test_the_splits_are_in_the_files_names(tmp_path: Path) -> None:
 )
 def test_sentences_of_an_answer(answer: str, found: list[tuple[str, list[int]]] | None) -> None:
     read = instruct_v2xum.sentences(answer, TOKEN)
-    assert (read and [(each["text"], each["time_s"]) for each in read]) == found
+    assert (None if read is None else [(each["text"], each["time_s"]) for each in read]) == found
 
 
 def test_one_video_has_several_answers_or_records(tmp_path: Path) -> None:
@@ -82,6 +85,19 @@ def test_one_video_has_several_answers_or_records(tmp_path: Path) -> None:
     assert (frames.summary, frames.summary_text) == (None, None)
 
 
+def test_what_export_writes_is_read(tmp_path: Path) -> None:
+    """Answers show the first frame of each sentence; `vsum_onehot` has them all."""
+    second = np.arange(10, dtype=np.float32)
+    words = [{"text": "A man cuts.", "time_s": [2.0, 3.0]}, {"text": "He paints.", "time_s": [7.0]}]
+    ours = Video(video_id="a", frame_time_s=second, frame_feature=second[:, None], duration_s=9.6, summary=words)
+    export([ours], tmp_path / "ours.json")
+    (video,) = instruct_v2xum.load(tmp_path / "ours.json")
+    assert video.summary == ({"text": "A man cuts.", "time_s": [2.0]}, {"text": "He paints.", "time_s": [7.0]})
+    assert video.summary_text == "A man cuts. He paints."
+    assert video.gt_summary.nonzero()[0].tolist() == [2, 3, 7]
+    assert (video.split, video.url, len(video.frame_time_s)) == (None, None, 10)
+
+
 def test_a_frame_more_or_less_is_cut_to_the_shorter(tmp_path: Path) -> None:
     for seconds in (13, 15):
         record = instruct_record()
@@ -90,7 +106,8 @@ def test_a_frame_more_or_less_is_cut_to_the_shorter(tmp_path: Path) -> None:
         assert len(video.frame_time_s) == len(video.gt_summary) == min(14, seconds)
 
 
-META = {"duration": 17.0, "sampled_frames": 17, "token": {"<f0>": 0.0, "<f1>": 5.0, "<f10>": 12.0}}
+TIMES = {"<f0>": 0.0, "<f1>": 5.0, "<f10>": 12.0}
+META: dict[str, Any] = {"duration": 17.0, "sampled_frames": 17, "token": TIMES}
 
 
 @pytest.mark.parametrize(
@@ -101,8 +118,8 @@ META = {"duration": 17.0, "sampled_frames": 17, "token": {"<f0>": 0.0, "<f1>": 5
         ({"meta": META | {"duration": -1}}, "duration is -1 s"),
         ({"meta": META | {"sampled_frames": 60}}, "sampled_frames is 60, but vsum_onehot has 17 frames"),
         ({"meta": META | {"token": ["<f0>"]}}, "meta.token is not a JSON object"),
-        ({"meta": META | {"token": META["token"] | {"<f1>": "soon"}}}, "meta.token <f1> does not hold numbers"),
-        ({"meta": META | {"token": META["token"] | {"<f1>": 80.0}}}, "<f1> is at 80 s, outside the video's 17 s"),
+        ({"meta": META | {"token": {**TIMES, "<f1>": "soon"}}}, "meta.token <f1> does not hold numbers"),
+        ({"meta": META | {"token": TIMES | {"<f1>": 80.0}}}, "<f1> is at 80 s, outside the video's 17 s"),
         ({"meta": META | {"token": {"<f0>": 0.0}}}, "an answer names <f1>, whose time meta.token lacks"),
         ({"vsum_onehot": [2] * 17}, "vsum_onehot has values other than 0 and 1"),
         ({"vsum_onehot": [[0, 1]] * 10}, r"vsum_onehot is \[10, 2\]; expected \[any\]"),

@@ -70,6 +70,8 @@ def test_where_most_users_agree_on_nothing_any_user_counts(tmp_path: Path) -> No
         ("Early.", [2.0, 3.0]),
         ("Late.", [15.0, 16.0]),
     ]
+    same = of(tmp_path, tsum=["One.", "Two."], timestamps=[[0, 19]] * 2, vsum=[record["vsum"][0]] * 2)
+    assert [each["text"] for each in same.summary] == ["One.", "Two."]
 
 
 def test_the_reference_text_is_as_in_the_official_code(tmp_path: Path) -> None:

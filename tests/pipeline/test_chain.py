@@ -160,6 +160,40 @@ def test_summarize_a_video_of_the_root(trained, finished: Path, tmp_path: Path, 
     np.testing.assert_allclose(found.frame_score, next(predict(runs.load(run), [video])).frame_score, atol=1e-5)
 
 
+def test_a_language_model_writes_about_a_video_of_the_root(finished: Path, tmp_path: Path, call, capsys) -> None:
+    run, words = tmp_path / "v2xum", ["--preset", "tiny", "--set", "epochs=2", "--set", "batch_size=3"]
+    short = ["--set", "model.frames=10", "--set", "model.text_tokens=40", "--set", "model.sentence_tokens=20"]
+    assert call("train", "v2xum", "--data", finished, "--out", run, *words, *short) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "random weights, so its texts mean nothing" in said
+    assert "of 3 training videos have no text (auto): asked for frames alone" in said
+    given = {video.video_id for video in open_shards(finished) if video.summary}
+    assert given, "the table `summaries` has some"
+    assert call("eval", run, "--on", "shards", "--data", finished) == 0
+    assert "frame scores by samples" in capsys.readouterr().out
+    asked = ["summarize", "pancakes_01", "--checkpoint", run, "-o", tmp_path / "out"]
+    assert call(*asked, "--task", "words") == 2
+    assert call(*asked, "--task", "both") == 0
+    found = Summary.model_validate_json((tmp_path / "out" / "summary.json").read_bytes())
+    assert found.task == "both"
+    assert found.written
+    for each in found.written:
+        assert each.text
+        assert 0 <= each.start_s < each.end_s <= found.duration_s
+    assert found.written[0].text[:20] in capsys.readouterr().out
+    assert "NOTE The summary in words" in (tmp_path / "out" / "summary.vtt").read_text(encoding="utf-8")
+    assert call(*asked, "--task", "text") == 0
+    found = Summary.model_validate_json((tmp_path / "out" / "summary.json").read_bytes())
+    assert [each.start_s for each in found.written] == [None] * len(found.written)
+
+
+def test_only_a_language_model_writes(trained, tmp_path: Path, call, capsys) -> None:
+    run, _ = trained
+    asked = ["summarize", "pancakes_01", "--checkpoint", run, "-o", tmp_path / "out", "--task", "text"]
+    assert call(*asked) == 2
+    assert "hiersum writes no text; v2xum does" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SumMe's layout; seven of its videos are those of the sample, those held out among the test videos of fold 1."""

@@ -103,6 +103,12 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return cli.guarded(cli.app)
 
 
+def test_a_recipe_is_found_by_its_number_too() -> None:
+    assert recipes.read("hiersum-table4") == recipes.read("hiersum-mrhisum")
+    numbers = [name for each in recipes.known() for name in recipes.read(each).also]
+    assert sorted(numbers) == [f"hiersum-table{number}" for number in range(2, 8)]
+
+
 def test_a_file_of_ones_own_is_made_with_all_that_a_table_has(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "mine.yaml").write_text(OWN)
     files = [word for form in ("json", "markdown", "csv") for word in (f"--{form}", str(tmp_path / form))]

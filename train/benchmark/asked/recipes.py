@@ -45,6 +45,7 @@ class Recipe(Section):
     source: str = Field(description="the paper; its short name, before the bracket, as in published.json")
     beside: tuple[str, ...] = Field((), description="short names of other papers whose numbers the table gathers")
     table: str = Field(description="the paper's table: its number if it is known for sure, and its subject")
+    also: tuple[str, ...] = Field((), description="other names by which it is found")
     note: str = Field("", description="where these rows are not the paper's, and what is not known of them")
     data_sets: dict[str, Place] = Field(min_length=1, description="data sets of the table, by name; the first is usual")
     rows: tuple[str, ...] = Field((), description="rows, as words of `bench --methods`; ${NAME} stands for a parameter")
@@ -74,11 +75,19 @@ def known() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in NO_TABLE)
 
 
+def by_name(word: str) -> str:
+    """The name of the recipe that has the name `word` or is also called so. Raises UsageError."""
+    for name in known() if word not in known() else ():
+        if word in (yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).get("also") or ()):
+            return name
+    return pick(word, known(), "recipe")
+
+
 def read(word: str) -> Recipe:
     """The recipe of that name, or in that file. Raises UsageError with file, line and key of the first mistake."""
     path = Path(word)
     if path.suffix not in (".yaml", ".yml"):
-        path = FOLDER / f"{pick(word, known(), 'recipe')}.yaml"
+        path = FOLDER / f"{by_name(word)}.yaml"
     try:
         text = path.read_text(encoding="utf-8")
         tree, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)

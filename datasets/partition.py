@@ -165,7 +165,7 @@ def pick(videos: Sequence[Video], video_ids: Iterable[str]) -> Sequence[Video]:
     places = [at[video_id] for video_id in video_ids if video_id in at]
     # Shards read several videos of a part at a time; `Picked` would read them one by one.
     if isinstance(videos, Shards):
-        return Shards(videos.root, videos.table, videos.fingerprint, [videos.entries[place] for place in places])
+        return videos.only([videos.entries[place] for place in places])
     return Picked(videos, places)
 
 

@@ -72,12 +72,16 @@ class Shards(Sequence[Video]):
     def __getitem__(self, at: slice) -> Shards: ...
     def __getitem__(self, at: int | slice) -> Video | Shards:
         if isinstance(at, slice):
-            return Shards(self.root, self.table, self.fingerprint, self.entries[at], self.summaries)
+            return self.only(self.entries[at])
         return self.read([self.entries[at]])[0]
 
     def __iter__(self) -> Iterator[Video]:
         for first in range(0, len(self), READ_AT_ONCE):
             yield from self.read(self.entries[first : first + READ_AT_ONCE])
+
+    def only(self, entries: Sequence[tuple[str, str]]) -> Shards:
+        """Those of the videos that `entries` name."""
+        return Shards(self.root, self.table, self.fingerprint, entries, self.summaries)
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
         """The videos of some `entries`, in their order."""

@@ -10,12 +10,13 @@ import pytest
 from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
 from tests.train.training_kit import videos, write_root
 
-from vsumdata.datasets import shards
+from vsumdata.datasets import partition, shards
 from vsumdata.datasets.shards import open_shards
 from vsumdata.datasets.video import Video, collate
 from vsumdata.manifests import rows, tables
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.store import Store
+from vsumdata.train.data import training
 
 
 @pytest.fixture
@@ -105,4 +106,5 @@ def test_summaries_come_where_the_root_has_them(root):
     store.write_json("dataset.json", described)
     found = open_shards(root)
     assert {video.video_id: video.summary for video in found} == {"a": summary, "b": None, "c": None, "late": None}
-    assert pickle.loads(pickle.dumps(found))[0].summary == found[:1][0].summary == summary
+    picked = [pickle.loads(pickle.dumps(found)), found[:1], partition.pick(found, ["a"]), training.only(found, ["a"])]
+    assert [its[0].summary for its in picked] == [summary] * 4

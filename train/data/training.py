@@ -205,4 +205,4 @@ def only(shards: Shards, video_ids: Sequence[str]) -> Shards:
     """The shards restricted to `video_ids`; reads nothing."""
     wanted = set(video_ids)
     entries = [entry for entry in shards.entries if entry[0] in wanted]
-    return Shards(shards.root, shards.table, shards.fingerprint, entries)
+    return shards.only(entries)

@@ -126,9 +126,10 @@ def trial_of(answer: Prediction, rules: Protocol, encode: Encode | None = None, 
     video, words = video or answer.video, None
     if answer.summary is not None:
         texts = [str(each["text"]) for each in answer.summary if str(each["text"]).strip()]
-        ours = encode(texts) if encode and texts else None
-        known = encode([str(each["text"]) for each in video.summary]) if encode and video.summary else None
-        words = Words(text=" ".join(texts), feature=ours, reference_feature=known)
+        # Some videos have a reference in one text, without frames.
+        known = [str(each["text"]) for each in video.summary or ()] or [each for each in [video.summary_text] if each]
+        ours, theirs = (encode and (encode(part) if part else np.zeros((0, 1))) for part in (texts, known))
+        words = Words(text=" ".join(texts), feature=ours, reference_feature=theirs)
     return Trial(
         video=video,
         frame_score=answer.frame_score,

@@ -241,6 +241,8 @@ def allowed_metrics(trial: Trial, rules: Protocol) -> tuple[tuple[str, ...], dic
                 missing[metric] = "it scores no sentences"
             elif metric in NEEDS_TEXT and trial.words is None:
                 missing[metric] = "it writes no text"
+            elif metric == "cross_f_clip" and trial.words is not None and trial.words.feature is None:
+                missing[metric] = "there is no text tower of the CLIP that made the frames' features"
             else:
                 allowed.append(metric)
         except ValueError as error:

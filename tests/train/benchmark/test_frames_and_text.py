@@ -76,10 +76,30 @@ def test_one_file_without_a_splits_name_is_cut_into_parts(tmp_path: Path) -> Non
     assert bench(Request(on="instruct-v2xum", data=str(path), seeds=1)).split.startswith("instruct-v2xum/5 parts")
 
 
+INSTRUCT_SECONDS = (14, 20, 15, 16, 17)
+
+
+def test_without_a_text_tower_a_language_model_has_all_other_metrics(tmp_path: Path) -> None:
+    lengths = {f"youtube{number:04d}": (length, float(length)) for number, length in enumerate(INSTRUCT_SECONDS, 1)}
+    small = ("epochs=1", "model.frames=10", "model.text_tokens=20", "model.sentence_tokens=8", "model.samples=2")
+    request = Request(
+        on="instruct-v2xum",
+        data=str(write_instruct_v2xum(tmp_path / "data")),
+        features=str(write_features(tmp_path / "root", lengths)),
+        seeds=1,
+        methods=("v2xum",),
+        preset="tiny",
+        sets=small,
+    )
+    found = bench(request)
+    assert has_values(found, "v2xum") - {"meteor"} == {"f1", "f_clip", "bleu4", "rouge_l", "cider"}
+    assert any("no cross_f_clip: there is no text tower" in line for line in found.remarks)
+
+
 @pytest.mark.parametrize("on", ["videoxum", "instruct-v2xum"])
 def test_a_model_learns_from_the_files_and_a_roots_features(tmp_path: Path, on: str) -> None:
     write = {"videoxum": write_videoxum, "instruct-v2xum": write_instruct_v2xum}[on]
-    seconds = {"videoxum": (20, 24, 21, 22, 23), "instruct-v2xum": (14, 20, 15, 16, 17)}[on]
+    seconds = {"videoxum": (20, 24, 21, 22, 23), "instruct-v2xum": INSTRUCT_SECONDS}[on]
     # Our copy of the last test video is a frame shorter.
     lengths = {
         f"youtube{number:04d}": (length - (number == 5), float(length)) for number, length in enumerate(seconds, 1)

@@ -194,7 +194,8 @@ def told(request: Request, entries: Mapping[str, Entry]) -> dict[str, Any]:
     """What the trained runs of a request depend on, as JSON values."""
     options = asdict(replace(request, runs=None, save_scores=None, baseline="", remarks=(), papers=()))
     settings = {name: [its.model_dump(mode="json") for its in entry.stages] for name, entry in entries.items()}
-    return options | {"settings": settings}
+    begun = sorted({run for entry in entries.values() if (run := entry.variant.init or request.init)})
+    return options | {"settings": settings, "begun": begun}
 
 
 def ordered(asked: Sequence[str], always: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vsumdata.datasets.pool import BETWEEN
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.loop import runs
 
@@ -71,9 +72,12 @@ def cache() -> Path:
 
 def fingerprint(request: Mapping[str, Any]) -> str:
     """16 hex digits of the options, of the folder that relative paths start from, and of the state of the data."""
-    data = Path(str(request.get("data") or ""))
-    # Other data under the same name must not go on with the runs of what was there before.
-    state = [data.stat().st_size, data.stat().st_mtime_ns] if request.get("data") and data.exists() else []
+    # Of a data set as NAME:PATH, and of each one in a pool. A name with a colon may be a path as well.
+    words = [part for word in BETWEEN.split(str(request.get("data") or "")) for part in (word, word.partition(":")[2])]
+    paths = [Path(word) for word in words if word]
+    paths += [Path(run) / name for run in request.get("begun", ()) for name in (runs.INFO, runs.BEST)]
+    # Other data, or a run trained anew, under the same name must not go on with the runs of what was there before.
+    state = [[each.stat().st_size, each.stat().st_mtime_ns] for each in paths if each.exists()]
     told = json.dumps([dict(request), os.getcwd(), state], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 

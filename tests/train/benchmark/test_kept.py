@@ -75,6 +75,25 @@ def test_the_same_request_goes_on_and_its_folder_goes_when_the_table_is_made(cac
     assert list(cache.iterdir()) == []
 
 
+def test_other_data_or_a_run_trained_anew_is_another_request(tmp_path: Path) -> None:
+    own, other, weights = tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "run" / runs.BEST
+    weights.parent.mkdir()
+    for each in (own, other, weights):
+        each.write_text("before")
+    requests: list[dict[str, Any]] = [
+        {"data": str(own)},
+        {"data": f"tvsum:{own}"},
+        {"data": f"summe:{other}+tvsum:{own}"},
+        {"data": str(own), "begun": [str(weights.parent)]},
+    ]
+    before = [kept.fingerprint(each) for each in requests]
+    assert [kept.fingerprint(each) for each in requests] == before
+    weights.write_text("trained anew")
+    assert [kept.fingerprint(each) != was for each, was in zip(requests, before, strict=True)] == [False] * 3 + [True]
+    own.write_text("other data")
+    assert all(kept.fingerprint(each) != was for each, was in zip(requests, before, strict=True))
+
+
 def test_a_failed_row_leaves_the_folder_to_go_on_with(cache, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         stops(patch, 2, Diverged("the loss is nan"))

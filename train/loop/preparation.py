@@ -78,13 +78,18 @@ def with_targets(info: Info, rule: Rule | Rules) -> Callable[[Video], Video]:
     words = getattr(class_of(info.settings.method, "objective"), "words", None)
 
     def prepare(video: Video) -> Video:
-        video = fitting(video, info)
+        whole, video = video, fitting(video, info)
         # A root's index lists these videos as trainable, yet one may lack what `rule` needs. HierSum still learns from
         # the match between its text and its frames.
         if targets.lacks_target(video, rule):
-            return replace(video, gt_score=None, gt_summary=None, sentence_label=None)
-        video = targets.with_targets(video, rule)
-        return replace(video, summary=words(info.settings.objective, video)) if words else video
+            video = replace(video, gt_score=None, gt_summary=None, sentence_label=None)
+        else:
+            video = targets.with_targets(video, rule)
+        if not words:
+            return video
+        # A model that is shown no text still learns to say it, and by their features steps are found in what is said.
+        spoken = replace(video, sentence_feature=whole.sentence_feature, step_feature=whole.step_feature)
+        return replace(video, summary=words(info.settings.objective, spoken))
 
     return prepare
 
@@ -94,7 +99,7 @@ def without_targets(info: Info) -> Callable[[Video], Video]:
 
     # "Without labels" must hold for test videos in a transductive run, whatever an objective may read.
     def prepare(video: Video) -> Video:
-        nothing: dict[str, Any] = dict.fromkeys(("gt_score", "gt_summary", "sentence_label", "replay_score"))
+        nothing: dict[str, Any] = dict.fromkeys(("gt_score", "gt_summary", "sentence_label", "replay_score", "summary"))
         return replace(fitting(video, info), **nothing)
 
     return prepare

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.train.language.language_kit import TINY, fitted, model, planted, save_llm, tiny
 from tests.train.training_kit import losses, same_weights
 
-from vsumdata.datasets.video import collate
+from vsumdata.datasets.protocol import protocol
+from vsumdata.datasets.video import Video, collate
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.data.origin import Origin
+from vsumdata.train.data.training import Data
 from vsumdata.train.language import decode
 from vsumdata.train.language.model import V2Xum
 from vsumdata.train.loop import checkpoints, runs
+from vsumdata.train.loop.job import prepared
 from vsumdata.train.loop.predict import predict
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.settings import settings_of
@@ -144,3 +151,34 @@ def test_the_random_model_says_so(tmp_path: Path) -> None:
     assert "model.llm=seed:0: random weights, so its texts mean nothing" in trained.info.notes
     assert trained.info.models == {"llm": "seed:0"}
     torch.testing.assert_close(writer(trained).lm.state_dict(), model().lm.state_dict())
+
+
+def data_of(train: list[Video], **origin: Any) -> Data:
+    rules = protocol("scores-vs-mean")
+    return Data(train=train, val=(), protocol=rules, origin=Origin(**origin), checked=True)
+
+
+def test_a_video_without_a_target_still_has_its_words(tmp_path: Path) -> None:
+    videos = planted(4, words=True)
+    for sets, expected in (("objective.stage=align",), True), (("objective.answers=none",), False):
+        prepare = prepared(tiny(*sets), data_of(videos), tmp_path, None).train.prepare
+        summary = ({"text": "Its own.", "time_s": []},)
+        lacking = prepare(replace(videos[0], gt_score=None, gt_summary=None, summary=summary))
+        said = [each["text"] for each in lacking.summary or ()]
+        assert said == ([each["text"] for each in videos[0].sentence] if expected else [])
+
+
+@pytest.mark.parametrize("sets", ["objective.answers=steps", "objective.pairs=steps"])
+def test_steps_are_what_a_video_is_said_to_show(tmp_path: Path, sets: str) -> None:
+    videos = []
+    for each in planted(2, words=True):
+        num = len(each.sentence)
+        feature = np.eye(num, 2, dtype=np.float32)
+        step = [{"section": "", "headline": text, "text": ""} for text in ("Cut it.", "Eat it.")]
+        videos.append(replace(each, sentence_feature=feature, step=step, step_feature=np.eye(2, dtype=np.float32)))
+    stage = "align" if "pairs" in sets else "instruct"
+    its = prepared(tiny(sets, f"objective.stage={stage}"), data_of(videos), tmp_path, None)
+    found = [its.train.prepare(each) for each in videos]
+    assert all([text["text"] for text in each.summary or ()] == ["Cut it.", "Eat it."] for each in found)
+    assert not any("have no text" in note for note in its.info.notes)
+    assert all(each.sentence_feature is None for each in found), "the model is still shown no text"

@@ -1,9 +1,9 @@
 """The same loop in several processes under Ray Train, on one machine or on a cluster.
 
 The workers share each step's batch, so `batch_size` means the same as with one process. The gradient is the mean of
-theirs. For losses that are means over frames, this is nearly but not exactly the gradient of the whole batch. The
-contrast between videos sees only a worker's own videos. All workers must see the run's folder: worker 0 writes it, and
-the others read the position to resume from.
+theirs. For losses that are means over frames, this is nearly but not exactly the gradient of the whole batch; language
+models' losses are weighted by their tokens, so there it is exact. The contrast between videos sees only a worker's own
+videos. All workers must see the run's folder: worker 0 writes it, and the others read the position to resume from.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import json
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vsumdata.train.loop.fit import Team
@@ -83,6 +84,7 @@ def work(config: dict[str, Any]) -> None:
         world=context.get_world_size(),
         device=ray.train.torch.get_device(),
         join=joined,
+        add=added,
     )
     run(config["open_job"](), partial(Display, None), team)
 
@@ -92,6 +94,12 @@ def joined(learner: nn.Module) -> nn.Module:
     # A child step of HierSum leaves the weights of the parent step without a gradient, and vice versa. Without this
     # switch DDP raises "Expected to have finished reduction in the prior iteration" at the next step.
     return DistributedDataParallel(learner, find_unused_parameters=True)
+
+
+def added(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its sum over all workers."""
+    for tensor in tensors:
+        torch.distributed.all_reduce(tensor)
 
 
 @contextlib.contextmanager

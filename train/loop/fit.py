@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +33,16 @@ from vsumdata.train.settings import Optimizer, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
-    """The processes that train together. Rank 0 validates and writes; `join` makes them average their gradients."""
+    """The processes that train together. Rank 0 validates and writes; `join` makes them average their gradients.
+
+    `add` replaces each tensor by its sum over the processes.
+    """
 
     rank: int = 0
     world: int = 1
     device: torch.device
     join: Callable[[nn.Module], nn.Module] = lambda learner: learner
+    add: Callable[[Sequence[Tensor]], None] = lambda tensors: None
 
 
 class Learner(nn.Module):
@@ -68,7 +72,9 @@ class Fit:
             self.position = checkpoints.resume(out / LAST, info.digest, learner, self.optimizer)
         # DDP copies rank 0's weights to all workers when it wraps the module, so the checkpoint must be loaded before.
         # Only the wrapper is called; weights are saved from `self.learner`, whose names have no "module." prefix.
-        self.joined = team.join(learner)
+        # DDP's mean would not do where losses are weighted: workers differ in weights and in number of micro-batches.
+        self.adds_up = team.world > 1 and getattr(info.settings.objective, "adds_up", False)
+        self.joined = learner if self.adds_up else team.join(learner)
         self.autocast = torch.autocast(
             team.device.type, torch.bfloat16, enabled=is_bfloat16(info.settings, team.device)
         )
@@ -104,12 +110,13 @@ class Fit:
             group["lr"] = rate
         self.optimizer.zero_grad()
         parts = batch.parts(self.settings.micro_batch)
-        done = [self.gradient(part, step, is_one_of_many=len(parts) > 1) for part in parts]
+        is_one_of_many = len(parts) > 1 or self.adds_up
+        done = [self.gradient(part, step, is_one_of_many=is_one_of_many) for part in parts]
+        # 0 where no video of the batch has anything to learn from.
         total = sum(weight for _, weight in done)
-        values = {name: sum(found[name] * weight for found, weight in done) / total for name in done[0][0]}
-        for parameter in self.learner.parameters() if len(done) > 1 else ():
-            if parameter.grad is not None:
-                parameter.grad /= total
+        values = {name: sum(found[name] * weight for found, weight in done) / (total or 1.0) for name in done[0][0]}
+        if is_one_of_many:
+            self.average(total)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.learner.parameters(), self.settings.clip_norm)
         self.optimizer.step()
@@ -130,6 +137,22 @@ class Fit:
             )
         (losses["loss"] * weight if is_one_of_many else losses["loss"]).backward()
         return values, weight
+
+    def average(self, total: float) -> None:
+        """Divide gradients that are sums over micro-batches of the weight `total` by that weight, over all workers."""
+        trained = [each for each in self.learner.parameters() if each.requires_grad]
+        if self.adds_up:
+            weight = torch.tensor(total, dtype=torch.float64, device=self.team.device)
+            for each in trained:
+                # All workers must add the same tensors, also one whose videos have nothing to learn from.
+                each.grad = torch.zeros_like(each) if each.grad is None else each.grad
+            self.team.add([weight, *(each.grad for each in trained if each.grad is not None)])
+            total = float(weight)
+        for each in trained:
+            if total and each.grad is not None:
+                each.grad /= total
+            else:
+                each.grad = None
 
     def choose(self, journal: Journal) -> None:
         """Validate the epoch that has just ended. Keep its weights if they are the best so far."""

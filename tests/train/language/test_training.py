@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from vsumdata.train.data.training import Data
 from vsumdata.train.language import decode
 from vsumdata.train.language.model import V2Xum
 from vsumdata.train.loop import checkpoints, runs
-from vsumdata.train.loop.job import prepared
+from vsumdata.train.loop.fit import Fit, Team
+from vsumdata.train.loop.job import Job, learner_of, prepared
 from vsumdata.train.loop.predict import predict
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.settings import settings_of
@@ -156,6 +159,47 @@ def test_the_random_model_says_so(tmp_path: Path) -> None:
 def data_of(train: list[Video], **origin: Any) -> Data:
     rules = protocol("scores-vs-mean")
     return Data(train=train, val=(), protocol=rules, origin=Origin(**origin), checked=True)
+
+
+def test_a_batch_that_teaches_nothing_is_passed_over(tmp_path: Path) -> None:
+    mixed = [*planted(2, words=True), *planted(2, seed=1)]
+    fitted(tmp_path / "run", tiny("objective.stage=align", "batch_size=1"), mixed)
+    assert sorted(loss > 0 for _, loss in losses(tmp_path / "run")) == [False, False, True, True]
+
+
+def stepped(its: Job, team: Team) -> dict[str, torch.Tensor]:
+    """The weights after an epoch of one worker."""
+    fit = Fit(its.out, its.info, learner_of(its), its.train, None, team)
+    fit.learner.train()
+    for batch in its.train.epoch(0, 0, team.rank, team.world):
+        fit.step(batch)
+        fit.position.step += 1
+    return fit.learner.model.state_dict()
+
+
+def test_workers_reach_the_weights_of_one_process(tmp_path: Path) -> None:
+    # Of a batch of 7, one worker has 4 videos in two parts, the other 3 in one; without words answers are shorter.
+    videos = [*planted(5, words=True), *planted(9, seed=1)]
+    settings = tiny("batch_size=7", "micro_batch=3", "optimizer.name=sgd", "optimizer.lr=0.1")
+    jobs = [prepared(settings, data_of(videos), tmp_path, None) for _ in range(3)]
+    alone = stepped(jobs[0], Team(device=torch.device("cpu")))
+    barrier, given = threading.Barrier(2, timeout=60), {}
+
+    def team(rank: int) -> Team:
+        def add(tensors: Any) -> None:
+            given[rank] = [each.clone() for each in tensors]
+            barrier.wait()
+            for at, each in enumerate(tensors):
+                each.copy_(given[0][at] + given[1][at])
+            barrier.wait()
+
+        return Team(rank=rank, world=2, device=torch.device("cpu"), add=add)
+
+    with ThreadPoolExecutor(2) as pool:
+        ours, theirs = pool.map(stepped, jobs[1:], [team(0), team(1)])
+    for name, tensor in alone.items():
+        assert ours[name].equal(theirs[name])
+        assert tensor.allclose(ours[name], atol=1e-5)
 
 
 def test_a_video_without_a_target_still_has_its_words(tmp_path: Path) -> None:

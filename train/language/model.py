@@ -149,9 +149,9 @@ class V2Xum(nn.Module):
         """The tensors that a checkpoint leaves out: the language model's own, unless they are trained."""
         if self.options.tuning != "full":
             return [name for name in self.state_dict() if name.startswith("lm.") and "lora_" not in name]
-        # The same tensor as the embeddings of the input, which safetensors would refuse to write twice.
-        tied = self.lm.get_output_embeddings().weight is self.lm.get_input_embeddings().weight
-        return ["lm.lm_head.weight"] if tied else []
+        # The embeddings may stand at the output as well, and safetensors would refuse to write a tensor twice.
+        shared = self.lm.get_input_embeddings().weight
+        return [name for name, tensor in self.state_dict(keep_vars=True).items() if tensor is shared][1:]
 
     def may_differ(self, theirs: V2XumOptions) -> tuple[str, ...]:
         """The options in which a run may differ from the one with `theirs` that it begins with (--init)."""
@@ -173,16 +173,22 @@ class V2Xum(nn.Module):
         # a linear adapter came to F1 .50 as they come and to .62 standardised.
         if self.options.features == "raw":
             return
-        rows = np.concatenate([np.asarray(video.frame_feature, np.float64) for video in videos])
-        mean = rows.mean(0)
-        scale = (
-            rows.std(0)
-            if self.options.features == "standard"
-            else np.full_like(mean, np.linalg.norm(rows - mean, axis=1).mean())
-        )
+        # Video by video: all frames of long videos at once, in double precision, take gigabytes.
+        num = sum(len(video.frame_feature) for video in videos)
+        mean = np.sum([np.sum(video.frame_feature, 0, np.float64) for video in videos], 0) / num
+        squared, norm = np.zeros_like(mean), 0.0
+        for video in videos:
+            rows = video.frame_feature - mean
+            squared += np.square(rows).sum(0)
+            norm += float(np.linalg.norm(rows, axis=1).sum())
+        scale = np.sqrt(squared / num) if self.options.features == "standard" else np.full_like(mean, norm / num)
         self.mean.copy_(torch.from_numpy(mean))
         # A component that never changes tells nothing, and must not become infinite.
         self.scale.copy_(torch.from_numpy(np.where(scale > 1e-6, scale, 1.0)))
+
+    def check_room(self, device: torch.device) -> None:
+        """Raise UsageError if what is trained does not fit into the memory of `device`."""
+        load.check_room(self, device)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without special tokens."""

@@ -41,9 +41,10 @@ def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
     notes = [f"begins with the weights of {path}" + (f", a run of {theirs_is}" if theirs_is != ours_is else "")]
     # The best of N trials is a selection: a number that builds on it must say so.
     notes += [f"{path} is {note}" for note in there.notes if note.startswith(BEST_OF)]
-    if fresh and hasattr(model, "may_differ"):
-        notes.append(f"trains {len(fresh)} tensors that {path} did not")
-    elif fresh:
+    # Such as LoRA's, where the adapter alone was trained before.
+    if added := [name for name in fresh if name not in theirs and hasattr(model, "may_differ")]:
+        notes.append(f"trains {len(added)} tensors that {path} did not")
+    if fresh := [name for name in fresh if name not in added]:
         sizes = f"{size(there)} there, {size(info)} here"
         notes.append(
             f"begins afresh, for the features' sizes are {sizes}: {', '.join(sorted({*map(layer_of, fresh)}))}"

@@ -71,6 +71,8 @@ def fit_fold(
     with runs.locked(out):
         if enter(job, None):
             run(job, show or partial(Display, None))
+    # Its model goes before the best weights come: a GPU may not hold a language model twice.
+    del job
     return runs.load(out, device())
 
 
@@ -115,6 +117,8 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
     torch.manual_seed(settings.seed)
     # With --init the other run's weights replace these, so a download of ImageNet weights would be for nothing.
     model = runs.build(runs.without_downloads(info) if init else info)
+    # Minutes of training may pass before a GPU says so itself.
+    getattr(model, "check_room", lambda device: None)(device())
     begun = [*start_from(model, info, init), *notes_of_seen(info)] if init else []
     notes += observed(model, info, batches)
     if getattr(settings.model, "weights", None) == "none":
@@ -134,8 +138,9 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
 def observed(model: nn.Module, info: Info, train: Batches) -> list[str]:
     """Show model and objective, if they ask for it, some training videos before the first step. Returns their notes."""
     objective = class_of(info.settings.method, "objective")
-    # The weights of another run have seen that run's videos.
-    observe, remark = None if info.init else getattr(model, "observe", None), getattr(objective, "remarks", None)
+    # The weights of another run have seen that run's videos, which says nothing of features of another size.
+    begun = info.init is not None and runs.read_info(Path(info.init)).frame_dim == info.frame_dim
+    observe, remark = None if begun else getattr(model, "observe", None), getattr(objective, "remarks", None)
     notes = list(getattr(model, "notes", ()))
     if observe or remark:
         videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from vsumdata.train.data.origin import Origin
 from vsumdata.train.data.training import Data
 from vsumdata.train.language import decode
 from vsumdata.train.language.model import V2Xum
-from vsumdata.train.loop import checkpoints, runs
+from vsumdata.train.loop import checkpoints, job, runs
 from vsumdata.train.loop.fit import Fit, Team
 from vsumdata.train.loop.job import Job, learner_of, prepared
 from vsumdata.train.loop.predict import predict
@@ -161,6 +162,11 @@ def data_of(train: list[Video], **origin: Any) -> Data:
     return Data(train=train, val=(), protocol=rules, origin=Origin(**origin), checked=True)
 
 
+def wide(videos: list[Video]) -> list[Video]:
+    """The videos with features of twice the size."""
+    return [replace(each, frame_feature=np.repeat(each.frame_feature, 2, 1) + 3) for each in videos]
+
+
 def test_a_batch_that_teaches_nothing_is_passed_over(tmp_path: Path) -> None:
     mixed = [*planted(2, words=True), *planted(2, seed=1)]
     fitted(tmp_path / "run", tiny("objective.stage=align", "batch_size=1"), mixed)
@@ -200,6 +206,39 @@ def test_workers_reach_the_weights_of_one_process(tmp_path: Path) -> None:
     for name, tensor in alone.items():
         assert ours[name].equal(theirs[name])
         assert tensor.allclose(ours[name], atol=1e-5)
+
+
+def test_features_of_another_size_are_measured_anew(tmp_path: Path) -> None:
+    videos = planted(4, words=True)
+    fitted(tmp_path / "one", tiny(*LORA), videos)
+    other = prepared(tiny(*LORA), data_of(wide(videos)), tmp_path / "two", str(tmp_path / "one"))
+    rows = np.concatenate([each.frame_feature for each in wide(videos)])
+    assert other.model.state_dict()["mean"].numpy() == pytest.approx(rows.mean(0), abs=1e-5)
+    assert other.model.state_dict()["scale"].numpy() == pytest.approx(rows.std(0), abs=1e-5)
+    assert any("begins afresh, for the features' sizes are 8" in note for note in other.info.notes)
+    assert not any("did not" in note for note in other.info.notes)
+    frozen = tiny(*LORA, "model.train_adapter=false")
+    with pytest.raises(UsageError, match="an adapter of random weights would stay"):
+        prepared(frozen, data_of(wide(videos)), tmp_path / "two", str(tmp_path / "one"))
+
+
+def test_stage_two_tells_of_features_made_in_another_way(tmp_path: Path) -> None:
+    videos = planted(4, words=True)
+    fitted(tmp_path / "one", tiny("model.tuning=adapter"), videos)
+    data = data_of(videos, features={"features": {"clip": {"model": "ViT-B-32", "weights": "openai"}}})
+    notes = prepared(tiny(*LORA), data, tmp_path / "two", str(tmp_path / "one")).info.notes
+    assert any("were made in another way than these" in note for note in notes)
+
+
+def test_weights_that_do_not_fit_are_an_error_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No GPU is needed to be told that it is too small.
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=1_000_000))
+    monkeypatch.setattr(job, "device", lambda: torch.device("cuda"))
+    with pytest.raises(UsageError, match="set model.tuning=lora"):
+        prepared(tiny(), data_of(planted(4)), tmp_path, None)
+    assert prepared(tiny("model.tuning=adapter"), data_of(planted(4)), tmp_path, None)
 
 
 def test_a_video_without_a_target_still_has_its_words(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vsumdata.manifests.errors import Diverged
 from vsumdata.train.language.grammar import Grammar, Walk
 
 # Allowed sets of at most so many tokens (digits, brackets, ends) are gathered; larger ones are masked.
@@ -55,6 +56,9 @@ def written(lm: nn.Module, prompt: Tensor, grammar: Grammar, noise: Sequence[Noi
     """Write the answers of one chunk: those of the first prompt, then those of the second and so on."""
     num_answers = len(noise) // len(prompt)
     read = lm(inputs_embeds=prompt, use_cache=True, logits_to_keep=1)
+    # No grammar helps weights that the last step of a training has overflowed.
+    if read.logits.isnan().any():
+        raise Diverged("the language model's output is no number; lower optimizer.lr and train again")
     cache, logits = read.past_key_values, read.logits[:, -1].repeat_interleave(num_answers, 0)
     if num_answers > 1:
         cache.batch_repeat_interleave(num_answers)

@@ -18,7 +18,7 @@ from tests.train.training_kit import losses, same_weights
 
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video, collate
-from vsumdata.manifests.errors import UsageError
+from vsumdata.manifests.errors import Diverged, UsageError
 from vsumdata.train.data.origin import Origin
 from vsumdata.train.data.training import Data
 from vsumdata.train.language import decode
@@ -228,6 +228,15 @@ def test_stage_two_tells_of_features_made_in_another_way(tmp_path: Path) -> None
     data = data_of(videos, features={"features": {"clip": {"model": "ViT-B-32", "weights": "openai"}}})
     notes = prepared(tiny(*LORA), data, tmp_path / "two", str(tmp_path / "one")).info.notes
     assert any("were made in another way than these" in note for note in notes)
+
+
+def test_weights_that_overflowed_end_the_run_with_one_line(tmp_path: Path) -> None:
+    its = model()
+    with torch.no_grad():
+        for each in its.adapter.parameters():
+            each.fill_(float("nan"))
+    with pytest.raises(Diverged, match="lower optimizer.lr"):
+        its(collate(planted(2)))
 
 
 def test_weights_that_do_not_fit_are_an_error_before_the_training(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from vsumdata.datasets import partition
 from vsumdata.datasets.benchmarks.registry import data_set, need_path, pick
 from vsumdata.datasets.partition import Partition
-from vsumdata.datasets.pool import is_pool
+from vsumdata.datasets.pool import is_pool, own_first
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.splits import Fold
@@ -62,7 +62,8 @@ def evaluate_run(request: Request) -> Table:
     module = data_set(request.on)
     if is_pool(request.data):
         raise UsageError(f"--data {request.data}: eval measures one data set; give the path of {request.on} alone")
-    need_path(module, request.data)
+    path, _ = own_first(request.on, request.data)
+    need_path(module, path)
     rules = protocol(request.protocol) if request.protocol else module.PROTOCOL
     data = open_data(module, request.data, features=request.features)
     label, videos = chosen(part, data, trained)
@@ -73,7 +74,7 @@ def evaluate_run(request: Request) -> Table:
     if request.save_scores:
         predictions.check_folder(request.save_scores, [method], [ONE_RUN])
     fold = Partition(label, ((Fold((), (), tuple(video.video_id for video in videos)),),))
-    ceilings = known_scores(module.ceilings(request.data)) if hasattr(module, "ceilings") else {}
+    ceilings = known_scores(module.ceilings(path)) if hasattr(module, "ceilings") else {}
     found = measure(videos, {**BASELINES, **ceilings}, rules, fold)
     found.need_some(request.on, len(BASELINES) + len(ceilings), data.remarks)
     scores: dict[str, Scores] = {}

@@ -148,11 +148,15 @@ def start_of(path: Path) -> bytes:
 def read_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     import h5py
 
+    # A link that leads nowhere is None, and a group may have the name of scores: neither holds numbers.
+    def value(node: Any) -> Any:
+        return node[()] if isinstance(node, h5py.Dataset) else None
+
     with downloads.open_hdf5(path, WHERE) as file:
         entries = {
-            name: {key: its[()] for key, its in node.items() if key in (*SCORES, *SENTENCES)} | others(node)
+            name: {key: value(its) for key, its in node.items() if key in (*SCORES, *SENTENCES)} | others(node)
             if isinstance(node, h5py.Group)
-            else node[()]
+            else value(node)
             for name, node in file.items()
         }
         made = {key: str(value) for key, value in file.attrs.items()}

@@ -184,6 +184,14 @@ def test_what_is_no_prediction_is_refused_before_anything(tmp_path: Path, name: 
     assert "\n" not in str(told.value)
 
 
+def test_links_that_lead_nowhere_and_groups_are_no_scores(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["synthetic-0-0000"] = h5py.SoftLink("/gone")
+        file.create_group("synthetic-0-0001/score/deeper")
+    with pytest.raises(UsageError, match="no list of numbers"):
+        scored(tmp_path / "a.h5")
+
+
 def test_a_file_or_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     for word, says in ((tmp_path / "none.h5", "is not there"), (tmp_path, "holds no scores")):
         with pytest.raises(UsageError, match=says):

@@ -181,7 +181,8 @@ class ChatModel(Section):
         if self.endpoint is not None and self.local is not None:
             raise ValueError("a model is at an endpoint or local, not both")
         if self.endpoint is None:
-            if self.local is None and self.model_fields_set:
+            # A stored manifest may spell out the defaults.
+            if self.local is None and self.model_dump(exclude_defaults=True):
                 raise ValueError("name an endpoint or a local model")
             return self
         if self.model is None:

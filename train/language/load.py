@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SETTING = "model.llm"
 Tuning = Literal["lora", "full", "adapter"]
-# Adam keeps two numbers a weight beside weight and gradient, four bytes each.
-BYTES_TRAINED = 16
 # The same weights for other libraries, gigabytes in some repositories.
 NOT_OURS = ("onnx/*", "*.onnx", "*.h5", "*.msgpack", "*.gguf", "original/*", "*.pth")
 
@@ -156,19 +154,6 @@ def tuned(model: PreTrainedModel, tuning: Tuning, *, rank: int, alpha: int, drop
         # peft 0.21 asks transformers for an attribute that 5.23 calls deprecated.
         warnings.filterwarnings("ignore", category=FutureWarning)
         return peft.get_peft_model(model, options)
-
-
-def check_room(model: nn.Module, device: torch.device) -> None:
-    """Raise UsageError if the trained weights and their optimizer do not fit into the GPU's memory."""
-    if device.type != "cuda":
-        return
-    num = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    there = torch.cuda.get_device_properties(device).total_memory
-    if num * BYTES_TRAINED > there:
-        raise UsageError(
-            f"{num / 1e9:.1f} billion trained weights need {num * BYTES_TRAINED / 1e9:.0f} GB with their optimizer, "
-            f"the GPU has {there / 1e9:.0f}; set model.tuning=lora, or take a smaller model.llm"
-        )
 
 
 def say_random(name: str) -> str | None:

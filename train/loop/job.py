@@ -46,6 +46,9 @@ from vsumdata.train.methods import METHODS
 from vsumdata.train.objectives.unlabelled import Unlabelled
 from vsumdata.train.settings import Settings, class_of, least_batch
 
+# Adam keeps two numbers a weight beside weight and gradient, four bytes each.
+BYTES_TRAINED = 16
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
@@ -193,6 +196,7 @@ def enter(job: Job, console: Console | None) -> bool:
 def run(job: Job, show: Show, team: Team | None = None) -> None:
     """Run the loop in this process, on the display that `show` makes."""
     team = team or Team(device=device())
+    check_room(job.model, team.device)
     with deterministic(), stoppable() as stop:
         # `Fit` comes first: it reads the position at which the journal cuts the log.
         fit = Fit(job.out, job.info, learner_of(job), job.train, job.validation, team)
@@ -203,6 +207,19 @@ def run(job: Job, show: Show, team: Team | None = None) -> None:
             ) as journal,
         ):
             fit.run(journal, stop)
+
+
+def check_room(model: nn.Module, device: torch.device) -> None:
+    """Raise UsageError if the trained weights and their optimizer do not fit into the GPU's memory."""
+    if device.type != "cuda":
+        return
+    num = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    there = torch.cuda.get_device_properties(device).total_memory
+    if num * BYTES_TRAINED > there:
+        raise UsageError(
+            f"{num / 1e9:.1f} billion trained weights need {num * BYTES_TRAINED / 1e9:.0f} GB with their optimizer; "
+            f"the GPU has {there / 1e9:.0f}: take a smaller model, or of a language model model.tuning=lora"
+        )
 
 
 def learner_of(job: Job) -> Learner:

@@ -186,10 +186,6 @@ class V2Xum(nn.Module):
         # A component that never changes tells nothing, and must not become infinite.
         self.scale.copy_(torch.from_numpy(np.where(scale > 1e-6, scale, 1.0)))
 
-    def check_room(self, device: torch.device) -> None:
-        """Raise UsageError if what is trained does not fit into the memory of `device`."""
-        load.check_room(self, device)
-
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without special tokens."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))

@@ -120,8 +120,6 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
     torch.manual_seed(settings.seed)
     # With --init the other run's weights replace these, so a download of ImageNet weights would be for nothing.
     model = runs.build(runs.without_downloads(info) if init else info)
-    # Minutes of training may pass before a GPU says so itself.
-    getattr(model, "check_room", lambda device: None)(device())
     begun = [*start_from(model, info, init), *notes_of_seen(info)] if init else []
     notes += observed(model, info, batches)
     if getattr(settings.model, "weights", None) == "none":

@@ -244,10 +244,13 @@ def test_weights_that_do_not_fit_are_an_error_before_the_training(
 ) -> None:
     # No GPU is needed to be told that it is too small.
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=1_000_000))
-    monkeypatch.setattr(job, "device", lambda: torch.device("cuda"))
-    with pytest.raises(UsageError, match="set model.tuning=lora"):
-        prepared(tiny(), data_of(planted(4)), tmp_path, None)
-    assert prepared(tiny("model.tuning=adapter"), data_of(planted(4)), tmp_path, None)
+    whole, adapter = (
+        prepared(tiny(f"model.tuning={each}"), data_of(planted(4)), tmp_path, None).model
+        for each in ("full", "adapter")
+    )
+    job.check_room(adapter, torch.device("cuda"))
+    with pytest.raises(UsageError, match=r"model\.tuning=lora"):
+        job.check_room(whole, torch.device("cuda"))
 
 
 def test_a_video_without_a_target_still_has_its_words(tmp_path: Path) -> None:

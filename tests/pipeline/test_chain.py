@@ -179,6 +179,8 @@ def test_a_language_model_writes_about_a_video_of_the_root(finished: Path, tmp_p
     assert found.written
     for each in found.written:
         assert each.text
+        assert each.start_s is not None
+        assert each.end_s is not None
         assert 0 <= each.start_s < each.end_s <= found.duration_s
     assert found.written[0].text[:20] in capsys.readouterr().out
     assert "NOTE The summary in words" in (tmp_path / "out" / "summary.vtt").read_text(encoding="utf-8")

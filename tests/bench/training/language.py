@@ -1,6 +1,6 @@
 """V2Xum-LLM: what it learns on planted videos, and what training and answers cost.
 
-    python tests/bench/language.py [--only learn|turned|words|importance|cost] [--steps N] [--json]
+    python tests/bench/training/language.py [--only learn|turned|words|importance|cost] [--steps N] [--json]
 
 The planted videos have shots of 2 to 4 frames; the frames of high shots are the summary. A threshold on one frame's
 signal comes to some .81 of F1, a random choice to .30. The language model is `seed:0` (N = 16) but in `cost`.
@@ -24,17 +24,18 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import report
 from scipy import stats
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from tests.train.language.language_kit import DIM, fitted, planted
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from machine import report
+from tests.train.language.language_kit import fitted, planted
 
 from vsumdata.datasets.video import Video, collate
 
@@ -58,9 +59,14 @@ def f1(run: Any, videos: Sequence[Video]) -> float:
 
     found = []
     for answer in predict(run, videos):
-        truth, chosen = answer.video.gt_summary > 0, answer.frame_summary
-        found.append(2 * (truth & chosen).sum() / max(1, truth.sum() + chosen.sum()))
+        found.append(overlap(answer.video, answer.frame_summary))
     return float(np.mean(found))
+
+
+def overlap(video: Video, chosen: Any) -> float:
+    """F1 of the chosen frames against the planted ones."""
+    truth = np.asarray(video.gt_summary) > 0
+    return float(2 * (truth & chosen).sum() / max(1, truth.sum() + chosen.sum()))
 
 
 def free(run: Any, videos: Sequence[Video], most: int = 120) -> dict[str, float]:
@@ -85,14 +91,14 @@ def free(run: Any, videos: Sequence[Video], most: int = 120) -> dict[str, float]
             indexes = []
         is_valid = bool(indexes) and indexes == sorted(set(indexes))
         valid += is_valid
-        truth = video.gt_summary > 0
-        chosen = summary_of_frames(indexes if is_valid else [], model.codec.frames, len(truth))
-        values.append(2 * (truth & chosen).sum() / max(1, truth.sum() + chosen.sum()))
+        num = len(video.frame_time_s)
+        values.append(overlap(video, summary_of_frames(indexes if is_valid else [], model.codec.frames, num)))
     return {"valid": valid / len(videos), "F1": float(np.mean(values))}
 
 
 def learn(folder: Path, steps: Sequence[int] = STEPS) -> dict[str, Any]:
-    test, found = planted(TEST, seed=1), {}
+    test = planted(TEST, seed=1)
+    found: dict[str, Any] = {}
     for num in steps:
         begun = time.process_time()
         run = trained(folder / f"learn-{num}", planted(TRAIN), num)
@@ -111,7 +117,8 @@ def turned(folder: Path, steps: int = 600, more: int = 150) -> dict[str, float]:
 
 def words(folder: Path, steps: int = 2000) -> dict[str, float]:
     """The share of written sentences that name the height of the shot that they refer to."""
-    test, found = planted(TEST, seed=1, words=True), {}
+    test = planted(TEST, seed=1, words=True)
+    found: dict[str, float] = {}
     train = planted(TRAIN, words=True)
     # Each video with the features of the next one: what is left is what texts alone tell.
     blind = [replace_feature(video, train[(at + 1) % TRAIN]) for at, video in enumerate(train)]
@@ -123,15 +130,11 @@ def words(folder: Path, steps: int = 2000) -> dict[str, float]:
 
 
 def replace_feature(video: Video, other: Video) -> Video:
-    from dataclasses import replace
-
     return replace(video, frame_feature=other.frame_feature)
 
 
 def with_words(video: Video) -> Video:
     """A summary in words of the three first shots: what each is like, and its frames."""
-    from dataclasses import replace
-
     said = []
     for sentence in video.sentence[:3]:
         times = [float(t) for t in video.frame_time_s if sentence["start_s"] <= t < sentence["end_s"]]
@@ -148,7 +151,7 @@ def right_words(run: Any, videos: Sequence[Video]) -> float:
             frames = [int(t) for t in sentence["time_s"]]
             if frames:
                 total += 1
-                high = np.mean(answer.video.gt_summary[frames]) > 0.5
+                high = bool(np.mean(np.asarray(answer.video.gt_summary)[frames]) > 0.5)
                 right += ("high" in sentence["text"]) == high and ("low" in sentence["text"]) != high
     return right / max(1, total)
 
@@ -156,7 +159,8 @@ def right_words(run: Any, videos: Sequence[Video]) -> float:
 def importance(folder: Path, steps: int = 2000) -> dict[str, Any]:
     from vsumdata.train.loop.predict import predict
 
-    test, found = planted(TEST, seed=1), {}
+    test = planted(TEST, seed=1)
+    found: dict[str, Any] = {}
     run = trained(folder / "importance", planted(TRAIN), steps)
     for name, num in (("emitted", 1), ("grid", 1), ("samples", 4), ("samples", 8), ("samples", 16)):
         run.model.options = run.model.options.model_copy(update={"importance": name, "samples": num})
@@ -266,7 +270,13 @@ def qwen(folder: Path) -> Path:
     return folder / "qwen"
 
 
-SECTIONS = {"learn": learn, "turned": turned, "words": words, "importance": importance, "cost": cost}
+SECTIONS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
+    "learn": learn,
+    "turned": turned,
+    "words": words,
+    "importance": importance,
+    "cost": cost,
+}
 
 
 def main() -> int:
@@ -275,7 +285,6 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="training steps of a section, instead of its own")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    assert DIM == 8
     found = {}
     for name in [options.only] if options.only else SECTIONS:
         with tempfile.TemporaryDirectory() as folder:

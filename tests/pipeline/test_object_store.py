@@ -19,7 +19,7 @@ from vsumdata.train.data.training import Wanted, open_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 # What may be there when no run is under way.
-OURS = r"(videos|articles|transcripts|frames|features)/\w+/part-[\w-]+\.parquet|(dataset|models|pace)\.json"
+OURS = r"(videos|articles|transcripts|frames|features|summaries)/\w+/part-[\w-]+\.parquet|(dataset|models|pace)\.json"
 OURS += r"|logs/[\w-]+\.log|cache/web/\w\w/\w+|listings/\w+\.json|leases/\w{12}\.json|models\.lock|\.alone"
 
 

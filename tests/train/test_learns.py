@@ -14,6 +14,7 @@ BENCH = Path(__file__).parents[1] / "bench"
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(BENCH / "training")
     monkeypatch.syspath_prepend(BENCH)  # its scripts import each other, and their processes themselves
     return importlib.import_module
 
@@ -100,3 +101,15 @@ def test_summaries_drawn_by_visp_cover_more_subjects(
     assert visp["right"] > rows["random, drawn"]["right"] + 0.1
     for name in ("random, drawn", "fixed 25", "fixed 300"):
         assert visp["coverage 20"] > rows[name]["coverage 20"] + 0.02
+
+
+@pytest.mark.slow
+def test_a_language_model_learns_to_choose_frames_and_its_adapter_to_read_others(
+    bench: Callable[[str], ModuleType], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A random choice has an F1 of .30."""
+    steps, more, least = (600, 150, 0.65) if request.config.getoption("--full") else (224, 96, 0.45)
+    found = bench("language").turned(tmp_path, steps, more)
+    assert found["own"] > least
+    assert found["turned"] < 0.4  # the language model's frames show nothing through an adapter of other features
+    assert found["adapter alone"] > found["turned"] + 0.1

@@ -110,8 +110,11 @@ def learn(folder: Path, steps: Sequence[int] = STEPS) -> dict[str, Any]:
 def turned(folder: Path, steps: int = 600, more: int = 150) -> dict[str, float]:
     others, test = planted(TRAIN, seed=2, turned=1), planted(TEST, seed=3, turned=1)
     first = trained(folder / "first", planted(TRAIN), steps)
-    sets = ("model.tuning=adapter", "optimizer.lr=0.01")
-    adapted = trained(folder / "adapted", others, more, *sets, init=str(folder / "first"))
+    # As a pretrained model, frozen, in front of which an adapter is trained from random weights.
+    first.model.lm.save_pretrained(folder / "llm")
+    first.model.tokenizer.save_pretrained(folder / "llm")
+    sets = (f"model.llm={folder / 'llm'}", "model.tuning=adapter", "optimizer.lr=0.01")
+    adapted = trained(folder / "adapted", others, more, *sets)
     return {"own": f1(first, planted(TEST, seed=1)), "turned": f1(first, test), "adapter alone": f1(adapted, test)}
 
 

@@ -166,7 +166,6 @@ def test_a_language_model_writes_about_a_video_of_the_root(finished: Path, tmp_p
     assert call("train", "v2xum", "--data", finished, "--out", run, *words, *short) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert "random weights, so its texts mean nothing" in said
-    assert "of 3 training videos have no text (auto): asked for frames alone" in said
     given = {video.video_id for video in open_shards(finished) if video.summary}
     assert given, "the table `summaries` has some"
     assert call("eval", run, "--on", "shards", "--data", finished) == 0

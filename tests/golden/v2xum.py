@@ -23,7 +23,7 @@ from tests.golden import packs
 from tests.golden.answers import Answer, Pack, close, same
 
 from vsumdata.stages.encoders.bert_score import BertScore
-from vsumdata.train.language import importance
+from vsumdata.train.language import frame_indexes
 from vsumdata.train.language.answers import parse
 from vsumdata.train.language.frame_indexes import index_of_time, official_frames
 from vsumdata.train.language.index_codec import IndexCodec, make_codec
@@ -197,7 +197,7 @@ def bertscore(pack: Pack) -> Iterator[Answer]:
 
 def importances(pack: Pack) -> Iterator[Answer]:
     for number, case in enumerate(pack["cases"]):
-        ours = importance.grid(np.array(case["digit_logits"]), len(case["scores"]))
+        ours = frame_indexes.grid(np.array(case["digit_logits"]), len(case["scores"]))
         yield close(f"{number} grid", ours, case["scores"], pack.tolerance())
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch, Summary, Video
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.language import answers, decode, importance, load
+from vsumdata.train.language import answers, decode, frame_indexes, load
 from vsumdata.train.language.answers import Answer, Form
 from vsumdata.train.language.decode import Written
 from vsumdata.train.language.frame_indexes import scores_of_frames, shown_frames, summary_of_frames
@@ -307,10 +307,10 @@ class V2Xum(nn.Module):
         """The importance of each index [N], from the greedy answer and the samples behind it."""
         frames = self.options.frames
         if self.options.importance == "samples":
-            return importance.samples([its.indexes for its in found[1:]], frames)
+            return frame_indexes.samples([its.indexes for its in found[1:]], frames)
         if self.options.importance == "emitted":
-            return importance.emitted(found[0].indexes, frames)
-        return importance.grid(found[0].digit_logit, frames)
+            return frame_indexes.emitted(found[0].indexes, frames)
+        return frame_indexes.grid(found[0].digit_logit, frames)
 
     @torch.no_grad()
     def write(self, batch: Batch, task: Literal["t", "b"]) -> tuple[Summary, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vsumdata.train.language.importance import emitted, grid, samples
+from vsumdata.train.language.frame_indexes import emitted, grid, samples
 
 
 def test_emitted_and_samples() -> None:

@@ -127,7 +127,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Trained:
     path = Path(path)
     info = read_info(path)
     if different := difference(info.models, models_of(info.settings), "models"):
-        raise UsageError(f"{path} builds on another model than is here: {different}")
+        raise UsageError(f"{path} builds on another model than is here: {different}; put that one back in its place")
     # The checkpoint holds all weights. Building CSTA must not download ImageNet's first, or need a file that has gone.
     model = build(without_downloads(info))
     name, tensors, position = weights(path, info)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 from tests.datasets.shards_kit import FINGERPRINT
 
@@ -16,6 +18,7 @@ from vsumdata.manifests import rows, tables
 from vsumdata.manifests.store import Store
 from vsumdata.train.data.origin import Origin
 from vsumdata.train.data.training import Data
+from vsumdata.train.loop import checkpoints
 from vsumdata.train.loop.job import fit_fold
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.settings import Settings, settings_of
@@ -81,3 +84,25 @@ def write_root(path: Path, found: Sequence[Video], parts: Sequence[str], per_par
         store.write("features", FINGERPRINT, rows.to_table(schema, content[first : first + per_part]))
     store.write_json("dataset.json", {"manifest": {}, "tables": {"features": {"fingerprint": FINGERPRINT}}})
     return path
+
+
+class StopError(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def stopped_at_save(at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What trains in here must end right after its `at`-th save of last.safetensors, as if it was killed there."""
+    save, saved = checkpoints.save, 0
+
+    def save_and_stop(path: Path, *more: object) -> None:
+        nonlocal saved
+        save(path, *more)  # type: ignore[arg-type]
+        saved += path.name == "last.safetensors"
+        if saved == at + 1:
+            raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", save_and_stop)
+        with pytest.raises(StopError):
+            yield

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.train.language.language_kit import TINY, fitted, model, planted, save_llm, tiny
-from tests.train.training_kit import losses, same_weights
+from tests.train.training_kit import losses, same_weights, stopped_at_save
 
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video, collate
@@ -23,7 +23,7 @@ from vsumdata.train.data.origin import Origin
 from vsumdata.train.data.training import Data
 from vsumdata.train.language import decode
 from vsumdata.train.language.model import V2Xum
-from vsumdata.train.loop import checkpoints, job, runs
+from vsumdata.train.loop import job, runs
 from vsumdata.train.loop.fit import Fit, Team
 from vsumdata.train.loop.job import Job, learner_of, prepared
 from vsumdata.train.loop.predict import predict
@@ -64,27 +64,12 @@ def test_merged_lora_writes_the_same_tokens(tmp_path: Path) -> None:
     assert [each[0].ids for each in before] == [each[0].ids for each in after]
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("at", [0, 2, 3])
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, videos = tiny(*LORA, "micro_batch=3", "save_every_s=1e-9", "epochs=2"), planted(8, words=True)
     fitted(tmp_path / "whole", settings, videos)
-    save, saved = checkpoints.save, 0
-
-    def save_and_stop(path: Path, *more: object) -> None:
-        nonlocal saved
-        save(path, *more)  # type: ignore[arg-type]
-        saved += path.name == "last.safetensors"
-        if saved == at + 1:
-            raise StopError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save", save_and_stop)
-        with pytest.raises(StopError):
-            fitted(tmp_path / "run", settings, videos)
+    with stopped_at_save(at, monkeypatch):
+        fitted(tmp_path / "run", settings, videos)
     fitted(tmp_path / "run", settings, videos)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     for name in ("best.safetensors", "last.safetensors"):

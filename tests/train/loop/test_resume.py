@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.train.training_kit import fitted, losses, same_weights, small, videos
+from tests.train.training_kit import fitted, losses, same_weights, small, stopped_at_save, videos
 
 from vsumdata.train.loop import checkpoints, runs
 
@@ -105,10 +105,6 @@ def test_a_batch_systems_signal_saves_too_and_gives_its_own_exit_code(tmp_path: 
     assert position.step == len(losses(out))
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_any_step_is_one_to_go_on_from(
@@ -118,19 +114,8 @@ def test_any_step_is_one_to_go_on_from(
     sets = ["model.dropout=0.3", f"optimizer.name={optimizer}", "optimizer.momentum=0.9", "save_every_s=1e-9"]
     settings, found = small("mlp", *sets), videos(8)
     fitted(tmp_path / "whole", settings, found[:5], found[5:])
-    save, saved = checkpoints.save, 0
-
-    def save_and_stop(path: Path, *more: object) -> None:
-        nonlocal saved
-        save(path, *more)  # type: ignore[arg-type]
-        saved += path.name == "last.safetensors"
-        if saved == at + 1:
-            raise StopError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save", save_and_stop)
-        with pytest.raises(StopError):
-            fitted(tmp_path / "run", settings, found[:5], found[5:])
+    with stopped_at_save(at, monkeypatch):
+        fitted(tmp_path / "run", settings, found[:5], found[5:])
     with (tmp_path / "run" / "log.jsonl").open("a") as log:  # what a kill may leave behind the last save
         log.write('{"step": 99, "epoch": 9, "loss": 1.0}\n{"step": 100, "lo')
     fitted(tmp_path / "run", settings, found[:5], found[5:])

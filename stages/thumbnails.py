@@ -19,9 +19,9 @@ from vsumdata.stages.stage import Context, Function, Row
 
 TABLE = "thumbnails"
 NUMBER = 12
-LONGER_SIDE_PX = 160
-# Some 2 kB a picture: a page of 200 videos then stays below 10 MB.
-WEBP_QUALITY = 45
+LONGER_SIDE_PX = 128
+# Some 1.5 kB a picture: a page of 200 videos then stays below 10 MB.
+WEBP_QUALITY = 40
 # What a video of unknown length is taken for: its pictures are those of its beginning.
 UNKNOWN_S = 60.0
 
@@ -52,7 +52,8 @@ def thumbnails_of(path: str | Path, duration_s: float | None, context: Context) 
         threads=context.threads,
         idle_s=context.idle_s,
     )
-    found, first = [], None
+    found: list[dict[str, Any]] = []
+    first = None
     with read_frames(path, wanted) as frames:
         width, height = frames.stream.shown_size
         for k, (_, frame) in enumerate(frames):

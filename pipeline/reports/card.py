@@ -40,7 +40,7 @@ def card(store: Store, found: Mapping[str, Any], width: int) -> RenderableType:
 def whole_rows(store: Store, video_id: str) -> dict[str, Mapping[str, Any]]:
     """The `done` rows of a video, the columns of NEEDED: `inspect` shortens its lists."""
     _, stages, _, _ = open_root(store)
-    rows = {}
+    rows: dict[str, Mapping[str, Any]] = {}
     with store.snapshot():
         for name, columns in NEEDED.items():
             at = fingerprint(stages, name)

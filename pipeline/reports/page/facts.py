@@ -17,7 +17,7 @@ import numpy as np
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE
 from vsumdata.pipeline.state import dataset
-from vsumdata.pipeline.state.lock import Locked, show
+from vsumdata.pipeline.state.lock import NAME as MODELS
 from vsumdata.pipeline.state.plan import Stages, decisions, fingerprint
 
 # A frame counts as important from this replay score on (docs/training.md).
@@ -95,7 +95,7 @@ class Facts:
     videos: Sequence[VideoFacts]
     funnel: Sequence[Step]
     efforts: Sequence[Effort]
-    models: Sequence[Locked]
+    models: Mapping[str, str]  # what models.json locks: key -> identity
     crossings: Sequence[str]
     remarks: Sequence[str]
 
@@ -120,7 +120,12 @@ def facts(store: Store) -> Facts:
         found = {record.video_id: VideoFacts(video_id=record.video_id, source=record.source) for record in records}
         for record in records:
             title, views = record.title or record.listed_title or "", record.listed_view_count
-            listed = {"title": title, "views": views, "duration_s": record.listed_duration_s, "url": record.url or ""}
+            listed: dict[str, Any] = {
+                "title": title,
+                "views": views,
+                "duration_s": record.listed_duration_s,
+                "url": record.url or "",
+            }
             found[record.video_id] = replace(found[record.video_id], **listed)
         for video_id in tables["videos"]:
             found.setdefault(video_id, VideoFacts(video_id=video_id))
@@ -134,7 +139,8 @@ def facts(store: Store) -> Facts:
         videos=videos,
         funnel=list(_funnel(videos, tables)),
         efforts=[_effort(name, rows.values()) for name, rows in tables.items() if rows],
-        models=show(store),
+        # As they are locked. Whether each can be had here is the question of `vsumdata models`, which may ask a hub.
+        models={key: entry["identity"] for key, entry in (store.read_json(MODELS) or {}).items()},
         crossings=_crossings(videos),
         remarks=remarks,
     )

@@ -20,6 +20,8 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.reports.page import page
 from vsumdata.pipeline.reports.page.facts import Facts, facts
 from vsumdata.pipeline.reports.page.shown import Scores, media_of, shown
+from vsumdata.pipeline.state.dataset import open_root
+from vsumdata.pipeline.state.plan import fingerprint
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -42,9 +44,10 @@ class Root:
 
     def now(self) -> str:
         """A hash of what the tables hold now."""
+        _, stages, _, _ = open_root(self.store)
         held = {
-            table: [(info.base_name, info.size) for info in self.store.parts(table, at)]
-            for table, at in self.store.tables().items()
+            name: [(info.base_name, info.size) for info in self.store.parts(name, fingerprint(stages, name))]
+            for name in stages
         }
         return hashlib.blake2b(repr(held).encode(), digest_size=8).hexdigest()
 
@@ -108,6 +111,8 @@ def view(
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HERE, port))
+        # From now on it answers, if a moment later: the address is told before aiohttp listens.
+        listening.listen()
     except (OSError, OverflowError) as error:
         listening.close()
         raise UsageError(f"--port {port}: {error}; leave it out for a free one") from error

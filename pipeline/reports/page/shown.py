@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +12,13 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import numpy as np
 
-from vsumdata.datasets.shards import Shards, open_shards
 from vsumdata.datasets.video import Video
-from vsumdata.manifests.errors import UsageError, VideoError
+from vsumdata.manifests.errors import VideoError
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE
 from vsumdata.pipeline.reports.page.facts import VideoFacts, resampled
+from vsumdata.pipeline.state.dataset import open_root
+from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.stages import media
 from vsumdata.stages.curation.alignment import align
 from vsumdata.stages.stage import Context, safe_name
@@ -25,10 +26,17 @@ from vsumdata.stages.thumbnails import TABLE as THUMBNAILS
 from vsumdata.stages.thumbnails import thumbnails_of
 from vsumdata.train.summarize.summary import choose, rule_of
 
+FEATURES = "features"
+COLUMNS = (
+    "title", "url", "duration_s", "frame_time_s", "replay_score", "shot_start", "shot_stop", "sentence",
+    "sentence_feature", "step", "step_feature",
+)  # fmt: skip
 MAX_POINTS = 240
-# Of a talk of ten hours, a page shows the first thousand sentences.
-MAX_SENTENCES, MAX_STEPS, MAX_SHOTS = 400, 60, 400
-MAX_LETTERS = 600
+# What a page shows of a video, so that 200 of them take less than 10 MB. A talk of ten hours has 5,000 sentences.
+MAX_PICTURE_BYTES = 14_000
+MAX_SENTENCES, MAX_STEPS, MAX_SHOTS = 150, 40, 300
+MAX_TEXT, MAX_LETTERS = 9_000, 600  # letters of all sentences, and of one
+AT_ONCE = 16
 BUDGET = 0.15
 
 Span = tuple[float, float]  # from, to, in seconds
@@ -85,14 +93,9 @@ class Shown:
 class Pictures:
     """The thumbnails of a root: of its table, else of media at hand."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.fingerprint = store.tables().get(THUMBNAILS, "")
-        self.parts: dict[str, str] = {}
-        if self.fingerprint:
-            latest = store.latest(THUMBNAILS, self.fingerprint)
-            rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome")), strict=True)
-            self.parts = {video_id: part for video_id, part, outcome in rows if outcome == DONE}
+    def __init__(self, store: Store, fingerprint: str) -> None:
+        self.store, self.fingerprint = store, fingerprint
+        self.parts = done(store, THUMBNAILS, fingerprint)
 
     def of(self, videos: Sequence[Video]) -> dict[str, list[tuple[float, str]]]:
         """(time in s, data address) of each video's pictures; none where neither pictures nor media are there."""
@@ -102,9 +105,7 @@ class Pictures:
         for video in videos:
             if video.video_id not in found and (path := media_of(video.video_id, video.url, self.store)):
                 found[video.video_id] = self.made(path, video)
-        return {
-            video_id: [(float(e["time_s"]), data_address(e["webp"])) for e in its] for video_id, its in found.items()
-        }
+        return {video.video_id: light(found.get(video.video_id, [])) for video in videos}
 
     def made(self, path: Path, video: Video) -> list[dict[str, Any]]:
         """Pictures of a media file; none where it cannot be read."""
@@ -114,8 +115,12 @@ class Pictures:
             return []
 
 
-def data_address(webp: bytes) -> str:
-    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+def light(pictures: Sequence[Mapping[str, Any]]) -> list[tuple[float, str]]:
+    """Pictures as data addresses; every second one, and so on, until they are light enough for a page."""
+    while len(pictures) > 2 and sum(len(each["webp"]) for each in pictures) > MAX_PICTURE_BYTES:
+        pictures = pictures[::2]
+    address = "data:image/webp;base64,"
+    return [(float(e["time_s"]), address + base64.b64encode(e["webp"]).decode()) for e in pictures]
 
 
 def media_of(video_id: str, url: str | None, store: Store) -> Path | None:
@@ -130,25 +135,45 @@ def media_of(video_id: str, url: str | None, store: Store) -> Path | None:
 
 
 def shown(store: Store, wanted: Sequence[VideoFacts], scored: Mapping[str, Scores] | None = None) -> Iterator[Shown]:
-    """Yield the videos of `wanted` that have features, a few at a time. `scored`: what a model gives, by video_id."""
-    try:
-        shards = open_shards(store.location)
-    except UsageError:
-        return
-    facts = {each.video_id: each for each in wanted}
-    where = dict(shards.entries)
-    entries = [(video_id, where[video_id]) for video_id in facts if video_id in where]
-    pictures = Pictures(store)
-    for first in range(0, len(entries), 16):
-        videos = read(shards, entries[first : first + 16])
-        thumbnails = pictures.of(videos)
-        for video in videos:
-            video_id = video.video_id
-            yield one(video, facts[video_id], thumbnails.get(video_id, []), (scored or {}).get(video_id))
+    """Yield the videos of `wanted` that have features, in the order in which they are stored.
+
+    `scored`: what a model gives, by video_id.
+    """
+    _, stages, _, _ = open_root(store)
+    at = fingerprint(stages, FEATURES)
+    facts, where = {each.video_id: each for each in wanted}, done(store, FEATURES, at)
+    by_part: dict[str, list[str]] = {}
+    for video_id in facts:
+        if video_id in where:
+            by_part.setdefault(where[video_id], []).append(video_id)
+    pictures = Pictures(store, fingerprint(stages, THUMBNAILS))
+    # Each part is opened once: the most viewed videos of a large root lie in all of them.
+    for part in sorted(by_part):
+        rows = store.read(FEATURES, at, dict.fromkeys(by_part[part], part), COLUMNS)
+        for ids in batched(rows, AT_ONCE):
+            videos = [without_frames(video_id, rows[video_id]) for video_id in ids]
+            thumbnails = pictures.of(videos)
+            for video in videos:
+                yield one(video, facts[video.video_id], thumbnails[video.video_id], (scored or {}).get(video.video_id))
 
 
-def read(shards: Shards, entries: Sequence[tuple[str, str]]) -> list[Video]:
-    return shards.only(entries).read(entries)
+def batched(ids: Iterable[str], size: int) -> Iterator[list[str]]:
+    found = list(ids)
+    for first in range(0, len(found), size):
+        yield found[first : first + size]
+
+
+def without_frames(video_id: str, row: Mapping[str, Any]) -> Video:
+    """The video of a row, without the vectors of its frames."""
+    nothing = np.zeros((len(row["frame_time_s"]), 0), np.float32)
+    return Video(video_id=video_id, frame_feature=nothing, **{name: row[name] for name in COLUMNS})
+
+
+def done(store: Store, table: str, at: str) -> dict[str, str]:
+    """video_id -> part, of the `done` rows of a table."""
+    latest = store.latest(table, at)
+    rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome")), strict=True)
+    return {video_id: part for video_id, part, outcome in rows if outcome == DONE}
 
 
 def one(
@@ -158,7 +183,7 @@ def one(
     times = np.asarray(video.frame_time_s, np.float64)
     length_s = float(video.duration_s or (times[-1] + 1 if len(times) else 0) or 1)
     shots = spans(video, length_s)
-    text = [sentence_of(each, facts.url) for each in video.sentence[:MAX_SENTENCES]]
+    text = sentences_of(video, facts.url)
     steps = steps_of(video)
     found = (("sentences", len(video.sentence), len(text)), ("steps", len(video.step), len(steps)))
     cut = ", ".join(f"{there - here:,} more {name}" for name, there, here in found if there > here)
@@ -210,9 +235,16 @@ def shortened(score: np.ndarray) -> list[float]:
     return [float(value) for value in (values if len(values) <= MAX_POINTS else resampled(values, MAX_POINTS))]
 
 
-def sentence_of(each: Mapping[str, Any], url: str) -> Sentence:
-    start_s = max(0.0, float(each["start_s"]))
-    return Sentence(start_s=start_s, end_s=float(each["end_s"]), text=brief(each["text"]), link=link_at(url, start_s))
+def sentences_of(video: Video, url: str) -> list[Sentence]:
+    """The first sentences, as many as a page shows."""
+    found, letters = [], 0
+    for each in video.sentence[:MAX_SENTENCES]:
+        start_s, text = max(0.0, float(each["start_s"])), brief(each["text"])
+        letters += len(text)
+        if letters > MAX_TEXT:
+            break
+        found.append(Sentence(start_s=start_s, end_s=float(each["end_s"]), text=text, link=link_at(url, start_s)))
+    return found
 
 
 def brief(text: str | None) -> str:

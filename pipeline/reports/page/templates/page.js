@@ -18,7 +18,9 @@ if (list) {
     heading.replaceChildren(button);
     const isNumber = heading.classList.contains("n");
     button.addEventListener("click", () => {
-      const isDown = heading.getAttribute("aria-sort") === (isNumber ? null : "ascending");
+      // Numbers begin with the largest, words with a.
+      const now = heading.getAttribute("aria-sort");
+      const isDown = isNumber ? now !== "descending" : now === "ascending";
       for (const other of list.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", isDown ? "descending" : "ascending");
       const sign = isDown ? -1 : 1;

@@ -50,6 +50,7 @@ docs: $(READY)
 links:
 	@mkdir -p build/links/vsumdata
 	@for folder in pipeline stages manifests datasets train; do ln -sfn ../../../$$folder build/links/vsumdata/$$folder; done
+	@for file in __init__.py py.typed; do ln -sfn ../../../$$file build/links/vsumdata/$$file; done
 
 # dist must be empty, and `python -m build`, not `pip wheel .`: run twice, that ships files deleted in between.
 build: $(READY)

@@ -73,6 +73,7 @@ def job_on_worker(request: TrainRequest, folder: str) -> Job:
 def job_of(request: TrainRequest) -> Job:
     """The job for a request. Raises UsageError for wrong settings or data. Nothing is written."""
     settings = settings_of(request.method, request.preset, request.sets)
-    data = open_data(replace(request.data, labelled=settings.needs_targets), settings.seed)
+    wanted = replace(request.data, labelled=settings.needs_targets)
+    data = open_data(wanted, settings.seed, captions=getattr(settings.objective, "reads_captions", False))
     job = prepared(settings, data, Path(request.out), request.init, request.workers)
     return replace(job, tensorboard=request.tensorboard)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from vsumdata.datasets.benchmarks.llava_pretrain import Pairs
 from vsumdata.datasets.partition import Picked
 from vsumdata.datasets.shards import Shards
 from vsumdata.datasets.video import Batch, Video, collate
@@ -145,4 +146,6 @@ def read(videos: Sequence[Video], at: Sequence[int]) -> list[Video]:
         return read(videos.videos, [videos.places[i] for i in at])
     if isinstance(videos, Shards):
         return videos.read([videos.entries[i] for i in at])
+    if isinstance(videos, Pairs):
+        return videos.read_at(at)
     return [videos[i] for i in at]

@@ -10,6 +10,7 @@ model, P positions of the prompt, L tokens of the longest answer.
 from __future__ import annotations
 
 import functools
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ class V2Xum(nn.Module):
         embedding: Any = language.model.get_input_embeddings()
         self.codec = make_codec(self.encode, self.decode, options.frames, options.llm)
         self.prompts = {task: self._prompt(task) for task in INSTRUCTIONS}
-        self._check_length(language.model.config)
+        # The tokens that a text may have behind the longest prompt.
+        self.room = self._check_length(language.model.config)
         if options.checkpoint:
             language.model.activation_checkpointing_enable()
         self.lm = load.tuned(
@@ -208,16 +210,25 @@ class V2Xum(nn.Module):
             end=end[0] if end else self.ends[0],
         )
 
-    def _check_length(self, config: object) -> None:
-        """Raise UsageError if the prompt and the longest answer do not fit into the language model."""
-        longest = max(len(prompt.layout.token) for prompt in self.prompts.values())
+    @property
+    def positions(self) -> int:
+        """The length of the longest prompt, in tokens, whatever the length of a video."""
+        return max(len(prompt.layout.token) for prompt in self.prompts.values())
+
+    def _check_length(self, config: object) -> int:
+        """How many tokens fit behind the longest prompt.
+
+        Raises UsageError if the prompt and the longest answer do not fit into the language model.
+        """
         lists = self.options.frames * (self.codec.width + len(self.codec.separator))
-        needed, there = longest + lists + self.options.text_tokens, getattr(config, "max_position_embeddings", None)
+        needed = self.positions + lists + self.options.text_tokens
+        there = getattr(config, "max_position_embeddings", None)
         if there is not None and needed > there:
             raise UsageError(
                 f"{self.options.frames} frames and an answer take up to {needed} positions, {self.options.llm} has "
                 f"{there}; lower model.frames or model.text_tokens"
             )
+        return sys.maxsize if there is None else there - self.positions
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

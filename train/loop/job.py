@@ -34,6 +34,7 @@ from vsumdata.train.loop.preparation import (
     rate_note,
     rule_of,
     sizes,
+    tower_of,
     usable,
     warmup_notes,
     with_targets,
@@ -143,9 +144,11 @@ def observed(model: nn.Module, info: Info, train: Batches) -> list[str]:
     begun = info.init is not None and runs.read_info(Path(info.init)).frame_dim == info.frame_dim
     observe, remark = None if begun else getattr(model, "observe", None), getattr(objective, "remarks", None)
     notes = list(getattr(model, "notes", ()))
+    if why := tower_of(info)[1]:
+        notes.append(f"spoken sentences are not compared with the pictures: {why}")
     if observe or remark:
         videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
-        notes += remark(info.settings.objective, videos) if remark else []
+        notes += remark(info.settings.objective, videos, model) if remark else []
         if observe:
             observe(videos)
     return notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vsumdata.datasets import partition, splits
 from vsumdata.datasets import pool as pools
@@ -20,7 +21,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
 from vsumdata.train.data.clip import image_tower
-from vsumdata.train.data.origin import Origin, Other, features_of
+from vsumdata.train.data.origin import Origin, Other, features_of, summaries_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +33,7 @@ class Data:
     protocol: Protocol
     origin: Origin
     notes: tuple[str, ...] = ()
+    texts: dict[str, Any] | None = None  # how a root's summaries in words were made, if it has some
     checked: bool = False  # whether every training video is known to have a target
 
 
@@ -157,6 +159,7 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
             pool=wanted.pool,
         ),
         notes=(*notes, *more),
+        texts=summaries_of(root) if shards.summaries.parts else None,
         checked=True,
     )
 

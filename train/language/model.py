@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -117,10 +117,17 @@ class V2Xum(nn.Module):
         *("importance", "samples", "text_tokens", "sentence_tokens", "frames"),
     )
 
-    def __init__(self, options: V2XumOptions, frame_dim: int, text_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        options: V2XumOptions,
+        frame_dim: int,
+        text_dim: int | None = None,
+        models: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.options = options
-        language = load.load(options.llm, options.dtype, trained=options.tuning == "full")
+        lock = (models or {}).get("llm", "")
+        language = load.load(options.llm, options.dtype, trained=options.tuning == "full", lock=lock)
         self.tokenizer, self.ends = language.tokenizer, language.ends
         embedding: Any = language.model.get_input_embeddings()
         self.codec = make_codec(self.encode, self.decode, options.frames, options.llm)
@@ -143,9 +150,12 @@ class V2Xum(nn.Module):
         self.notes = [note] if (note := load.say_random(options.llm)) else []
 
     @classmethod
-    def models(cls, options: V2XumOptions) -> dict[str, str]:
-        """The identity of the language model, which a checkpoint does not hold."""
-        return {"llm": load.identity(options.llm)}
+    def models(cls, options: V2XumOptions, known: Mapping[str, str]) -> dict[str, str]:
+        """The identity of the language model, which a checkpoint does not hold.
+
+        Of a hub's model it is the revision that is `known` from before, if there is one.
+        """
+        return {"llm": load.identity(options.llm, known.get("llm", ""))}
 
     def borrowed(self) -> list[str]:
         """The tensors that a checkpoint leaves out: the language model's own, unless they are trained."""

@@ -77,6 +77,11 @@ class InstructOptions(BaseModel):
         return self.stage == "instruct"
 
     @property
+    def reads_summaries(self) -> bool:
+        """Whether a video's own summary in words is learnt."""
+        return self.stage == "instruct" and self.answers in ("auto", "given")
+
+    @property
     def reads_captions(self) -> bool:
         """Whether the captions of frames are wanted, which are long."""
         return self.stage == "align" and self.pairs in ("auto", "captions")

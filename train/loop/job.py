@@ -98,8 +98,10 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         frame_dim=frame_dim,
         text_dim=text_dim,
         order=order_of(settings, len(train)),
-        models=runs.models_of(settings),
+        models=runs.models_of(settings, runs.known_models(out, init)),
         init=init,
+        init_weights=runs.fingerprint(Path(init)) if init else None,
+        texts=data.texts if getattr(settings.objective, "reads_summaries", False) else None,
         before=runs.read_info(Path(init)).seen if init else (),
         device=str(device()),
         versions=versions(),
@@ -110,7 +112,8 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         seed=settings.seed,
         prepare=with_targets(info, rule) if rule else without_targets(info),
         window=settings.window,
-        least=least_batch(settings.objective) * workers,
+        # Where videos are contrasted, each worker contrasts its own.
+        least=least * workers if (least := least_batch(settings.objective)) > 1 else 1,
         by_length=info.order == "by-length",
     )
     notes += parent_notes(info, batches)

@@ -141,7 +141,7 @@ def without_targets(info: Info) -> Callable[[Video], Video]:
 def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
     """Notes on what is seen without labels. Raises UsageError if there is nothing to contrast or to choose."""
     num, least = len(train.videos), least_batch(info.settings.objective)
-    if info.settings.batch_size < least * workers:
+    if least > 1 and info.settings.batch_size < least * workers:
         raise UsageError(f"--workers {workers}: each contrasts its own videos and needs {least}; set batch_size")
     if not len(train):
         raise UsageError(

@@ -154,12 +154,12 @@ def test_features_of_pictures_align_as_well(tmp_path: Path) -> None:
 
 
 def test_pictures_are_for_this_stage_alone(tmp_path: Path) -> None:
-    folder = write_llava_pretrain(tmp_path, 1)
+    usual = Wanted(data=f"llava-pretrain:{write_llava_pretrain(tmp_path, 1)}")
     for wanted, captions, says in (
-        ({}, False, "for the stage before videos alone: train v2xum --preset align"),
-        ({"data": "llava-pretrain"}, True, "needs its folder: --data llava-pretrain:PATH"),
-        ({"fold": 2}, True, "all pairs are trained on; leave out"),
-        ({"features": "text:/root"}, True, "for pictures give a root"),
+        (usual, False, "for the stage before videos alone: train v2xum --preset align"),
+        (replace(usual, data="llava-pretrain"), True, "needs its folder: --data llava-pretrain:PATH"),
+        (replace(usual, fold=2), True, "all pairs are trained on; leave out"),
+        (replace(usual, features="text:/root"), True, "for pictures give a root"),
     ):
         with pytest.raises(UsageError, match=says):
-            open_data(Wanted(**{"data": f"llava-pretrain:{folder}", **wanted}), 0, captions=captions)
+            open_data(wanted, 0, captions=captions)

@@ -31,9 +31,14 @@ def learnt(its: V2Xum, video: Video, task: str, most: int, **options: Any) -> st
     """The text that a step of a task learns of a video."""
     steps = dict.fromkeys(("video_steps", "text_steps", "both_steps"), 0)
     steps[{"v": "video_steps", "t": "text_steps", "b": "both_steps"}[task]] = 1
-    objective, seen = Instruct(InstructOptions(**steps, answer_tokens=most, **options)), []
-    nll = its.nll
-    its.nll = lambda prompt, written: seen.extend(written) or nll(prompt, written)  # type: ignore[method-assign]
+    objective = Instruct(InstructOptions(**steps, answer_tokens=most, **options))
+    nll, seen = its.nll, []
+
+    def noted(prompt: Any, written: Any) -> Any:
+        seen.extend(written)
+        return nll(prompt, written)
+
+    its.nll = noted  # type: ignore[method-assign]
     try:
         objective(its, collate([video]), 0)
     finally:

@@ -168,11 +168,14 @@ def stepped(its: Job, team: Team) -> dict[str, torch.Tensor]:
     return fit.learner.model.state_dict()
 
 
-def test_workers_reach_the_weights_of_one_process(tmp_path: Path) -> None:
-    # Of a batch of 7, one worker has 4 videos in two parts, the other 3 in one; without words answers are shorter.
-    videos = [*planted(5, words=True), *planted(9, seed=1)]
+@pytest.mark.parametrize("num", [14, 8])
+def test_workers_reach_the_weights_of_one_process(tmp_path: Path, num: int) -> None:
+    # Of a batch of 7, one worker has 4 videos in two parts, the other 3 in one; without words answers are shorter. The
+    # last batch may be of one video.
+    videos = [*planted(5, words=True), *planted(9, seed=1)][:num]
     settings = tiny("batch_size=7", "micro_batch=3", "optimizer.name=sgd", "optimizer.lr=0.1")
-    jobs = [prepared(settings, data_of(videos), tmp_path, None) for _ in range(3)]
+    jobs = [prepared(settings, data_of(videos), tmp_path, None, workers) for workers in (1, 2, 2)]
+    assert [len(job.train) for job in jobs] == [2] * 3
     alone = stepped(jobs[0], Team(device=torch.device("cpu")))
     barrier, given = threading.Barrier(2, timeout=60), {}
 

@@ -27,7 +27,7 @@ from vsumdata.train.benchmark.progress import BenchProgress, Shown
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import elsewhere, targets
 from vsumdata.train.data.clip import text_tower
-from vsumdata.train.data.origin import Origin, Other, features_of
+from vsumdata.train.data.origin import Origin, Other, features_of, summaries_of
 from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs, trials
@@ -369,6 +369,7 @@ def what_to_fit(
         val=partition.pick(data.pool, ours.val),
         protocol=bench.rules,
         origin=origin,
+        texts=summaries_of(data.path) if data.on == "shards" else None,
         # `teachable` has looked at every video already. A fold must not read them all again.
         checked=True,
     )

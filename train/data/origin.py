@@ -101,13 +101,16 @@ def features_of(root: str) -> dict[str, Any] | None:
     return {**found, "folder": stored["folder"], "models": Store(root).read_json("models.json") or {}}
 
 
-def summaries_of(root: str) -> dict[str, Any]:
+def summaries_of(root: str) -> dict[str, Any] | None:
     """How the summaries of a root were made: the fingerprint of their table, and the options of its stage.
 
-    Those are the method and, where one was asked, the model with its revision and the version of the prompts.
+    The options are the method and, where one was asked, the model with its revision and the version of the prompts.
+    None where the root's last run made no summaries.
     """
     store = Store(root)
-    fingerprint = store.tables()[SUMMARIES]
+    fingerprint = store.tables().get(SUMMARIES)
+    if fingerprint is None:
+        return None
     options = store.made_by(SUMMARIES, fingerprint).get("options", {})
     # What other tables were made with is in the fingerprint; where a model's files lie says nothing elsewhere.
     told = {name: value for name, value in options.items() if not (isinstance(value, dict) or "location" in name)}

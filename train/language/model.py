@@ -150,12 +150,12 @@ class V2Xum(nn.Module):
         self.notes = [note] if (note := load.say_random(options.llm)) else []
 
     @classmethod
-    def models(cls, options: V2XumOptions, known: Mapping[str, str]) -> dict[str, str]:
+    def models(cls, options: V2XumOptions, known: Mapping[str, str] | None = None) -> dict[str, str]:
         """The identity of the language model, which a checkpoint does not hold.
 
         Of a hub's model it is the revision that is `known` from before, if there is one.
         """
-        return {"llm": load.identity(options.llm, known.get("llm", ""))}
+        return {"llm": load.identity(options.llm, (known or {}).get("llm", ""))}
 
     def borrowed(self) -> list[str]:
         """The tensors that a checkpoint leaves out: the language model's own, unless they are trained."""

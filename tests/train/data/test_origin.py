@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from tests.train.training_kit import videos, write_root
 
 from vsumdata.manifests import rows, tables, upkeep
 from vsumdata.manifests.store import MADE_BY, Store
+from vsumdata.train.benchmark.asked.request import Request
+from vsumdata.train.benchmark.bench import bench
 from vsumdata.train.data.training import Wanted, open_data
+from vsumdata.train.loop import runs
 
 OPTIONS = {
     "method": "llm",
@@ -64,3 +68,16 @@ def test_a_root_says_how_its_summaries_were_made(
     with_summaries(root, made_by, outcome)
     assert upkeep.compact(Store(root), {"summaries": "5a"}) == {"summaries": (2, 1)}
     assert open_data(Wanted(data=str(root)), 0).texts == expected
+
+
+def test_a_bench_keeps_it_where_a_method_learns_them(tmp_path: Path) -> None:
+    root = write_root(tmp_path / "root", videos(), ("train", "train", "val", "test"))
+    with_summaries(root, {"stage": "summaries", "options": OPTIONS})
+    sets = ("epochs=1", "model.frames=10", "model.samples=1", "model.text_tokens=12")
+    request = Request(on="shards", data=str(root), methods=("v2xum",), preset="tiny", sets=sets, seeds=1)
+    bench(replace(request, runs=str(tmp_path / "runs")))
+    bench(replace(request, methods=("mlp",), preset="default", sets=("epochs=1",), runs=str(tmp_path / "runs")))
+    texts = {name: runs.read_info(tmp_path / "runs" / name / "seed-0" / "fold-1").texts for name in ("v2xum", "mlp")}
+    assert texts["mlp"] is None
+    assert texts["v2xum"] is not None
+    assert texts["v2xum"]["chat_identity"] == "Qwen/Qwen3-4B@0a1b, prompts 1"

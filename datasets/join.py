@@ -24,6 +24,8 @@ from vsumdata.datasets.video import SHAPES, Video
 # Relative. YouTube's copy and the benchmark's file differ a little in length; another cut differs by more.
 MOST_APART = 0.05
 TEXT_ALONE = "text:"
+# Data sets whose ids are YouTube's, behind a prefix.
+YOUTUBE_IDS = {"shards": "", "instruct-v2xum": "", "videoxum": "v_"}
 # With these the frames' features are the data set's own, or begin with them.
 KEEPS_FRAMES = (TEXT_ALONE, MOTION)
 
@@ -153,6 +155,12 @@ def names(video: Video) -> Iterator[str]:
     yield video.video_id
     if video.title:
         yield video.title
+
+
+def on_youtube(data_set: str, video_id: str) -> str | None:
+    """The YouTube id of a video of that data set, None where its id is another. Own files in a root keep their id."""
+    prefix = YOUTUBE_IDS.get(data_set)
+    return None if prefix is None else video_id.removeprefix(prefix)
 
 
 def _look_up(video: Video, shards: Shards, at: Mapping[str, int]) -> Video | None:

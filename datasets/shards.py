@@ -6,13 +6,13 @@ shots and one frame for each second of the container. Licence: each video has it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.reference import lacks, with_reference
-from vsumdata.datasets.video import Video
+from vsumdata.datasets.video import Summary, Video
 from vsumdata.manifests import tables
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
@@ -29,17 +29,23 @@ READ_AT_ONCE = 16
 COLUMNS = [name for name, _ in tables.features(1, 1)]
 
 
-SUMMARIES = "summaries"
+SUMMARIES, CAPTIONS = "summaries", "frame_captions"
 
 
-class Summaries(NamedTuple):
-    """Where the `done` rows of the table `summaries` lie: video_id -> part."""
+class Places(NamedTuple):
+    """Where the `done` rows of another table of the root lie: video_id -> part."""
 
     fingerprint: str
     parts: Mapping[str, str]
 
+    def rows(self, store: Store, table: str, ids: Iterable[str], column: str) -> dict[str, Any]:
+        """One column of those videos that have a row."""
+        parts = {video_id: self.parts[video_id] for video_id in ids if video_id in self.parts}
+        found = store.read(table, self.fingerprint, parts, [column])
+        return {video_id: found[video_id][column] for video_id in parts}
 
-NO_SUMMARIES = Summaries("", {})
+
+NOWHERE = Places("", {})
 
 
 class Shards(Sequence[Video]):
@@ -56,11 +62,12 @@ class Shards(Sequence[Video]):
         table: str,
         fingerprint: str,
         entries: Sequence[tuple[str, str]],
-        summaries: Summaries = NO_SUMMARIES,
+        summaries: Places = NOWHERE,
+        captions: Places = NOWHERE,
     ) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
         self.entries = tuple(entries)  # (video_id, part), sorted
-        self.summaries = summaries
+        self.summaries, self.captions = summaries, captions
 
     @property
     def video_ids(self) -> list[str]:
@@ -98,29 +105,33 @@ class Shards(Sequence[Video]):
 
     def only(self, entries: Sequence[tuple[str, str]]) -> Shards:
         """Those of the videos that `entries` name."""
-        return Shards(self.root, self.table, self.fingerprint, entries, self.summaries)
+        return Shards(self.root, self.table, self.fingerprint, entries, self.summaries, self.captions)
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
         """The videos of some `entries`, in their order."""
         store = Store(self.root)
         found = store.read(self.table, self.fingerprint, dict(entries), COLUMNS)
-        where = self.summaries.parts
-        parts = {video_id: where[video_id] for video_id, _ in entries if video_id in where}
-        summary = store.read(SUMMARIES, self.summaries.fingerprint, parts, ["summary"])
+        ids = [video_id for video_id, _ in entries]
+        summary = self.summaries.rows(store, SUMMARIES, ids, "summary")
+        caption = self.captions.rows(store, CAPTIONS, ids, "caption")
         return [
             Video(
                 video_id=video_id,
                 **{name: found[video_id][name] for name in COLUMNS},
-                summary=summary[video_id]["summary"] if video_id in summary else None,
+                summary=summary.get(video_id),
+                caption=told(caption[video_id]) if video_id in caption else None,
             )
-            for video_id, _ in entries
+            for video_id in ids
         ]
 
 
-def open_shards(root: str | Path, table: str = "features", split: str | None = None) -> Shards:
+def open_shards(
+    root: str | Path, table: str = "features", split: str | None = None, *, captions: bool = False
+) -> Shards:
     """The `done` videos of the last run on `root`, or those of one `split` only.
 
-    `root` is a local folder or a URL; `table` has the columns of `features`. Raises UsageError if it is not
+    `root` is a local folder or a URL; `table` has the columns of `features`. With `captions` each video has its row of
+    `frame_captions`, too, which is long. Raises UsageError if it is not
     a vsumdata root or has no such table.
     """
     store = Store(root)
@@ -134,17 +145,36 @@ def open_shards(root: str | Path, table: str = "features", split: str | None = N
         for video_id, part, outcome, its_split in rows
         if outcome == tables.DONE and split in (None, its_split)
     ]
-    return Shards(store.location, table, fingerprints[table], sorted(index), find_summaries(store, fingerprints))
+    return Shards(
+        store.location,
+        table,
+        fingerprints[table],
+        sorted(index),
+        find(store, fingerprints, SUMMARIES),
+        find(store, fingerprints, CAPTIONS) if captions else NOWHERE,
+    )
 
 
-def find_summaries(store: Store, fingerprints: Mapping[str, str]) -> Summaries:
-    """The summaries of a root, where its last run made any."""
-    if SUMMARIES not in fingerprints:
-        return NO_SUMMARIES
-    latest = store.latest(SUMMARIES, fingerprints[SUMMARIES])
+def find(store: Store, fingerprints: Mapping[str, str], table: str) -> Places:
+    """The rows of a table, where the root's last run made any."""
+    if table not in fingerprints:
+        return NOWHERE
+    latest = store.latest(table, fingerprints[table])
     rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome")), strict=True)
     parts = {video_id: part for video_id, part, outcome in rows if outcome == tables.DONE}
-    return Summaries(fingerprints[SUMMARIES], parts)
+    return Places(fingerprints[table], parts)
+
+
+def told(caption: Sequence[Mapping[str, Any]]) -> Summary | None:
+    """The captions of a row of `frame_captions`, each once, with the moments of the frames that it was copied to."""
+    found: list[dict[str, Any]] = []
+    for each in caption:
+        # A copy of a frame without a word is one as well.
+        if each["copied"] and found:
+            found[-1]["time_s"].append(each["time_s"])
+        else:
+            found.append({"text": each["text"] or "", "time_s": [each["time_s"]]})
+    return tuple(each for each in found if each["text"].strip()) or None
 
 
 def load(path: str | Path) -> list[Video]:

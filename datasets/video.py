@@ -58,7 +58,8 @@ class Video:
     `gt_…` for each of the T frames; `sentence_label`, `summary_text` and `summary_feature` for summaries of text.
 
     `summary` is a summary in words and frames, in order: {text, time_s}, a sentence with the moments in s at which its
-    frames are on screen, ascending. A sentence without frames has no moments.
+    frames are on screen, ascending. A sentence without frames has no moments. `caption` has the same form: what single
+    frames show, each text with the moments that look alike.
     """
 
     video_id: str
@@ -95,6 +96,7 @@ class Video:
     summary_text: str | None = None
     summary_feature: np.ndarray | None = None  # [K,D]
     summary: Summary | None = None
+    caption: Summary | None = None
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {} if self.n_frames is None else {"n_frames": self.n_frames}
@@ -109,8 +111,9 @@ class Video:
         if label is not None and len(label) != len(self.sentence):
             raise ValueError(f"{self.video_id}: sentence_label is {list(label.shape)}; expected [{len(self.sentence)}]")
         self._check_shots()
-        for sentence in self.summary or ():
-            self._check_sentence(sentence)
+        for name in ("summary", "caption"):
+            for sentence in getattr(self, name) or ():
+                self._check_sentence(sentence, name)
 
     def _check(self, name: str, shape: tuple[str | int | None, ...], sizes: dict[str, int]) -> None:
         """Check one array, and add the sizes of its letters to `sizes`."""
@@ -139,14 +142,14 @@ class Video:
             shots = list(zip(start.tolist(), stop.tolist(), strict=True))
             raise ValueError(f"{self.video_id}: shots {shots} do not cut frames 0 to {total} without a gap")
 
-    def _check_sentence(self, sentence: Mapping[str, Any]) -> None:
+    def _check_sentence(self, sentence: Mapping[str, Any], of: str) -> None:
         if not (isinstance(sentence, Mapping) and sentence.keys() == {"text", "time_s"}):
-            raise ValueError(f"{self.video_id}: {sentence!r} in summary; expected {{text, time_s}}")
+            raise ValueError(f"{self.video_id}: {sentence!r} in {of}; expected {{text, time_s}}")
         if not (isinstance(sentence["text"], str) and sentence["text"].strip()):
-            raise ValueError(f"{self.video_id}: a sentence of summary has no text")
+            raise ValueError(f"{self.video_id}: a sentence of {of} has no text")
         time_s = np.asarray(sentence["time_s"], np.float64)
         if time_s.ndim != 1 or not np.isfinite(time_s).all() or (time_s < 0).any() or (np.diff(time_s) < 0).any():
-            raise ValueError(f"{self.video_id}: time_s in summary is {time_s.tolist()}; expected ascending seconds")
+            raise ValueError(f"{self.video_id}: time_s in {of} is {time_s.tolist()}; expected ascending seconds")
 
     @property
     def sentence_span(self) -> np.ndarray:

@@ -53,6 +53,8 @@ OURS = frozenset(
     | {"leases", "leases.lock", "models.lock", ".lock", ".runs", ".alone"}
 )
 LATEST = ("video_id", "outcome", "reason", "version", "tries", "committed_at", "retry_after")
+# The key of a part's metadata that says how it was made.
+MADE_BY = "vsumdata"
 
 Result = TypeVar("Result")
 
@@ -321,6 +323,16 @@ class Store:
                 f"{self.root}: table `{table}` has lost what it had of {error.filename}; "
                 "run the same command again: it plans by what is there"
             ) from error
+
+    def made_by(self, table: str, fingerprint: str) -> dict[str, Any]:
+        """How a table was made, as its first part says (`stage`, `version`, `options` …); {} if that is not known."""
+        parts = self.parts(table, fingerprint)
+        if not parts:
+            return {}
+        source = self.source(parts[0].path, parts[0].size)
+        schema = pq.read_schema(source, filesystem=self.fs if isinstance(source, str) else None)
+        found: dict[str, Any] = json.loads((schema.metadata or {}).get(MADE_BY.encode(), b"{}"))
+        return found
 
     def older(self, table: str, fingerprint: str) -> list[str]:
         """The table's other fingerprints, the last written first."""

@@ -75,6 +75,7 @@ def job_of(request: TrainRequest) -> Job:
     """The job for a request. Raises UsageError for wrong settings or data. Nothing is written."""
     settings = settings_of(request.method, request.preset, request.sets)
     followed = tracked(request.track, settings.model_dump(mode="json"))
-    data = open_data(replace(request.data, labelled=settings.needs_targets), settings.seed)
+    wanted = replace(request.data, labelled=settings.needs_targets)
+    data = open_data(wanted, settings.seed, captions=getattr(settings.objective, "reads_captions", False))
     job = prepared(settings, data, Path(request.out), request.init, request.workers)
     return replace(job, tracked=followed)

@@ -79,7 +79,7 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
         str,
         typer.Option(
             help="A vsumdata root, or a data set as NAME:PATH (tvsum:FILE, synthetic), or several, of which the first "
-            "is split (tvsum:A+summe:B)"
+            "is split (tvsum:A+summe:B); for v2xum's preset align also llava-pretrain:FOLDER"
         ),
     ],
     output: Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; the same command resumes it")],

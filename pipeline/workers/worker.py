@@ -32,7 +32,7 @@ import pyarrow as pa
 from vsumdata.manifests import clock, rows, tables, upkeep
 from vsumdata.manifests.errors import SetupError, StorageError, ThrottledError, UsageError, VideoError
 from vsumdata.manifests.roots.logs import log_handler
-from vsumdata.manifests.store import Store
+from vsumdata.manifests.store import MADE_BY, Store
 from vsumdata.pipeline.state.pace import Pace, site
 from vsumdata.pipeline.state.plan import Task, payload_schema, table_schema
 from vsumdata.pipeline.state.secrets import RedactingFormatter, redact, secrets_of_run
@@ -44,8 +44,6 @@ from vsumdata.pipeline.workers.retries import backoff_s, put_off
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 DETAIL_LENGTH = 2000
-# Key of the metadata in a part file's schema.
-MADE_BY = "vsumdata"
 MAKERS = ("vsumdata", "torch", "open_clip_torch", "sentence-transformers", "faster-whisper", "openai-whisper", "yt-dlp")
 # Errors of the disk, not of a video: no space, quota, file size limit, read-only.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}

@@ -108,3 +108,26 @@ def test_summaries_come_where_the_root_has_them(root):
     assert {video.video_id: video.summary for video in found} == {"a": summary, "b": None, "c": None, "late": None}
     picked = [pickle.loads(pickle.dumps(found)), found[:1], partition.pick(found, ["a"]), training.only(found, ["a"])]
     assert [its[0].summary for its in picked] == [summary] * 4
+
+
+def test_captions_of_frames_come_where_they_are_asked_for(root):
+    """Those that were copied are moments of the one before; without a word there is no caption."""
+    store = Store(root)
+    schema = tables.schema(tables.payload("frame_captions", {}), ("videos", "frames"))
+    rows_of = [("A pan.", False), ("A pan.", True), ("", False), ("", True), ("A «plate».", False)]
+    caption = [{"time_s": float(at), "text": text, "copied": copied} for at, (text, copied) in enumerate(rows_of)]
+
+    def made(video_id: str, content: list[dict]) -> dict:
+        head = {name: value for name, value in row(video_id, None).items() if name in schema.names}
+        more = {"outcome": "done", "caption": content, "caption_model": "m", "upstream": {}, "digest": {}}
+        return head | more
+
+    silent = [{"time_s": 0.0, "text": "", "copied": False}]
+    store.write("frame_captions", "ca", rows.to_table(schema, [made("a", caption), made("b", silent)]))
+    described = store.dataset()
+    described["tables"]["frame_captions"] = {"fingerprint": "ca"}
+    store.write_json("dataset.json", described)
+    assert all(video.caption is None for video in open_shards(root))
+    found = pickle.loads(pickle.dumps(open_shards(root, captions=True)))[:]
+    expected = ({"text": "A pan.", "time_s": [0.0, 1.0]}, {"text": "A «plate».", "time_s": [4.0]})
+    assert {video.video_id: video.caption for video in found} == {"a": expected, "b": None, "c": None, "late": None}

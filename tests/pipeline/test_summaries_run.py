@@ -12,6 +12,7 @@ from tests.stages.curation.chat_kit import Body, Reply, said, serving
 from tests.stages.test_summaries import obedient
 
 from vsumdata.datasets.shards import open_shards
+from vsumdata.train.data.training import Wanted, open_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 KEY = "sk-not-for-anybody-0123456789"
@@ -30,6 +31,9 @@ def test_the_sample_has_summaries_by_steps(finished: Path, tmp_path: Path) -> No
     times = [time_s for each in first["summary"] for time_s in each["time_s"]]
     assert times == sorted(set(times))
     assert {video.video_id for video in open_shards(finished) if video.summary} == set(made)
+    how = open_data(Wanted(data=str(finished), labelled=False), 0).texts
+    assert how is not None
+    assert (how["method"], how["model"], how["min_replay"]) == ("steps", None, 0.5)
     assert "summaries: 3 videos, on average 31 s" in " ".join(
         vsumdata("status", "--root", str(finished)).stdout.split()
     )
@@ -95,6 +99,9 @@ def test_a_run_with_models_at_an_endpoint(
     assert {row["outcome"] for video_id, row in summaries.items() if captions[video_id]["outcome"] == "done"} == {
         "done"
     }
+    shown = {video.video_id: video.caption for video in open_shards(root, captions=True)}["pancakes_01"] or ()
+    assert shown
+    assert all(each["text"].startswith("Picture number") for each in shown), "what stage 1 of v2xum learns"
     assert all(each["text"].startswith("Then Picture") for each in summaries["pancakes_01"]["summary"])
     hidden = [path for path in root.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert hidden == [], "the key is nowhere under the root"

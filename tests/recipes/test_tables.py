@@ -141,6 +141,8 @@ def test_the_help_shows_brackets_as_they_are_to_be_typed(monkeypatch, capsys) ->
             "no recipe `hiersum-tvsun`; did you mean `hiersum-tvsum`? known are: csum-table1",
         ),
         (["--recipe", "kuberay"], "no recipe `kuberay`"),
+        (["--recipe", "hiersum-tabel7"], "did you mean `hiersum-table7`? known are: csum-table1"),
+        (["--recipe", "hiersum-tables"], ", hiersum-table2, "),
         (["--recipe", "nowhere.yaml"], "nowhere.yaml: No such file or directory; by name there are: csum-table1"),
         (["--recipe", "hiersum-tvsum"], "tvsum needs --data PATH"),
         (["--recipe", "hiersum-tvsum", "--methods", "mlp"], "--methods with --recipe hiersum-tvsum: the recipe states"),

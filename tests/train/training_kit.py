@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from vsumdata.train.loop.job import fit_fold
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.settings import Settings, settings_of
 
+PROGRAM = [sys.executable, "-c", "from vsumdata.pipeline.commands.main import main; main()"]
 HIERSUM = ("model.hidden=16", "model.layers=1", "model.heads=2")
 HEAD: dict[str, Any] = {"outcome": "done", "reason": None, "detail": None, "version": 1, "tries": 0, "seconds": 0.1}
 PAYLOAD = tables.payload("features", {"frame_dim": synthetic.FRAME_DIM, "text_dim": synthetic.TEXT_DIM})
@@ -52,6 +57,16 @@ def fitted(
 def data_of(train: Sequence[Video], val: Sequence[Video] = (), origin: Origin | None = None) -> Data:
     """The videos of a run, scored as synthetic ones are."""
     return Data(train=train, val=val, protocol=synthetic.PROTOCOL, origin=origin or Origin())
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*PROGRAM, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_lines(process: subprocess.Popen[str], log: Path, lines: int) -> None:
+    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= lines):
+        time.sleep(0.001)
 
 
 def losses(out: Path) -> list[tuple[int, float]]:

@@ -24,6 +24,7 @@ from vsumdata.train.benchmark.crossmodal import CrossModalOptions
 from vsumdata.train.benchmark.predictions import Scores
 from vsumdata.train.benchmark.table import Table, failed_rows, rows
 from vsumdata.train.benchmark.videos import BenchData, open_data
+from vsumdata.train.data.clip import text_tower
 from vsumdata.train.methods import METHODS
 from vsumdata.train.scoring.baselines import BASELINES, Baseline, Trial
 from vsumdata.train.scoring.measure import Found, measure
@@ -254,7 +255,7 @@ def cross_modal(asked: Sequence[str], data: BenchData, options: CrossModalOption
         return {}, ""
     # Without CLIP's text tower (random weights, no network) the other methods still have their rows.
     try:
-        encode = crossmodal.encoder(data.root) if data.root else None
+        encode = text_tower(data.root) if data.root else None
     except UsageError as error:
         return {}, str(error)
     tested = (video for video in data.videos if video.video_id in data.partition.tested)

@@ -10,7 +10,7 @@ Letters as in datasets/video.py; P steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,11 +22,11 @@ from vsumdata.datasets.splits import normalise
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import apply_override
+from vsumdata.train.data.clip import Encode
 from vsumdata.train.scoring.baselines import Baseline, Trial
 
 NAMES = ("frame-cm", "step-cm")
 PREFIX = "crossmodal."
-Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> [M,D]
 
 
 class CrossModalOptions(BaseModel):
@@ -107,26 +107,6 @@ def differ(frame_dim: int, text_dim: int) -> str | None:
         f"the frames' features ({frame_dim} numbers) and the sentences' ({text_dim}) are of different models; "
         "a root of ours (--features ROOT) has CLIP's frames, whose text tower can read the sentences"
     )
-
-
-def encoder(root: str) -> Encode:
-    """The text tower of the CLIP that made the root's frames. Raises UsageError if it is not available."""
-    from vsumdata.manifests.manifest import from_stored
-    from vsumdata.manifests.store import Store
-    from vsumdata.stages.encoders.clip import ClipText
-    from vsumdata.stages.encoders.models import model_keys, resolve_clip
-
-    stored = Store(root).dataset()["manifest"]
-    if "settings" not in stored:
-        raise UsageError(f"{root} does not say which CLIP made its frames")
-    # The stored manifest remembers its folder: a local path of weights is relative to it, not to the caller's.
-    manifest = from_stored(stored["settings"], stored["folder"], stored["file"]).manifest
-    clip = manifest.features.clip
-    locked = (Store(root).read_json("models.json") or {}).get(model_keys(manifest)["clip"], {}).get("identity", "")
-    found = resolve_clip(clip.model, clip.weights, stored["folder"], locked)
-    if locked and found.identity != locked:
-        raise UsageError(f"{root} was made with {locked}, here it is {found.identity}: put back the model's files")
-    return ClipText(clip.model, clip.weights, found.location).encode
 
 
 def sentence_features(video: Video, encode: Encode | None) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vsumdata.datasets import partition
-from vsumdata.datasets.join import names
+from vsumdata.datasets.join import YOUTUBE_IDS, names, on_youtube
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark.videos import BenchData
@@ -38,14 +38,16 @@ def seen_by(info: Info, data_set: str, videos: Sequence[Video], unlabelled: bool
 
     With `unlabelled`, videos that were only seen without labels count as well.
     """
-    # Ids such as video_1 occur in several data sets, so they are compared within one. A root of ours has YouTube's ids,
-    # and benchmarks that know them (`names`) can be checked against it.
+    # Ids such as video_1 occur in several data sets, so they are compared within one. A root of ours, VideoXum and
+    # Instruct-V2Xum have YouTube's ids, and videos that know theirs (`names`) can be checked against them.
     found: set[str] = set()
     for each in info.seen:
         theirs = set(each.video_ids) if each.labelled or unlabelled else set()
         if each.data_set == data_set:
             found |= theirs.intersection(partition.ids_of(videos))
-        elif each.data_set == "shards":
+        elif each.data_set in YOUTUBE_IDS:
+            # Also as they are: a root made for VideoXum may have its ids.
+            theirs |= {its for video_id in theirs if (its := on_youtube(each.data_set, video_id))}
             found |= {video.video_id for video in videos if not theirs.isdisjoint(names(video))}
     return found
 

@@ -75,9 +75,11 @@ def fingerprint(request: Mapping[str, Any]) -> str:
     # Of a data set as NAME:PATH, and of each one in a pool. A name with a colon may be a path as well.
     words = [part for word in BETWEEN.split(str(request.get("data") or "")) for part in (word, word.partition(":")[2])]
     paths = [Path(word) for word in words if word]
-    paths += [Path(run) / name for run in request.get("begun", ()) for name in (runs.INFO, runs.BEST)]
     # Other data, or a run trained anew, under the same name must not go on with the runs of what was there before.
-    state = [[each.stat().st_size, each.stat().st_mtime_ns] for each in paths if each.exists()]
+    state: list[Any] = [[each.stat().st_size, each.stat().st_mtime_ns] for each in paths if each.exists()]
+    # By content: a run that was copied has its weights at another time, and other weights may have that time.
+    begun = [Path(run) / name for run in request.get("begun", ()) for name in (runs.INFO, runs.BEST)]
+    state += [runs.hash_of(each) for each in begun if each.exists()]
     told = json.dumps([dict(request), os.getcwd(), state], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 

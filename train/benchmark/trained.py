@@ -18,7 +18,7 @@ from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.splits import Fold
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
-from vsumdata.train.benchmark import crossmodal, making
+from vsumdata.train.benchmark import making
 from vsumdata.train.benchmark.asked.choices import Entry
 from vsumdata.train.benchmark.held_out import check_same_kind, check_unseen, first_tested
 from vsumdata.train.benchmark.kept import kept
@@ -26,7 +26,8 @@ from vsumdata.train.benchmark.predictions import Scores, save
 from vsumdata.train.benchmark.progress import BenchProgress, Shown
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import elsewhere, targets
-from vsumdata.train.data.origin import Origin, Other, features_of
+from vsumdata.train.data.clip import text_tower
+from vsumdata.train.data.origin import Origin, Other, features_of, summaries_of
 from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs, trials
@@ -293,7 +294,7 @@ def encode_for(rules: Protocol, data: BenchData) -> Encode | None:
     if "cross_f_clip" not in rules.metrics or data.root is None:
         return None
     try:
-        return crossmodal.encoder(data.root)
+        return text_tower(data.root)
     # Random weights have no text tower; the metric is then left out with its reason.
     except UsageError:
         return None
@@ -368,6 +369,7 @@ def what_to_fit(
         val=partition.pick(data.pool, ours.val),
         protocol=bench.rules,
         origin=origin,
+        texts=summaries_of(data.path) if data.on == "shards" else None,
         # `teachable` has looked at every video already. A fold must not read them all again.
         checked=True,
     )

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from vsumdata.datasets.benchmarks.llava_pretrain import Pairs
 from vsumdata.datasets.partition import Picked
 from vsumdata.datasets.shards import Shards
 from vsumdata.datasets.video import Batch, Video, collate
@@ -59,11 +60,11 @@ class Batches:
 
     def epoch(self, number: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; of each, the share of worker `rank` of `world`."""
-        # Each worker must take part in every step, or the others would wait for its gradients for ever. If a batch has
-        # fewer videos than there are workers, some videos go to two workers.
+        # Each worker must take part in every step, or the others would wait for its gradients for ever. A batch of
+        # fewer videos than there are workers goes to each of them whole, so that all its videos count alike.
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as collator:
             shares = (
-                videos[rank::world] or [videos[rank % len(videos)]] for videos in self.groups(reader, number, start)
+                videos[rank::world] if len(videos) >= world else videos for videos in self.groups(reader, number, start)
             )
             yield from one_ahead(collator, (partial(collate, videos) for videos in shares))
 
@@ -145,4 +146,6 @@ def read(videos: Sequence[Video], at: Sequence[int]) -> list[Video]:
         return read(videos.videos, [videos.places[i] for i in at])
     if isinstance(videos, Shards):
         return videos.read([videos.entries[i] for i in at])
+    if isinstance(videos, Pairs):
+        return videos.read_at(at)
     return [videos[i] for i in at]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vsumdata.datasets import partition, splits
 from vsumdata.datasets.benchmarks.registry import DATASETS
-from vsumdata.datasets.join import names
+from vsumdata.datasets.join import YOUTUBE_IDS, names, on_youtube
 from vsumdata.datasets.shards import Shards
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -43,13 +43,13 @@ def open_apart(request: Wanted, seed: int, on: str, tested: Sequence[Video]) -> 
 
 def apart(videos: Sequence[Video], data: Data, on: str, tested: Sequence[Video]) -> list[str]:
     """The ids of `videos` that are not among those tested."""
-    # Ids such as video_1 are in several data sets, so they count within one. A root of ours has YouTube's ids.
+    # Ids such as video_1 are in several data sets, so they count within one. Some data sets have YouTube's ids.
     ids, there = partition.ids_of(videos), set(partition.ids_of(tested))
     if data.origin.data_set == on:
         return [video_id for video_id in ids if video_id not in there]
-    if data.origin.data_set == "shards":
+    if data.origin.data_set in YOUTUBE_IDS:
         there = {name for video in tested for name in names(video)}
-        return [video_id for video_id in ids if video_id not in there]
+        return [each for each in ids if there.isdisjoint((each, on_youtube(data.origin.data_set, each)))]
     if on == "shards":
         return [video.video_id for video in videos if there.isdisjoint(names(video))]
     return ids

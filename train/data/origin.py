@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from vsumdata.datasets.benchmarks.registry import DATASETS, data_set
 from vsumdata.datasets.join import replaces_frames
 from vsumdata.datasets.partition import Pool
+from vsumdata.datasets.shards import SUMMARIES
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
@@ -98,6 +99,22 @@ def features_of(root: str) -> dict[str, Any] | None:
     # The split does not change features: with another one they are still of the same kind.
     del found["features"]["split"]
     return {**found, "folder": stored["folder"], "models": Store(root).read_json("models.json") or {}}
+
+
+def summaries_of(root: str) -> dict[str, Any] | None:
+    """How the summaries of a root were made: the fingerprint of their table, and the options of its stage.
+
+    The options are the method and, where one was asked, the model with its revision and the version of the prompts.
+    None where the root's last run made no summaries.
+    """
+    store = Store(root)
+    fingerprint = store.tables().get(SUMMARIES)
+    if fingerprint is None:
+        return None
+    options = store.made_by(SUMMARIES, fingerprint).get("options", {})
+    # What other tables were made with is in the fingerprint; where a model's files lie says nothing elsewhere.
+    told = {name: value for name, value in options.items() if not (isinstance(value, dict) or "location" in name)}
+    return {"fingerprint": fingerprint, **told}
 
 
 def frames_by(origin: Origin) -> str | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vsumdata.datasets import partition, splits
 from vsumdata.datasets import pool as pools
+from vsumdata.datasets.benchmarks import llava_pretrain
 from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_set
 from vsumdata.datasets.join import join_features, replaces_frames
 from vsumdata.datasets.partition import Partition, Pool
@@ -18,7 +20,8 @@ from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
-from vsumdata.train.data.origin import Origin, Other, features_of
+from vsumdata.train.data.clip import image_tower
+from vsumdata.train.data.origin import Origin, Other, features_of, summaries_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +33,7 @@ class Data:
     protocol: Protocol
     origin: Origin
     notes: tuple[str, ...] = ()
+    texts: dict[str, Any] | None = None  # how a root's summaries in words were made, if it has some
     checked: bool = False  # whether every training video is known to have a target
 
 
@@ -50,8 +54,11 @@ class Wanted:
     pool: Pool = "fold"
 
 
-def open_data(wanted: Wanted, seed: int) -> Data:
-    """Open the videos of a run. Raises UsageError if no video is left to train on, or if an option does not apply."""
+def open_data(wanted: Wanted, seed: int, *, captions: bool = False) -> Data:
+    """Open the videos of a run; with `captions` those of a root have the captions of their frames.
+
+    Raises UsageError if no video is left to train on, or if an option does not apply.
+    """
     # With labels, training on test videos would be cheating; without, the papers do it (transductive).
     if wanted.pool != "fold" and wanted.labelled:
         raise UsageError(f"--pool {wanted.pool}: it trains on test videos, which is for training without labels alone")
@@ -59,6 +66,8 @@ def open_data(wanted: Wanted, seed: int) -> Data:
         own, *members = pools.members(wanted.data)
         return open_benchmark(wanted, own.data_set, own.path, seed, members)
     name, colon, path = wanted.data.partition(":")
+    if name == llava_pretrain.NAME and not Path(wanted.data).exists():
+        return open_pairs(wanted, path, captions=captions)
     # A folder may have the name of a data set; an existing one is taken for a root.
     if name in DATASETS and not colon and name not in NEEDS_NO_FILE and not Path(name).exists():
         raise UsageError(f"--data {name} needs its file or folder: --data {name}:PATH")
@@ -69,15 +78,54 @@ def open_data(wanted: Wanted, seed: int) -> Data:
             f"--features, --split and --fold are for a data set (NAME:PATH with one of {', '.join(DATASETS)}); "
             f"{wanted.data} is a root, which has its own"
         )
-    return open_root(wanted, path if name == "shards" and colon else wanted.data, seed)
+    return open_root(wanted, path if name == "shards" and colon else wanted.data, seed, captions=captions)
 
 
-def open_root(wanted: Wanted, root: str, seed: int) -> Data:
+def open_pairs(wanted: Wanted, path: str, *, captions: bool) -> Data:
+    """Pictures with captions, to align frames and words; all of them train.
+
+    With `features`, a root of ours, its CLIP encodes the pictures; else their features must be there. Raises UsageError
+    for an option that does not apply, and for a method that learns from other things than captions.
+    """
+    name = llava_pretrain.NAME
+    if not captions:
+        raise UsageError(
+            f"--data {name} has pictures with captions, for the stage before videos alone: train v2xum --preset align"
+        )
+    if not path:
+        raise UsageError(f"--data {name} needs its folder: --data {name}:PATH")
+    if wanted.split or wanted.fold != 1 or wanted.protocol or wanted.pool != "fold":
+        raise UsageError(f"--data {name}: all pairs are trained on; leave out --split, --fold, --protocol and --pool")
+    if wanted.features and not replaces_frames(wanted.features):
+        raise UsageError(f"--features {wanted.features}: for pictures give a root, whose CLIP then encodes them")
+    pairs = llava_pretrain.load(path, image_tower(wanted.features) if wanted.features else None)
+    lost = [f"{num} pairs without a {what} are left out" for what, num in pairs.left_out.items()]
+    if wanted.features:
+        made = f"pictures encoded by the CLIP of {hide_keys(wanted.features)}"
+    else:
+        made = "features of the pictures as they came, of unit norm: by which CLIP is not known"
+    return Data(
+        train=pairs,
+        val=(),
+        protocol=PROTOCOL,
+        origin=Origin(
+            data_set=name,
+            path=path,
+            features_root=wanted.features,
+            features=features_of(wanted.features) if wanted.features else None,
+            split="all",
+        ),
+        notes=(made, *lost),
+        checked=True,
+    )
+
+
+def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -> Data:
     """The train and val parts of a root. With labels, only the videos that have a replay score.
 
     Raises UsageError if no training video is left.
     """
-    shards = open_shards(root)
+    shards = open_shards(root, captions=captions)
     # Three columns of the index tell which videos are usable, without reading any features.
     index = Store(root).latest(shards.table, shards.fingerprint, columns=["split", "task", "replay_score"])
     ids = index["video_id"].to_pylist()
@@ -111,6 +159,7 @@ def open_root(wanted: Wanted, root: str, seed: int) -> Data:
             pool=wanted.pool,
         ),
         notes=(*notes, *more),
+        texts=summaries_of(root) if shards.summaries.parts else None,
         checked=True,
     )
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.encoders.hub import local_path
-from vsumdata.stages.encoders.models import SEED, resolve_transformer
+from vsumdata.stages.encoders.models import SEED, Model, resolve_transformer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,20 +37,37 @@ class Language:
     ends: tuple[int, ...]
 
 
-def identity(name: str) -> str:
-    """What names the content of a language model, whatever its path. Raises UsageError if it cannot be had."""
-    return name if SEED.fullmatch(name) else resolve_transformer(name, "", SETTING).identity
+def identity(name: str, lock: str = "") -> str:
+    """What names the content of a language model, whatever its path. Raises UsageError if it cannot be had.
+
+    Of a hub's model it is the revision that `lock` names, an identity of before, wherever its branch points now.
+    """
+    return name if SEED.fullmatch(name) else resolved(name, lock).identity
 
 
-def load(name: str, dtype: Literal["auto", "float32", "bfloat16"], *, trained: bool) -> Language:
+def resolved(name: str, lock: str) -> Model:
+    try:
+        return resolve_transformer(name, "", SETTING, lock)
+    except UsageError as error:
+        # The hub's own words are of a root's lock file.
+        repository, at, revision = lock.partition("@")
+        if not at or repository != name:
+            raise
+        raise UsageError(
+            f"model.llm={name}: the run began with revision {revision}, which is not on this machine and cannot be "
+            "fetched; copy it into the hub's cache, or train anew in another --out"
+        ) from error
+
+
+def load(name: str, dtype: Literal["auto", "float32", "bfloat16"], *, trained: bool, lock: str = "") -> Language:
     """Load a language model and its tokenizer. `trained` says that its own weights are to be trained.
 
-    Raises UsageError for a model that cannot be had, or that is no causal language model.
+    `lock` as in `identity`. Raises UsageError for a model that cannot be had, or that is no causal language model.
     """
     if SEED.fullmatch(name):
         model, tokenizer = seeded(int(name.removeprefix("seed:")))
     else:
-        model, tokenizer = pretrained(name, _dtype(dtype, trained=trained))
+        model, tokenizer = pretrained(name, _dtype(dtype, trained=trained), lock)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     listed = list(ends) if isinstance(ends, list | tuple) else [] if ends is None else [int(ends)]
     # A chat model's turn ends with another token than its texts; both end an answer, and the turn's is written.
@@ -69,13 +86,13 @@ def _dtype(word: str, *, trained: bool) -> torch.dtype:
     return torch.bfloat16 if word == "bfloat16" else torch.float32
 
 
-def pretrained(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def pretrained(name: str, dtype: torch.dtype, lock: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model in the layout of transformers. Raises UsageError."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as its_logging
 
     its_logging.disable_progress_bar()
-    path = local_path(resolve_transformer(name, "", SETTING).location, but=NOT_OURS)
+    path = local_path(resolved(name, lock).location, but=NOT_OURS)
     folder = str(path.parent if path.is_file() else path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

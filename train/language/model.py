@@ -10,8 +10,9 @@ model, P positions of the prompt, L tokens of the longest answer.
 from __future__ import annotations
 
 import functools
+import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -116,15 +117,23 @@ class V2Xum(nn.Module):
         *("importance", "samples", "text_tokens", "sentence_tokens", "frames"),
     )
 
-    def __init__(self, options: V2XumOptions, frame_dim: int, text_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        options: V2XumOptions,
+        frame_dim: int,
+        text_dim: int | None = None,
+        models: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.options = options
-        language = load.load(options.llm, options.dtype, trained=options.tuning == "full")
+        lock = (models or {}).get("llm", "")
+        language = load.load(options.llm, options.dtype, trained=options.tuning == "full", lock=lock)
         self.tokenizer, self.ends = language.tokenizer, language.ends
         embedding: Any = language.model.get_input_embeddings()
         self.codec = make_codec(self.encode, self.decode, options.frames, options.llm)
         self.prompts = {task: self._prompt(task) for task in INSTRUCTIONS}
-        self._check_length(language.model.config)
+        # The tokens that a text may have behind the longest prompt.
+        self.room = self._check_length(language.model.config)
         if options.checkpoint:
             language.model.activation_checkpointing_enable()
         self.lm = load.tuned(
@@ -141,9 +150,12 @@ class V2Xum(nn.Module):
         self.notes = [note] if (note := load.say_random(options.llm)) else []
 
     @classmethod
-    def models(cls, options: V2XumOptions) -> dict[str, str]:
-        """The identity of the language model, which a checkpoint does not hold."""
-        return {"llm": load.identity(options.llm)}
+    def models(cls, options: V2XumOptions, known: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The identity of the language model, which a checkpoint does not hold.
+
+        Of a hub's model it is the revision that is `known` from before, if there is one.
+        """
+        return {"llm": load.identity(options.llm, (known or {}).get("llm", ""))}
 
     def borrowed(self) -> list[str]:
         """The tensors that a checkpoint leaves out: the language model's own, unless they are trained."""
@@ -208,16 +220,25 @@ class V2Xum(nn.Module):
             end=end[0] if end else self.ends[0],
         )
 
-    def _check_length(self, config: object) -> None:
-        """Raise UsageError if the prompt and the longest answer do not fit into the language model."""
-        longest = max(len(prompt.layout.token) for prompt in self.prompts.values())
+    @property
+    def positions(self) -> int:
+        """The length of the longest prompt, in tokens, whatever the length of a video."""
+        return max(len(prompt.layout.token) for prompt in self.prompts.values())
+
+    def _check_length(self, config: object) -> int:
+        """How many tokens fit behind the longest prompt.
+
+        Raises UsageError if the prompt and the longest answer do not fit into the language model.
+        """
         lists = self.options.frames * (self.codec.width + len(self.codec.separator))
-        needed, there = longest + lists + self.options.text_tokens, getattr(config, "max_position_embeddings", None)
+        needed = self.positions + lists + self.options.text_tokens
+        there = getattr(config, "max_position_embeddings", None)
         if there is not None and needed > there:
             raise UsageError(
                 f"{self.options.frames} frames and an answer take up to {needed} positions, {self.options.llm} has "
                 f"{there}; lower model.frames or model.text_tokens"
             )
+        return sys.maxsize if there is None else there - self.positions
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

@@ -5,12 +5,13 @@
     sentences   the spoken sentences that cover chosen frames, at most 10, those with the highest mean importance
     auto        the first of these that the video has
 
-All are a `Summary`: sentences in the order of time, each {text, time_s}.
+All are a `Summary`: sentences in the order of time, each {text, time_s}. So are the pairs of stage 1 (`pairs_of`):
+texts with the frames that show what they say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ from vsumdata.datasets.video import Summary, Video
 from vsumdata.stages.curation.alignment import align
 
 Rule = Literal["auto", "given", "steps", "sentences", "none"]
+Pairs = Literal["auto", "captions", "steps", "sentences"]
+# Embeds texts in the space of the frames' features: [n,F].
+Encode = Callable[[Sequence[str]], np.ndarray]
 MOST_SENTENCES = 10
 
 
@@ -57,17 +61,40 @@ def sentences(video: Video) -> Summary | None:
 RULES: Mapping[str, Callable[[Video], Summary | None]] = {"given": given, "steps": steps, "sentences": sentences}
 
 
-def pairs_of(video: Video, rule: Literal["auto", "sentences", "steps"]) -> Summary | None:
-    """Texts with the frames that are shown while they are said, to align frames and words."""
-    found = spans_of_steps(video, all_frames) if rule in ("auto", "steps") else None
-    if found or rule == "steps":
-        return found
-    spoken = []
+def pairs_of(video: Video, rule: Pairs, encode: Encode | None = None) -> Summary | None:
+    """Texts with the frames that are shown while they are said, to align frames and words.
+
+    `auto` takes the captions of single frames, else steps, else spoken sentences. With `encode`, that half of the
+    spoken ones remains which is nearest to its frames.
+    """
+    for name in ("captions", "steps", "sentences") if rule == "auto" else (rule,):
+        if name == "captions":
+            found = video.caption
+        elif name == "steps":
+            found = spans_of_steps(video, all_frames)
+        else:
+            found = spoken_pairs(video, encode)
+        if found:
+            return found
+    return None
+
+
+def spoken_pairs(video: Video, encode: Encode | None) -> Summary | None:
+    """Each spoken sentence with the frames that are shown meanwhile; with `encode`, those about the picture."""
+    pairs, shown = [], []
     for sentence in video.sentence:
         frames = frames_within(video, sentence["start_s"], sentence["end_s"])
         if len(frames) and str(sentence["text"]).strip():
-            spoken.append({"text": sentence["text"], "time_s": video.frame_time_s[frames].tolist()})
-    return tuple(spoken) or None
+            pairs.append({"text": sentence["text"], "time_s": video.frame_time_s[frames].tolist()})
+            shown.append(np.asarray(video.frame_feature[frames], np.float32).mean(0))
+    if encode is None or len(pairs) < 2:
+        return tuple(pairs) or None
+    # Narration is often not about the picture. CLIP's cosines are small and differ between videos, so each video's own
+    # half is kept, not what passes a limit. Means of unit vectors have other norms.
+    mean = np.stack(shown)
+    cosine = (encode([str(each["text"]) for each in pairs]) * mean).sum(1) / np.linalg.norm(mean, axis=1).clip(1e-6)
+    best = np.sort(np.argsort(-cosine, kind="stable")[: -(-len(pairs) // 2)])
+    return tuple(pairs[at] for at in best.tolist())
 
 
 def spans_of_steps(video: Video, select: Callable[[Video, np.ndarray], np.ndarray]) -> Summary | None:

@@ -34,6 +34,7 @@ from vsumdata.train.loop.preparation import (
     rate_note,
     rule_of,
     sizes,
+    tower_of,
     usable,
     warmup_notes,
     with_targets,
@@ -98,8 +99,10 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         frame_dim=frame_dim,
         text_dim=text_dim,
         order=order_of(settings, len(train)),
-        models=runs.models_of(settings),
+        models=runs.models_of(settings, runs.known_models(out, init)),
         init=init,
+        init_weights=runs.fingerprint(Path(init)) if init else None,
+        texts=data.texts if getattr(settings.objective, "reads_summaries", False) else None,
         before=runs.read_info(Path(init)).seen if init else (),
         device=str(device()),
         versions=versions(),
@@ -110,7 +113,8 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         seed=settings.seed,
         prepare=with_targets(info, rule) if rule else without_targets(info),
         window=settings.window,
-        least=least_batch(settings.objective) * workers,
+        # Where videos are contrasted, each worker contrasts its own.
+        least=least * workers if (least := least_batch(settings.objective)) > 1 else 1,
         by_length=info.order == "by-length",
     )
     notes += parent_notes(info, batches)
@@ -144,9 +148,11 @@ def observed(model: nn.Module, info: Info, train: Batches) -> list[str]:
     begun = info.init is not None and runs.read_info(Path(info.init)).frame_dim == info.frame_dim
     observe, remark = None if begun else getattr(model, "observe", None), getattr(objective, "remarks", None)
     notes = list(getattr(model, "notes", ()))
+    if why := tower_of(info)[1]:
+        notes.append(f"spoken sentences are not compared with the pictures: {why}")
     if observe or remark:
         videos = [train.prepare(video) for video in read(train.videos, range(min(len(train.videos), LOOKED_AT)))]
-        notes += remark(info.settings.objective, videos) if remark else []
+        notes += remark(info.settings.objective, videos, model) if remark else []
         if observe:
             observe(videos)
     return notes

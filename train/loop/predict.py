@@ -67,17 +67,22 @@ def predict(
             fitting(video, trained.info) for video in read(videos, range(first, min(first + WINDOW, len(videos))))
         ]
         found: dict[int, Prediction] = {}
-        for chosen in batches([len(video.frame_time_s) for video in window], batch_size):
+        lengths = [len(video.frame_time_s) for video in window]
+        for chosen in batches(lengths, batch_size, getattr(trained.model, "positions", None)):
             answers = predict_batch(trained, [window[at] for at in chosen], words)
             found |= dict(zip(chosen, answers, strict=True))
         yield from (found[at] for at in range(len(window)))
 
 
-def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Group videos of about the same length, by index: at most `batch_size` a group, fewer if they are long."""
+def batches(lengths: Sequence[int], batch_size: int, positions: int | None = None) -> list[list[int]]:
+    """Group videos of about the same length, by index: at most `batch_size` a group, fewer if they are long.
+
+    A model that is shown as much of every video attends to so many `positions`, whatever the length.
+    """
     found: list[list[int]] = []
     for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
-        if not found or len(found[-1]) == batch_size or (len(found[-1]) + 1) * lengths[at] ** 2 > PAIRS_AT_ONCE:
+        pairs = (positions or lengths[at]) ** 2
+        if not found or len(found[-1]) == batch_size or (len(found[-1]) + 1) * pairs > PAIRS_AT_ONCE:
             found.append([])
         found[-1].append(at)
     return found

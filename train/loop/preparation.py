@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,11 +14,13 @@ from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.data import targets
 from vsumdata.train.data.batches import Batches, read
+from vsumdata.train.data.clip import Encode, root_of, text_tower
 from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop.predict import TEXT_FEATURES, fitting
 from vsumdata.train.loop.runs import TRANSDUCTIVE, Info
 from vsumdata.train.methods import METHODS, REGRESSION
+from vsumdata.train.objectives.unlabelled import Unlabelled
 from vsumdata.train.settings import Settings, class_of, contrasts, least_batch
 
 # Notes and the rate of positives come from so many videos: reading all of a large root would delay the start.
@@ -75,7 +78,7 @@ def sizes(videos: Sequence[Video], reads_text: bool) -> tuple[int, int | None]:
 
 def with_targets(info: Info, rule: Rule | Rules) -> Callable[[Video], Video]:
     """A function that checks a video and adds its targets, and the words that a language model is to say of it."""
-    words = getattr(class_of(info.settings.method, "objective"), "words", None)
+    said = words_of(info)
 
     def prepare(video: Video) -> Video:
         whole, video = video, fitting(video, info)
@@ -85,22 +88,52 @@ def with_targets(info: Info, rule: Rule | Rules) -> Callable[[Video], Video]:
             video = replace(video, gt_score=None, gt_summary=None, sentence_label=None)
         else:
             video = targets.with_targets(video, rule)
-        if not words:
-            return video
-        # A model that is shown no text still learns to say it, and by their features steps are found in what is said.
-        spoken = replace(video, sentence_feature=whole.sentence_feature, step_feature=whole.step_feature)
-        return replace(video, summary=words(info.settings.objective, spoken))
+        return said(video, whole)
 
     return prepare
+
+
+def words_of(info: Info) -> Callable[[Video, Video], Video]:
+    """A function that adds to a video the words that a language model is to say of it, given the video as it came."""
+    words = getattr(class_of(info.settings.method, "objective"), "words", None)
+    if not words:
+        return lambda video, whole: video
+    encode = tower_of(info)[0]
+
+    def said(video: Video, whole: Video) -> Video:
+        # A model that is shown no text still learns to say it, and by their features steps are found in what is said.
+        spoken = replace(video, sentence_feature=whole.sentence_feature, step_feature=whole.step_feature)
+        return replace(video, summary=words(info.settings.objective, spoken, encode))
+
+    return said
+
+
+def tower_of(info: Info) -> tuple[Encode | None, str | None]:
+    """What embeds texts as the run's frames are, where its objective compares them; or why that cannot be had."""
+    if not getattr(info.settings.objective, "compares", False):
+        return None, None
+    root = root_of(info.origin)
+    if root is None:
+        return None, "the frames' features are none of a root of ours"
+    try:
+        return opened_tower(root), None
+    except UsageError as error:
+        return None, str(error)
+
+
+# One tower for all that a run prepares.
+opened_tower = functools.lru_cache(maxsize=1)(text_tower)
 
 
 def without_targets(info: Info) -> Callable[[Video], Video]:
     """A function that checks a video and removes everything that a label could be made of."""
 
+    said = words_of(info)
+
     # "Without labels" must hold for test videos in a transductive run, whatever an objective may read.
     def prepare(video: Video) -> Video:
         nothing: dict[str, Any] = dict.fromkeys(("gt_score", "gt_summary", "sentence_label", "replay_score", "summary"))
-        return replace(fitting(video, info), **nothing)
+        return said(replace(fitting(video, info), **nothing), video)
 
     return prepare
 
@@ -108,7 +141,7 @@ def without_targets(info: Info) -> Callable[[Video], Video]:
 def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
     """Notes on what is seen without labels. Raises UsageError if there is nothing to contrast or to choose."""
     num, least = len(train.videos), least_batch(info.settings.objective)
-    if info.settings.batch_size < least * workers:
+    if least > 1 and info.settings.batch_size < least * workers:
         raise UsageError(f"--workers {workers}: each contrasts its own videos and needs {least}; set batch_size")
     if not len(train):
         raise UsageError(
@@ -121,7 +154,9 @@ def pool_notes(info: Info, train: Batches, workers: int) -> list[str]:
         # The weights of --init may have seen test videos before.
         word = "" if notes_of_seen(info) else "fold-clean: "
         notes = [f"{word}pre-trained without labels on {num} training videos of the fold alone"]
-    notes += choice_notes(info, train)
+    # Texts are learnt of videos that offer no choice as well.
+    if issubclass(class_of(info.settings.method, "objective"), Unlabelled):
+        notes += choice_notes(info, train)
     if train.left_out:
         notes.append(f"{train.left_out} videos of each epoch are left out, other ones each time: too few to contrast")
     if info.val:

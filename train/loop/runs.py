@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +34,11 @@ TRANSDUCTIVE = "transductive: "
 # Prefix of the note of a run that a search selected.
 BEST_OF = "the best of "
 # These may change between an interruption and the next start: they do not change what is trained.
-INCIDENTAL: dict[str, Any] = {"notes": True, "device": True, "versions": True, "settings": {"save_every_s"}}
+INCIDENTAL: dict[str, Any] = {
+    **{"notes": True, "device": True, "versions": True, "settings": {"save_every_s"}},
+    # `open_run` compares it, where the older version that made the run has kept it.
+    "init_weights": True,
+}
 
 
 class Seen(Section):
@@ -61,6 +66,13 @@ class Info(Section):
         {}, description="identity of each model that the run builds on and does not hold, such as a language model"
     )
     init: str | None = Field(None, description="the run whose weights this run started with")
+    init_weights: str | None = Field(
+        None, description="hash of the weights of `init` as they were; null: none, or a run of an older version"
+    )
+    # The default is what runs without this field had.
+    texts: dict[str, Any] | None = Field(
+        None, description="how the root's summaries in words, which a language model learns, were made"
+    )
     before: tuple[Seen, ...] = Field((), description="videos that the weights of `init` had seen, through all its runs")
     notes: tuple[str, ...] = Field((), description="what to print with every number of this run")
     device: str = Field("cpu", description="the device that the run started on")
@@ -106,16 +118,28 @@ class Trained:
         return next(self.model.parameters()).device
 
 
-def models_of(settings: Settings) -> dict[str, str]:
-    """The identity of each model that the method's own builds on. Raises UsageError for one that cannot be had."""
+def models_of(settings: Settings, known: Mapping[str, str]) -> dict[str, str]:
+    """The identity of each model that the method's own builds on. Raises UsageError for one that cannot be had.
+
+    `known` are the models that the run, or the one that it begins with, has had: where a hub's branch has moved since,
+    they are the ones that are meant.
+    """
     find = getattr(class_of(settings.method, "model"), "models", None)
-    found: dict[str, str] = find(settings.model) if find else {}
+    found: dict[str, str] = find(settings.model, known) if find else {}
     return found
+
+
+def known_models(out: Path, init: str | None) -> dict[str, str]:
+    """The models that the run in `out` builds on, else those of the run that it begins with."""
+    where = out if (out / INFO).exists() else None if init is None else Path(init)
+    return {} if where is None else read_info(where).models
 
 
 def build(info: Info) -> nn.Module:
     """The model of a run, with random weights from torch's global generator."""
-    found: nn.Module = class_of(info.settings.method, "model")(info.settings.model, info.frame_dim, info.text_dim)
+    kind, sizes = class_of(info.settings.method, "model"), (info.frame_dim, info.text_dim)
+    locked = {"models": info.models} if hasattr(kind, "models") else {}
+    found: nn.Module = kind(info.settings.model, *sizes, **locked)
     return found
 
 
@@ -126,7 +150,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Trained:
     """
     path = Path(path)
     info = read_info(path)
-    if different := difference(info.models, models_of(info.settings), "models"):
+    if different := difference(info.models, models_of(info.settings, info.models), "models"):
         raise UsageError(f"{path} builds on another model than is here: {different}; put that one back in its place")
     # The checkpoint holds all weights. Building CSTA must not download ImageNet's first, or need a file that has gone.
     model = build(without_downloads(info))
@@ -147,6 +171,27 @@ def weights(path: Path, info: Info) -> tuple[str, dict[str, Tensor], Position]:
     if name == LAST and position.best_epoch is not None:
         raise UsageError(f"{path / BEST} is missing; delete {path / LAST} too and run the same command again")
     return name, tensors, position
+
+
+def fingerprint(path: Path) -> str:
+    """A hash of the weights that a run gives to others, 16 hex digits. Raises UsageError if it has none."""
+    name = next((name for name in (BEST, LAST) if (path / name).exists()), None)
+    if name is None:
+        raise UsageError(f"{path} has no weights yet; run the same `vsumdata train` command again to go on")
+    return hash_of(path / name)
+
+
+def hash_of(file: Path) -> str:
+    """A hash of a file's content, 16 hex digits."""
+    state = file.stat()
+    return _hash_of(file, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache
+def _hash_of(file: Path, size_bytes: int, mtime_ns: int) -> str:
+    # Size and time are there for the cache: each seed and fold of a bench begins with the same run.
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
 
 def without_downloads(info: Info) -> Info:
@@ -179,8 +224,14 @@ def open_run(path: Path, info: Info) -> bool:
     Raises UsageError that names the first difference, or if the folder holds something else.
     """
     if (path / INFO).exists():
-        if different := difference(read_info(path).identity(), info.identity()):
+        there = read_info(path)
+        if different := difference(there.identity(), info.identity()):
             raise UsageError(f"{path} was made with other settings ({different}); give another --out, or delete it")
+        if there.init_weights and there.init_weights != info.init_weights:
+            raise UsageError(
+                f"{path} began with other weights than {info.init} has now, which was trained anew or further; give "
+                "another --out, or delete it"
+            )
         return (path / LAST).exists()
     # A typing error in --out must not fill somebody's folder. Our own lock and temporary files begin with a dot.
     strange = sorted(file.name for file in path.iterdir() if not file.name.startswith("."))

@@ -219,3 +219,26 @@ def write_instruct_v2xum(folder: Path, changes: dict | None = None) -> Path:
             records[-1] |= changes or {}
         (folder / f"instruct_v2xum_{split}.json").write_text(json.dumps(records))
     return folder
+
+
+def llava_record(number: int) -> dict:
+    """A record in LLaVA-Pretrain's layout."""
+    name = f"{number:09}"
+    turns = [{"from": "human", "value": "Describe the picture.\n<image>"}]
+    turns.append({"from": "gpt", "value": f"Picture {number},\n é, of a «pan»."})
+    return {"id": name, "image": f"{number:05}/{name}.jpg", "conversations": turns}
+
+
+def write_llava_pretrain(folder: Path, num: int, *, pictures: bool = True) -> Path:
+    """`num` pictures of one colour each, with captions, and the file of metadata that lies beside."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [llava_record(number) for number in range(num)]
+    (folder / "blip_laion_cc_sbu_558k.json").write_text(json.dumps(records), "utf-8")
+    (folder / "blip_laion_cc_sbu_558k_meta.json").write_text("[]")
+    for number, record in enumerate(records if pictures else []):
+        path = folder / record["image"]
+        path.parent.mkdir()
+        Image.new("RGB", (40, 30), (40 * number % 256, 90, 200)).save(path)
+    return folder

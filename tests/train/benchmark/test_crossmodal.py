@@ -27,6 +27,7 @@ from vsumdata.train.benchmark.crossmodal import (
     steps,
     unit,
 )
+from vsumdata.train.data.clip import text_tower
 
 PLAIN = CrossModalOptions()
 RNG = np.random.default_rng(5)
@@ -211,7 +212,7 @@ def test_a_roots_sentences_are_read_by_the_text_tower_of_its_clip(tmp_path) -> N
         whole = open_clip.create_model("ViT-S-32-alt").eval()
     torch.save(whole.state_dict(), tmp_path / "clip.pt")
     root = with_clip(write_root(tmp_path / "root", "test"), str(tmp_path / "clip.pt"))
-    encode = crossmodal.encoder(str(root))
+    encode = text_tower(str(root))
     texts = ["cut the paper", "fold it " * 60]
     with torch.inference_mode():
         wanted = whole.encode_text(open_clip.get_tokenizer("ViT-S-32-alt")(texts), normalize=True).numpy()

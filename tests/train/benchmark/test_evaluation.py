@@ -152,6 +152,34 @@ def test_a_roots_videos_are_known_in_a_benchmark_by_their_address(tmp_path) -> N
     assert seen_by(info, "tvsum", named) == set()
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "seen", "on", "named", "is_seen"),
+    [
+        ("shards", "MqTdJwMDZhY", "videoxum", "v_MqTdJwMDZhY", True),
+        ("shards", "v_MqTdJwMDZhY", "videoxum", "v_MqTdJwMDZhY", True),  # a root of VideoXum's own files
+        ("videoxum", "v_MqTdJwMDZhY", "shards", "MqTdJwMDZhY", True),
+        ("videoxum", "v_MqTdJwMDZhY", "instruct-v2xum", "MqTdJwMDZhY", True),
+        ("instruct-v2xum", "MqTdJwMDZhY", "videoxum", "v_MqTdJwMDZhY", True),
+        ("instruct-v2xum", "MqTdJwMDZhY", "shards", "MqTdJwMDZhY", True),
+        ("videoxum", "v_MqTdJwMDZhY", "tvsum", "video_1", True),  # its address is known
+        ("tvsum", "video_1", "summe", "video_1", False),
+        ("llava-pretrain", "MqTdJwMDZhY", "shards", "MqTdJwMDZhY", False),
+        ("videoxum", "v_0000000000A", "shards", "MqTdJwMDZhY", False),
+    ],
+)
+def test_a_video_is_known_across_data_sets_that_have_youtubes_ids(
+    tmp_path, trained_on: str, seen: str, on: str, named: str, is_seen: bool
+) -> None:
+    info = runs.read_info(bench_on(tmp_path, "one", "train", "val", "test"))
+    info = info.model_copy(
+        update={"origin": info.origin.model_copy(update={"data_set": trained_on}), "train": (seen,), "val": ()}
+    )
+    (video,) = synthetic.load("videos=1,frames=9,users=0")
+    address = None if on == "summe" else "https://www.youtube.com/watch?v=MqTdJwMDZhY"
+    video = replace(video, video_id=named, url=address)
+    assert seen_by(info, on, [video]) == ({named} if is_seen else set())
+
+
 def test_the_text_can_be_chosen_and_is_printed(kept) -> None:
     request = run_of(kept, "hiersum")
     every = replace(request, split="all")  # of two test videos alone the order of frames may be the same

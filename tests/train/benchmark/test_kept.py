@@ -90,6 +90,8 @@ def test_other_data_or_a_run_trained_anew_is_another_request(tmp_path: Path) -> 
     assert [kept.fingerprint(each) for each in requests] == before
     weights.write_text("trained anew")
     assert [kept.fingerprint(each) != was for each, was in zip(requests, before, strict=True)] == [False] * 3 + [True]
+    weights.write_text("before")
+    assert kept.fingerprint(requests[3]) == before[3], "the content counts, not when it was written"
     own.write_text("other data")
     assert all(kept.fingerprint(each) != was for each, was in zip(requests, before, strict=True))
 

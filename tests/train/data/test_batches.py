@@ -56,6 +56,8 @@ def test_workers_share_each_batch() -> None:
         assert {v for part in parts for v in part} == set(whole)
         if len(whole) >= 3:
             assert sorted(v for part in parts for v in part) == sorted(whole)
+        else:
+            assert parts == [whole] * 3, "all of its videos count alike"
     assert [share[start:] for share in shares] == [ids(batches, 0, start=start, rank=r, world=3) for r in range(3)]
 
 

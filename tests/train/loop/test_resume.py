@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from tests.train.training_kit import fitted, losses, same_weights, small, stopped_at_save, videos
+from tests.train.training_kit import (
+    fitted,
+    losses,
+    same_weights,
+    small,
+    start,
+    stopped_at_save,
+    videos,
+    wait_for_lines,
+)
 
 from vsumdata.train.loop import checkpoints, runs
 
-PROGRAM = [sys.executable, "-c", "from vsumdata.pipeline.commands.main import main; main()"]
 SETS = ["model.hidden=16", "model.layers=1", "model.heads=2", "epochs=8", "batch_size=2", "window=8"]
 STEPS = 8 * 12  # the synthetic data's first fold trains on 24 videos
 
@@ -23,16 +28,6 @@ STEPS = 8 * 12  # the synthetic data's first fold trains on 24 videos
 def command(out: Path, *sets: str) -> list[str]:
     words = ["train", "hiersum", "--data", "synthetic:videos=40,frames=30,users=2", "--out", str(out)]
     return [*words, *(word for name in (*SETS, *sets) for word in ("--set", name))]
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*PROGRAM, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_lines(process: subprocess.Popen[str], log: Path, lines: int) -> None:
-    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= lines):
-        time.sleep(0.001)
 
 
 @pytest.fixture(scope="module")

@@ -77,10 +77,12 @@ def known() -> list[str]:
 
 def by_name(word: str) -> str:
     """The name of the recipe that has the name `word` or is also called so. Raises UsageError."""
-    for name in known() if word not in known() else ():
-        if word in (yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).get("also") or ()):
-            return name
-    return pick(word, known(), "recipe")
+    names = {name: name for name in known()}
+    if word not in names:
+        for name in known():
+            also = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).get("also") or ()
+            names |= dict.fromkeys(also, name)
+    return names[pick(word, names, "recipe")]
 
 
 def read(word: str) -> Recipe:

@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.roots.address import hide_keys
-from vsumdata.pipeline.commands import cluster, train
+from vsumdata.pipeline.commands import cluster, handover, train
 from vsumdata.pipeline.commands.parent import in_child
 from vsumdata.pipeline.commands.train import Address, Root, err, out
 
@@ -254,6 +254,7 @@ def doctor(
 
 
 app.add_typer(train.app)
+app.add_typer(handover.app)
 app.add_typer(cluster.app, name="cluster")
 
 

@@ -11,11 +11,12 @@ import fcntl
 import json
 import uuid
 from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from vsumdata.manifests.errors import UsageError
-from vsumdata.manifests.roots.locks import LOCK_TERM_S, RUN_TERM_S, Claims, locked, repeated
+from vsumdata.manifests.roots.locks import HEARTBEAT, LOCK_TERM_S, RUN_TERM_S, Claims, locked, repeated
 from vsumdata.manifests.store import Store
 
 FOLDER = "leases"
@@ -153,3 +154,24 @@ def alone(store: Store, what: str) -> Iterator[None]:
         except BlockingIOError:
             raise error from None
         yield
+
+
+def is_working(store: Store) -> bool:
+    """Whether a run works on the root. Nothing is written: whoever asks may only be allowed to read.
+
+    On an object store a run counts whose last heartbeat is younger than its term, by this machine's clock.
+    """
+    if store.objects is not None:
+        claims, now = Claims(store.objects, f"{store.base}/{FOLDER}"), datetime.now(UTC)
+        beats = [beat for beat in store.objects.below(claims.folder) if f"/{HEARTBEAT}" in beat.path]
+        young = [beat.path for beat in beats if (now - beat.modified).total_seconds() <= RUN_TERM_S]
+        return not all(map(claims.is_gone, young))
+    assert store.local is not None
+    try:
+        with (store.local / ".runs").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False

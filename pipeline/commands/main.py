@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.roots.address import hide_keys
-from vsumdata.pipeline.commands import cluster, look, train
+from vsumdata.pipeline.commands import cluster, handover, look, train
 from vsumdata.pipeline.commands.look import DEFAULT_ROOT, print_json
 from vsumdata.pipeline.commands.parent import in_child
 from vsumdata.pipeline.commands.train import Address, Root, err, out
@@ -244,6 +244,7 @@ def doctor(
 
 app.add_typer(look.app)
 app.add_typer(train.app)
+app.add_typer(handover.app)
 app.add_typer(cluster.app, name="cluster")
 
 

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vsumdata.manifests.errors import UsageError
-
 app = typer.Typer()
 out = Console()
 err = Console(stderr=True)
@@ -343,66 +341,3 @@ def summarize(  # noqa: PLR0913 - its parameters are the command's flags
         out.print(f"{span}{written.text}", highlight=False, markup=False, soft_wrap=True)
     files = ", ".join([*made.files, "summary.json"])
     out.print(f"{files} in {output}", highlight=False, markup=False, soft_wrap=True)
-
-
-@app.command("export")
-def export_root(
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The file to write")],
-    root: Root = "./data",
-    format_: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="eccv16-h5, instruct-v2xum, or availability: which videos could be had and which are gone",
-        ),
-    ] = "eccv16-h5",
-) -> None:
-    """Write a root for others: its features in the HDF5 layout that other summarization code reads (eccv16-h5), its
-    summaries as training records of V2Xum-LLM (instruct-v2xum), or each video of its list with outcome, reason and
-    date, as FILE.csv or FILE.jsonl (availability)."""
-    from vsumdata.datasets.publish import availability, eccv16_h5, instruct_v2xum
-
-    if format_ == availability.FORMAT:
-        export_availability(output, root)
-    elif format_ == eccv16_h5.FORMAT:
-        export_features(output, root)
-    elif format_ == instruct_v2xum.FORMAT:
-        export_summaries(output, root)
-    else:
-        known = (eccv16_h5.FORMAT, instruct_v2xum.FORMAT, availability.FORMAT)
-        raise UsageError(f"--format: no format `{format_}`; known are: {', '.join(known)}")
-
-
-def export_availability(output: str, root: str) -> None:
-    """`export --format availability`."""
-    from vsumdata.datasets.publish.availability import export
-    from vsumdata.manifests.store import Store
-    from vsumdata.pipeline.reports.availability import availability, in_words
-
-    found, remarks = availability(Store(root))
-    for remark in remarks:
-        err.print(remark, highlight=False, markup=False, soft_wrap=True)
-    number = export(found, output)
-    out.print(f"{number} videos in {output}: {in_words(found)}", highlight=False, markup=False, soft_wrap=True)
-
-
-def export_features(output: str, root: str) -> None:
-    """`export --format eccv16-h5`."""
-    from vsumdata.datasets.publish.eccv16_h5 import export
-    from vsumdata.datasets.shards import open_shards
-
-    done = export(open_shards(root), output)
-    for video_id, reason in done.left_out.items():
-        err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
-    out.print(f"{len(done.names)} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)
-
-
-def export_summaries(output: str, root: str) -> None:
-    """`export --format instruct-v2xum`."""
-    from vsumdata.datasets.publish.instruct_v2xum import export
-    from vsumdata.datasets.shards import open_shards
-
-    done = export(open_shards(root), output)
-    for video_id, reason in done.left_out.items():
-        err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
-    out.print(f"{done.number} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vsumdata.manifests.errors import UsageError
-from vsumdata.manifests.leases import Leases, alone, shared
+from vsumdata.manifests.leases import Leases, alone, is_working, shared
 from vsumdata.manifests.store import Store
 
 # Takes a lease, says so, and waits to be killed.
@@ -62,3 +62,12 @@ def test_nobody_prunes_under_a_run(store: Store) -> None:
         alone(store, "prune").__enter__()
     with alone(store, "prune"):
         pass
+
+
+def test_whoever_reads_can_ask_for_runs(store: Store) -> None:
+    assert not is_working(store), "no run was ever here"
+    with shared(store, Leases(store)):
+        assert is_working(store)
+    before = sorted(Path(store.root).rglob("*"))
+    assert not is_working(store)
+    assert sorted(Path(store.root).rglob("*")) == before, "asking writes nothing"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vsumdata.datasets.shards import READ_AT_ONCE, Shards
-from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.reports.page.shown import FEATURES, Scores, done, length_of, scores_of
 from vsumdata.pipeline.state.dataset import open_root
 from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.train.loop import runs
-from vsumdata.train.loop.predict import predict
 from vsumdata.train.loop.job import device
+from vsumdata.train.loop.predict import predict
 from vsumdata.train.summarize.featurize import same_kind
 from vsumdata.train.summarize.kinds import kind_of
 

@@ -33,7 +33,14 @@ TRANSDUCTIVE = "transductive: "
 # Prefix of the note of a run that a search selected.
 BEST_OF = "the best of "
 # These may change between an interruption and the next start: they do not change what is trained.
-INCIDENTAL: dict[str, Any] = {"notes": True, "device": True, "versions": True, "settings": {"save_every_s"}}
+INCIDENTAL: dict[str, Any] = {
+    "notes": True,
+    "device": True,
+    "versions": True,
+    "settings": {"save_every_s"},
+    # It follows from the data set's name. Runs of before do not have it.
+    "origin": {"recipes"},
+}
 
 
 class Seen(Section):

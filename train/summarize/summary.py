@@ -15,6 +15,7 @@ from vsumdata.datasets.video import Summary as Words
 from vsumdata.datasets.video import Video
 
 FORMAT = 1
+BUDGET = 0.15  # share of a video, as of the field's benchmarks
 
 
 class Section(BaseModel):
@@ -100,8 +101,8 @@ class Summary(Section):
     budget: float = Field(description="largest share of the video that the summary may take")
     selection: str = Field(description="keyshots: shots by knapsack; window: no shot fits, so the best stretch")
     protocol: str = Field(description="the protocol that weighs and chooses shots")
-    method: str = Field(description="the model's name")
-    checkpoint: str = Field(description="folder of the training run")
+    method: str = Field(description="the model's name; without training replay, step-cm, frame-cm or uniform")
+    checkpoint: str | None = Field(description="folder of the training run; null: nothing was trained")
     text: str = Field(description="the text shown to the model: subtitles, global, both or none")
     features: dict[str, str] = Field(description="names of the models that made the features")
     files: list[str] = Field(description="files written beside this one")

@@ -32,7 +32,8 @@ from vsumdata.stages.speech.cues import read_cues
 from vsumdata.train.data.origin import Origin
 from vsumdata.train.loop.runs import read_info
 from vsumdata.train.summarize import clips, summarize
-from vsumdata.train.summarize.featurize import _kept, kind_of, of_file
+from vsumdata.train.summarize.featurize import _kept, of_file
+from vsumdata.train.summarize.kinds import kind_of
 from vsumdata.train.summarize.summarize import FILES, Request
 from vsumdata.train.summarize.summary import Summary
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,6 @@ from vsumdata.stages.encoders.models import (
     resolve_clip,
     resolve_text,
 )
-from vsumdata.stages.encoders.recipes import has_text_tower
 from vsumdata.stages.stage import Context, Function, Row, Stage, safe_name
 from vsumdata.train.summarize.beside import Beside, beside
 from vsumdata.train.summarize.clips import Media, open_media
@@ -72,7 +72,7 @@ def of_root(video_id: str, root: str, kind: Kind) -> Found:
     _same_kind(root, kind)
     video = shards.read([entry])[0]
     path, sound = _kept(video, root)
-    source, remarks = video.url or str(path or video_id), _random(kind)
+    source, remarks = video.url or str(path or video_id), []
     if path is None:
         remarks.append("its media file is not here (crawl.keep_media keeps it): no summary.mp4, no thumbnails")
         return Found(video=video, media=None, source=source, remarks=tuple(remarks))
@@ -153,11 +153,9 @@ class Featurizer:
             title=near.title or Path(path).stem,
             heatmap=near.heatmap,
         )
-        if not os.access(path, os.R_OK) and Path(path).exists():
-            raise UsageError(f"{path}: no permission to read it; `chmod +r` gives it")
         with _named(path):
             found = open_media(path)
-            row, remarks = _describe(record, near, self.kind), [*_random(self.kind), *self.kind.remarks, *near.remarks]
+            row, remarks = _describe(record, near, self.kind), [*self.kind.remarks, *near.remarks]
             hears = row["videos"]["caption"] is None and bool(found.info.audio)
             models = _models(self.kind, self.shown, hears=hears, fetches=self._fetches, remarks=remarks)
             payload = self._payload(row, self._recipe(self.kind.loaded.manifest, models), remarks)
@@ -210,6 +208,8 @@ def _named(path: str | Path) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
+        if error.detail == os.strerror(errno.EACCES):
+            raise UsageError(f"{path}: no permission to read it; `chmod +r` gives it") from error
         words = REASONS.get(error.reason, str(error))
         detail = f" ({error.detail})" if error.detail and error.reason == "unreadable" else ""
         raise UsageError(f"{path}: {words}{detail}; give another file") from error
@@ -290,9 +290,3 @@ def _without_text(row: Row, kind: Kind) -> Row:
         **features.frame_columns(row["frames"], row["videos"]["heatmap"], dim, kind.fps),
         "sentence": [sentence for sentence in said if sentence["text"].strip()],
     }
-
-
-def _random(kind: Kind) -> list[str]:
-    clip = kind.loaded.manifest.features.clip
-    name = "CLIP" if has_text_tower(clip.model) else clip.model
-    return [f"{name} has the random weights {clip.weights}: the scores mean nothing"] if kind.is_random else []

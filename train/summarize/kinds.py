@@ -14,7 +14,7 @@ from vsumdata.datasets.join import TEXT_ALONE
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded, Manifest, apply_override
 from vsumdata.stages.encoders.models import SEED, model_keys
-from vsumdata.stages.encoders.recipes import COLOURS, PICTURES, TEXTS
+from vsumdata.stages.encoders.recipes import COLOURS, PICTURES, TEXTS, has_text_tower
 from vsumdata.train.data.origin import Origin, features_of, recipes_of
 
 NOT_COMPUTED = "train on a root of ours, or with --features ROOT"
@@ -49,10 +49,13 @@ class Kind:
         settings = self.loaded.manifest.features
         return {"clip": f"{settings.clip.model} {settings.clip.weights}", "text": settings.text.model}
 
-    @property
-    def is_random(self) -> bool:
-        """Whether the frames' features mean nothing."""
-        return SEED.fullmatch(self.loaded.manifest.features.clip.weights) is not None
+    def random(self, meaningless: str) -> tuple[str, ...]:
+        """A remark that random weights make what is named `meaningless`; nothing for other weights."""
+        clip = self.loaded.manifest.features.clip
+        if SEED.fullmatch(clip.weights) is None:
+            return ()
+        name = "CLIP" if has_text_tower(clip.model) else PICTURES[clip.model].title
+        return (f"{name} has the random weights {clip.weights}: {meaningless} mean nothing",)
 
 
 def kind_of(

@@ -107,7 +107,15 @@ def check(request: Request) -> None:
 
 def is_file(request: Request) -> bool:
     """Whether `video` is a media file. With --root it is always an id."""
-    return request.root is None and Path(request.video).exists()
+    if request.root is not None:
+        return False
+    try:
+        return Path(request.video).exists()
+    except PermissionError as error:
+        raise UsageError(f"{request.video}: no permission to read it; `chmod +r` gives it") from error
+    # Of a name that is longer than any file's.
+    except OSError:
+        return False
 
 
 class Summarizer:
@@ -141,14 +149,15 @@ class Summarizer:
     def _trained(self, video: str) -> tuple[Summary, Found]:
         assert self.trained is not None
         trained, info, request = self.trained, self.trained.info, self.request
-        kind = kind_of(info.origin, trained.path, self.settings, (info.frame_dim, info.text_dim))
+        text_dim = None if text_of(trained) == "none" else info.text_dim
+        kind = kind_of(info.origin, trained.path, self.settings, (info.frame_dim, text_dim))
         if is_file(request):
             self._readable(video, kind)
             found = self._featurizer("trained", kind, text_of(trained)).of_file(video, request.captions)
         else:
             found = of_root(video, self._root(video), kind)
         prediction = next(predict(trained, [found.video], words=TASKS[request.task]))
-        made = describe(found, prediction, Way.of_run(trained), kind, request.budget)
+        made = describe(found, prediction, Way.of_run(trained, kind.random("the scores")), kind, request.budget)
         if request.task != "video":
             end_s = np.append(found.video.frame_time_s, made.duration_s)
             written = summary.written_of(prediction.summary, end_s, kind.fps)
@@ -172,7 +181,7 @@ class Summarizer:
             method=scored.method,
             checkpoint=None,
             text="subtitles" if scored.method in untrained.COMPARING else "none",
-            notes=tuple(f"not by {why}" for why in scored.left_out),
+            notes=(*(f"not by {why}" for why in scored.left_out), *kind.random("the shots")),
         )
         return describe(found, scored.prediction, way, kind, request.budget), found
 
@@ -250,9 +259,9 @@ class Way:
     notes: tuple[str, ...]
 
     @classmethod
-    def of_run(cls, trained: Trained) -> Way:
+    def of_run(cls, trained: Trained, remarks: tuple[str, ...]) -> Way:
         """The way of a trained run."""
-        method, notes = trained.settings.method, trained.info.notes
+        method, notes = trained.settings.method, (*trained.info.notes, *remarks)
         return cls(method=method, checkpoint=str(trained.path), text=text_of(trained), notes=notes)
 
 
@@ -260,7 +269,7 @@ def describe(found: Found, prediction: Prediction, way: Way, kind: Kind, budget:
     """The summary of one video."""
     video, rule = found.video, summary.rule_of(budget)
     score = prediction.frame_score
-    chosen, selection = summary.choose(score, video, rule)
+    chosen, selection = summary.choose(score, video, rule, evenly=way.method == untrained.UNIFORM)
     duration_s = found.media.info.duration_s if found.media else video.duration_s
     time_s = summary.boundaries(len(score), kind.fps, duration_s, float(found.media.rate) if found.media else None)
     shots = summary.shots_of(video, score, chosen, time_s)
@@ -312,6 +321,8 @@ def remarks_on(found: Found, way: Way, selection: str) -> list[str]:
     remarks = [*way.notes, *found.remarks]
     if selection == "window":
         remarks.append("no shot fits into the budget, so the summary is the best stretch of that length")
+    if selection == "stretches":
+        remarks.append("no shot fits into the budget, so the summary is stretches at equal distances")
     if not found.video.sentence and way.text in ("subtitles", "both"):
         remarks.append("no sentences are known: the model scored the video by its frames alone")
     # The run's notes and the video's remarks may agree, as on random CLIP weights.
@@ -337,12 +348,13 @@ def make_folder(output: Path) -> Path:
     """Create the folder to write to. Called late, so that a failed request leaves no empty folder."""
     try:
         output.mkdir(parents=True, exist_ok=True)
+        # Known now, not after an hour of work on a video of a folder.
+        with tempfile.TemporaryFile(dir=output):
+            pass
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"--output {output} is a file; give a folder") from None
     except OSError as error:
         raise UsageError(f"--output {output}: {error.strerror}; give another folder") from error
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise UsageError(f"--output {output}: no permission to write there; give another folder")
     return output
 
 

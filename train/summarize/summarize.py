@@ -92,8 +92,7 @@ def check(request: Request) -> None:
         highlights.checked(str(request.highlight))
     if request.captions and not is_file(request):
         raise UsageError(f"--captions is for a media file; {request.video} has its text in its root")
-    if Path(request.output).is_file():
-        raise UsageError(f"--output {request.output} is a file; give a folder")
+    check_output(Path(request.output))
     untrained.checked(request.method)
     if request.checkpoint is None:
         needed = {"--text": request.text, "--highlight auto": request.highlight == "auto" or None}
@@ -103,6 +102,16 @@ def check(request: Request) -> None:
                 raise UsageError(f"{flag} needs a trained model: --checkpoint RUN")
     elif request.method is not None:
         raise UsageError("--method is for summaries without a trained model: give it or --checkpoint, not both")
+
+
+def check_output(output: Path) -> None:
+    """Raise UsageError if nothing can be written there: before hours of work, and without making the folder."""
+    # By os.path: pathlib raises for folders that may not be entered.
+    if os.path.isfile(output):
+        raise UsageError(f"--output {output} is a file; give a folder")
+    there = next((place for place in (output, *output.parents) if os.path.isdir(place)), Path())
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise UsageError(f"--output {output}: no permission to write in {there}; give another folder")
 
 
 def is_file(request: Request) -> bool:

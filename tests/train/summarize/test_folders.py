@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -12,6 +13,8 @@ from bs4 import BeautifulSoup
 from tests.pipeline.media_kit import noise, spoken_sound
 from tests.train.summarize.film_kit import command, film, without_hub
 
+from vsumdata.stages import frames
+from vsumdata.stages.stage import Function
 from vsumdata.train.summarize import summarize
 from vsumdata.train.summarize.folders import names_of, videos_of
 
@@ -79,8 +82,7 @@ def test_a_second_run_into_the_folder_itself_sees_no_film_of_the_first(call, fol
 
 
 def test_an_interruption_leaves_an_index_of_what_is_done(call, folder, tmp_path, monkeypatch, capsys) -> None:
-    out, made = tmp_path / "out", []
-    write = summarize.write
+    out, made, write = tmp_path / "out", list[object](), summarize.write
 
     def second_is_interrupted(*given: object) -> None:
         if made:
@@ -133,6 +135,8 @@ def test_no_permission(call, folder, tmp_path, monkeypatch, capsys) -> None:
     (folder / "below").chmod(0)
     film(tmp_path / "open.mp4")
     (tmp_path / "taken").mkdir(mode=0o555)
+    (tmp_path / "free").mkdir()
+    (tmp_path / "free").chmod(0o777)
     for place in (tmp_path, folder):
         place.chmod(0o755)
     monkeypatch.chdir(tmp_path)
@@ -141,7 +145,7 @@ def test_no_permission(call, folder, tmp_path, monkeypatch, capsys) -> None:
     if became:
         os.seteuid(65534)
     try:
-        for words in (("videos", "-o", "out"), ("closed.mp4", "-o", "out"), ("open.mp4", "-o", "taken/out")):
+        for words in (("videos", "-o", "free"), ("closed.mp4", "-o", "free/out"), ("open.mp4", "-o", "taken/out")):
             found.append((call(*words), capsys.readouterr().err))
     finally:
         if became:
@@ -150,7 +154,7 @@ def test_no_permission(call, folder, tmp_path, monkeypatch, capsys) -> None:
     assert [code for code, _ in found] == [2, 2, 2]
     assert "videos/below: Permission denied; the folder cannot be read" in found[0][1]
     assert "closed.mp4: no permission to read it" in found[1][1]
-    assert "taken/out: Permission denied; give another folder" in found[2][1]
+    assert "--output taken/out: no permission to write in" in found[2][1]
     assert all(error.count("\n") == 1 for _, error in found), found
 
 
@@ -169,10 +173,13 @@ def test_each_video_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_models_load_once_for_all_videos(call, folder, tmp_path, monkeypatch) -> None:
-    from vsumdata.stages import frames
+    loads, load = list[object](), frames.load
 
-    loads, load = [], frames.load
-    monkeypatch.setattr(frames, "load", lambda *given: loads.append(1) or load(*given))
+    def counted(*given: Any) -> Function:
+        loads.append(given)
+        return load(*given)
+
+    monkeypatch.setattr(frames, "load", counted)
     clip = ("--set", "features.clip.model=ViT-S-32-alt", "--set", "features.clip.weights=seed:0")
     assert call(folder, "-o", tmp_path / "out", *clip) == 0
     assert len(loads) == 1

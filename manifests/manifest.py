@@ -305,6 +305,7 @@ class Resources(Section):
     features: Resource = Resource()
     frame_captions: Resource = Resource()
     summaries: Resource = Resource()
+    thumbnails: Resource = Resource()
 
 
 class Limits(Section):

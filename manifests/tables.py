@@ -169,6 +169,8 @@ SUMMARIES = (
     ("num_tokens", pa.int32()),
     ("duration_s", pa.float64()),
 )
+THUMBNAILS = (("thumbnail", pa.list_(pa.struct([("time_s", pa.float32()), ("webp", pa.binary())]))),)
+EXTRA = {"frame_captions": FRAME_CAPTIONS, "summaries": SUMMARIES, "thumbnails": THUMBNAILS}
 
 
 def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
@@ -178,7 +180,7 @@ def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
     if table == "features":
         return pa.schema(features(options["frame_dim"], options["text_dim"]))
     plain = {"videos": VIDEOS, "articles": ARTICLES, "transcripts": TRANSCRIPTS}
-    return pa.schema((plain | {"frame_captions": FRAME_CAPTIONS, "summaries": SUMMARIES})[table])
+    return pa.schema((plain | EXTRA)[table])
 
 
 def schema(payload: pa.Schema, reads: Iterable[str]) -> pa.Schema:
@@ -319,5 +321,8 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "num_frames": Meaning("frames of the video"),
         "num_tokens": Meaning("words and punctuation marks of the summary"),
         "duration_s": Meaning("length of the video", "s"),
+    },
+    "thumbnails": {
+        "thumbnail": Meaning("small pictures (WebP) of key frames, at equal distances", "s"),
     },
 }

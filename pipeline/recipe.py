@@ -3,7 +3,8 @@
 videos ──> articles ─────────┐
    ├─────> transcripts ──────┤
    └─────> frames ───────────┴──> features ──> summaries (only where asked for)
-              └──────> frame_captions ────────────┘
+              ├──────> frame_captions ────────────┘
+              └──────> thumbnails (only where asked for)
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
@@ -17,7 +18,17 @@ from typing import Any
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import MAX_SIMILARITY, SCORER, SCORER_LAYER, ChatModel, Manifest
-from vsumdata.stages import articles, features, frame_captions, frames, media, summaries, transcripts, videos
+from vsumdata.stages import (
+    articles,
+    features,
+    frame_captions,
+    frames,
+    media,
+    summaries,
+    thumbnails,
+    transcripts,
+    videos,
+)
 from vsumdata.stages.curation import prompts
 from vsumdata.stages.encoders.models import Model, Models
 from vsumdata.stages.stage import PAGES, VISITS, Stage
@@ -28,9 +39,10 @@ GROUPS = {
     "asr": ("transcripts",),
     "features": ("frames", "features"),
     "summaries": ("frame_captions", "summaries"),
+    "thumbnails": ("thumbnails",),
 }
 # Nobody misses these tables of a root that has none.
-EXTRA = GROUPS["summaries"]
+EXTRA = GROUPS["summaries"] + GROUPS["thumbnails"]
 # Fields of a source record: the video's own inputs, and the facts that YouTube would give for a channel's video.
 OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
 # What faster-whisper takes by a word in the model's name, with room for the sound.
@@ -52,6 +64,7 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
         features_stage(manifest, models),
         frame_captions_stage(manifest, models),
         summaries_stage(manifest, models),
+        thumbnails_stage(manifest),
     ]
     return {stage.name: stage for stage in stages}
 
@@ -228,6 +241,19 @@ def summaries_stage(manifest: Manifest, models: Models) -> Stage:
     )
 
 
+def thumbnails_stage(manifest: Manifest) -> Stage:
+    return Stage(
+        name="thumbnails",
+        reads={"source": ("video",), "videos": ("url", "duration_s")},
+        load=thumbnails.load,
+        fetch=media.fetch_picture,
+        needs=media.PICTURE,
+        batch=4,
+        memory_gb=0.5,
+        **resources(manifest, "thumbnails"),
+    )
+
+
 def chat_options(asked: ChatModel, found: Model | None) -> dict[str, Any]:
     """The options of a stage that asks a language model. An endpoint's address is none of them: it may move."""
     identity = f"{asked.model} {asked.revision}".strip() if found is None else found.identity
@@ -262,6 +288,7 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
         automatic = {"cpu": 0, "cuda": 1, "auto": -1}[manifest.asr.device]
     captioner, writer = manifest.summaries.captioner, manifest.summaries.writer
     loads = {
+        "thumbnails": False,
         "frame_captions": captioner.local is not None,
         "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -19,7 +18,8 @@ from rich.markup import escape
 
 from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.roots.address import hide_keys
-from vsumdata.pipeline.commands import cluster, train
+from vsumdata.pipeline.commands import cluster, look, train
+from vsumdata.pipeline.commands.look import DEFAULT_ROOT, print_json
 from vsumdata.pipeline.commands.parent import in_child
 from vsumdata.pipeline.commands.train import Address, Root, err, out
 
@@ -35,7 +35,7 @@ app = typer.Typer(
 # Seconds within which a second signal of the same kind is the same one.
 TWICE_WITHIN_S = 0.5
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-DEFAULT_MANIFEST, DEFAULT_ROOT = "wikihow_ehow", "./data"
+DEFAULT_MANIFEST = "wikihow_ehow"
 
 
 @app.callback(invoke_without_command=True)
@@ -127,17 +127,6 @@ def status(
         err.print(escape(remark))
     for part in status.page(found):
         out.print(part, highlight=False)
-
-
-@app.command()
-def inspect(
-    video_id: Annotated[str, typer.Argument(help="As listed, e.g. a YouTube id")], root: Root = DEFAULT_ROOT
-) -> None:
-    """Show everything known about one video."""
-    from vsumdata.manifests.store import Store
-    from vsumdata.pipeline.reports.status import inspect
-
-    print_json(inspect(Store(root), video_id))
 
 
 @app.command()
@@ -253,13 +242,9 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
+app.add_typer(look.app)
 app.add_typer(train.app)
 app.add_typer(cluster.app, name="cluster")
-
-
-def print_json(value: Any) -> None:
-    # Not through rich, which wraps lines at the width of the terminal.
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 class Ending:

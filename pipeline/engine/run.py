@@ -38,9 +38,9 @@ from vsumdata.stages.youtube.options import portable, read_files, resolve_option
 from vsumdata.stages.youtube.runtime import check_runtime
 from vsumdata.stages.youtube.session import YOUTUBE
 
-USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions"})
+USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions", "thumbnails"})
 # Tables that ask the hosts of the sources.
-VISITING = frozenset({"videos", "transcripts", "frames", "frame_captions"})
+VISITING = USES_FFMPEG
 # Tables that ask a language model, and the setting of `summaries` that names it.
 CHATS = {"frame_captions": "captioner", "summaries": "writer"}
 # Folders of the user's own videos in which each node of a cluster must see a file.

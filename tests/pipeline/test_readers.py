@@ -101,7 +101,8 @@ def with_hugging_face(path: Path) -> list[dict[str, Any]]:
 
 def with_pandas(path: Path) -> list[dict[str, Any]]:
     found = pandas.read_parquet(path)
-    return found.astype(object).where(found.notna(), None).to_dict("records")
+    records = found.astype(object).where(found.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in record.items()} for record in records]
 
 
 READERS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {

@@ -62,7 +62,14 @@ class Root:
             return plan(self.store, self.stages, table, of, manifest(select=select), again)
 
     def commit(
-        self, task: Task, table: str, outcome: str = "done", due_s: float = 0, reason: str = "transient", **payload: Any
+        self,
+        task: Task,
+        table: str,
+        /,
+        outcome: str = "done",
+        due_s: float = 0,
+        reason: str = "transient",
+        **payload: Any,
     ) -> None:
         schema = payload_schema(self.stages[table])
         values = dict.fromkeys(schema.names) | (payload if outcome == "done" else {})
@@ -326,7 +333,7 @@ def test_of_newer_code_only_what_came_out_otherwise_goes_on(root: Root) -> None:
     assert finish(upgraded, [first.record]) == {"videos": []} | NOTHING
     upgraded.commit(second, "videos", **same, url="https://moved")
     again = finish(upgraded, listed)
-    moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions")}
+    moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions", "thumbnails")}
     assert again == {"videos": []} | NOTHING | moved
 
 

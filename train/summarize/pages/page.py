@@ -143,7 +143,8 @@ def _curve(made: Summary) -> dict[str, Any]:
     marks = [(part, clock(part / 4 * length_s)) for part in range(5)]
     return {
         "score": _points(made.frame_score, made.fps, length_s),
-        "replay": _points(made.replay_score or (), made.fps, length_s),
+        # The same curve twice would hide the first one.
+        "replay": _points(made.replay_score or () if made.replay_score != made.frame_score else (), made.fps, length_s),
         "bars": [(round(at, 1), round(width, 1)) for at, width in bars],
         "marks": marks,
     }

@@ -90,6 +90,7 @@ def test_the_curve_is_there_without_a_script() -> None:
     assert (points[0], points[-1]) == ((0.0, 200.0), (1000.0, 150.0))
     assert (250.0, 0.0) in points
     assert {pair.split(",")[1] for pair in str(replay).split()} == {"100.0"}
+    assert parsed(made(replay_score=made().frame_score)).find("polyline", class_="replay") is None, "one curve, not two"
     bar = found.find("rect", class_="chosen")
     assert (bar["x"], bar["width"]) == ("250.0", "250.0")
     assert [span.get_text() for span in found.select(".marks span")] == ["0:00", "0:05", "0:10", "0:15", "0:20"]
@@ -182,5 +183,6 @@ def test_the_index() -> None:
     found = BeautifulSoup(page.index_page(EVIL, entries, "1 of 2"), "html.parser")
     assert not found.find_all("script")
     assert [card["href"] for card in found.select("a.card")] == ["a%20b/summary.html"]
+    assert "a.mp4" in found.select_one("a.card").get_text()
     assert found.select_one("#failed ~ ul li").get_text(" ", strip=True) == f"{EVIL} : it is encrypted"
     assert BeautifulSoup(page.index_page("x", entries[:1], ""), "html.parser").find(id="failed") is None

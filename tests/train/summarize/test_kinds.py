@@ -162,8 +162,30 @@ def test_texts_as_a2summs(call, source, weights, tmp_path, capsys) -> None:
     said = capsys.readouterr().err
     assert "features as GoogLeNet pool5" in said
     assert "RoBERTa" not in said
-    kind = kind_of(origin, trained, sizes=(1024, 768))
-    assert any("RoBERTa as A2Summ's: 768 numbers" in remark for remark in kind.remarks)
+    small = ("--set", f"features.text.model={roberta(tmp_path / 'roberta')}", "--captions", tmp_path / "said.vtt")
+    assert call(*words, "-o", tmp_path / "out", *small) == 0
+    assert "RoBERTa as A2Summ's: 768 numbers" in capsys.readouterr().err
+    made = Summary.model_validate_json((tmp_path / "out" / "summary.json").read_bytes())
+    assert (made.text, made.sentence_scores_from, len(made.sentences)) == ("subtitles", "model", 2)
+
+
+def roberta(path: Path) -> Path:
+    """RoBERTa of one layer and random weights, in roberta-base's size and layout."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
+
+    words = ByteLevelBPETokenizer()
+    words.train_from_iterator(
+        ["stir it well"], vocab_size=300, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
+    path.mkdir()
+    words.save_model(str(path))
+    RobertaTokenizerFast.from_pretrained(str(path), model_max_length=64).save_pretrained(path)
+    config = RobertaConfig(
+        vocab_size=300, num_hidden_layers=1, intermediate_size=64, max_position_embeddings=80, pad_token_id=1
+    )
+    RobertaModel(config).save_pretrained(path)
+    return path
 
 
 def test_the_texts_of_a_root_beside_a_benchmarks_frames(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "vsumdata needs Python 3.11 or newer; this is `$(PYTHON) -V`: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[offline,dev,llm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[offline,dev,llm,track]'
 	@touch $@
 
 # Two files at a time. A run of the program on Ray leaves a core idle for half of its time, so they go side by side.
@@ -50,6 +50,7 @@ docs: $(READY)
 links:
 	@mkdir -p build/links/vsumdata
 	@for folder in pipeline stages manifests datasets train; do ln -sfn ../../../$$folder build/links/vsumdata/$$folder; done
+	@for file in __init__.py py.typed; do ln -sfn ../../../$$file build/links/vsumdata/$$file; done
 
 # dist must be empty, and `python -m build`, not `pip wheel .`: run twice, that ships files deleted in between.
 build: $(READY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.reference import lacks, with_reference
@@ -17,6 +17,9 @@ from vsumdata.manifests import tables
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "shards"
 PROTOCOL = PROTOCOLS[NAME]
@@ -78,6 +81,20 @@ class Shards(Sequence[Video]):
     def __iter__(self) -> Iterator[Video]:
         for first in range(0, len(self), READ_AT_ONCE):
             yield from self.read(self.entries[first : first + READ_AT_ONCE])
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """A row for each video, indexed by `video_id`; by default all columns of `features` but the vectors.
+
+        Lists are arrays, or lists of dicts. Raises UsageError for a column that the table lacks.
+        """
+        import pandas as pd
+
+        wanted = [name for name in COLUMNS if not name.endswith("_feature")] if columns is None else list(columns)
+        if wrong := sorted(set(wanted) - set(COLUMNS)):
+            raise UsageError(f"no column {wrong[0]!r}; there are {', '.join(COLUMNS)}")
+        rows = Store(self.root).read(self.table, self.fingerprint, dict(self.entries), wanted)
+        found = [[rows[video_id][name] for name in wanted] for video_id in self.video_ids]
+        return pd.DataFrame(found, index=pd.Index(self.video_ids, name="video_id"), columns=wanted)
 
     def only(self, entries: Sequence[tuple[str, str]]) -> Shards:
         """Those of the videos that `entries` name."""

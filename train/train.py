@@ -17,6 +17,7 @@ from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import Job, enter, prepared, run
 from vsumdata.train.loop.journal import Display
 from vsumdata.train.loop.runs import Trained
+from vsumdata.train.loop.tracking import tracked
 from vsumdata.train.settings import settings_of
 
 RaySession = Callable[[], AbstractContextManager[None]]
@@ -33,7 +34,7 @@ class TrainRequest:
     sets: tuple[str, ...] = ()
     init: str | None = None
     workers: int = 1
-    tensorboard: bool = False
+    track: str | None = None
 
 
 def train(request: TrainRequest, console: Console, ray_session: RaySession | None = None) -> Trained:
@@ -73,6 +74,7 @@ def job_on_worker(request: TrainRequest, folder: str) -> Job:
 def job_of(request: TrainRequest) -> Job:
     """The job for a request. Raises UsageError for wrong settings or data. Nothing is written."""
     settings = settings_of(request.method, request.preset, request.sets)
+    followed = tracked(request.track, settings.model_dump(mode="json"))
     data = open_data(replace(request.data, labelled=settings.needs_targets), settings.seed)
     job = prepared(settings, data, Path(request.out), request.init, request.workers)
-    return replace(job, tensorboard=request.tensorboard)
+    return replace(job, tracked=followed)

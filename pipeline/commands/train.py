@@ -99,9 +99,9 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
     protocol: Annotated[str | None, typer.Option(help="How to validate; default: the data set's own")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes that train together, on Ray")] = 1,
     address: Address = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to RUN/tensorboard")
-    ] = False,
+    track: Annotated[
+        str | None, typer.Option(metavar="TRACKER", help="Also log to tensorboard (RUN/tensorboard), trackio or wandb")
+    ] = None,
 ) -> None:
     """Train a summarizer. You can stop it at any moment; the same command resumes it."""
     from vsumdata.datasets.partition import pool_of
@@ -121,7 +121,7 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
         sets=tuple(set_ or ()),
         init=init,
         workers=workers,
-        tensorboard=tensorboard,
+        track=track,
     )
     ray_session = partial(training_session, ray_address(address))
     trained = trials.search(request, search, out, ray_session) if search else train(request, out, ray_session)

@@ -18,6 +18,7 @@ from vsumdata.train.scoring.measure import Measured
 from vsumdata.train.scoring.significance import compare
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Group
 
 CSV_COLUMNS = (
@@ -128,6 +129,12 @@ class Table:
     def failed(self) -> dict[str, str]:
         """The methods that broke, with the reason."""
         return {row.method: row.missing for row in self.rows if row.has_failed}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A line for each method and metric, with the columns of the CSV file."""
+        import pandas as pd
+
+        return pd.read_csv(io.StringIO(as_csv(self)))
 
 
 def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]) -> list[Row]:

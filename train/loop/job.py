@@ -41,6 +41,7 @@ from vsumdata.train.loop.preparation import (
 )
 from vsumdata.train.loop.runs import LAST, Info, Trained
 from vsumdata.train.loop.stopping import deterministic, stoppable
+from vsumdata.train.loop.tracking import Tracked
 from vsumdata.train.loop.validation import Validation
 from vsumdata.train.methods import METHODS
 from vsumdata.train.objectives.unlabelled import Unlabelled
@@ -59,7 +60,7 @@ class Job:
     model: nn.Module
     train: Batches
     validation: Validation | None
-    tensorboard: bool = False
+    tracked: Tracked | None = None
 
 
 def fit_fold(
@@ -200,9 +201,7 @@ def run(job: Job, show: Show, team: Team | None = None) -> None:
         fit = Fit(job.out, job.info, learner_of(job), job.train, job.validation, team)
         with (
             show(job.info.settings.epochs, len(job.train)) as display,
-            Journal(
-                job.out, fit.position.log_bytes, display, tensorboard=job.tensorboard, is_writer=team.rank == 0
-            ) as journal,
+            Journal(job.out, fit.position.log_bytes, display, tracked=job.tracked, is_writer=team.rank == 0) as journal,
         ):
             fit.run(journal, stop)
 

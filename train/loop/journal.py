@@ -1,4 +1,4 @@
-"""What a run reports while it trains: RUN/log.jsonl, TensorBoard on request, and a progress bar or lines of text.
+"""What a run reports while it trains: RUN/log.jsonl, a tracker on request, and a progress bar or lines of text.
 
 A record describes a step, {step, epoch, loss, its parts, lr}, or the end of an epoch with its validation,
 {step, epoch, tau, …}. In the record of a step both numbers count from 0; at the end of an epoch they say how many
@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vsumdata.manifests.errors import StorageError
 from vsumdata.train.loop.runs import LOG
+from vsumdata.train.loop.tracking import Tracked
 
 
 class Shows(Protocol):
@@ -43,7 +44,7 @@ class Journal:
     """Writes a run's records. Whatever the log holds beyond `num_bytes` is cut off: those steps are repeated."""
 
     def __init__(
-        self, out: Path, num_bytes: int, display: Shows, *, tensorboard: bool = False, is_writer: bool = True
+        self, out: Path, num_bytes: int, display: Shows, *, tracked: Tracked | None = None, is_writer: bool = True
     ) -> None:
         self.path, self.display, self.is_writer = out / LOG, display, is_writer
         if not is_writer:
@@ -52,12 +53,7 @@ class Journal:
         # Only if longer: truncating a shorter file, as of a run whose log was deleted, would fill it with zero bytes.
         if self.file.tell() > num_bytes:
             self.file.truncate(num_bytes)
-        self.board = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            # After a resume, `purge_step` hides the points of the steps that are repeated. The older file keeps them.
-            self.board = SummaryWriter(str(out / "tensorboard"), purge_step=self.next_step())
+        self.tracker = None if tracked is None else tracked.open(out, self.next_step())
 
     def next_step(self) -> int:
         """The step after the last record."""
@@ -78,9 +74,9 @@ class Journal:
             raise StorageError(
                 f"cannot write {self.path}: {error.strerror}; make room and run the same command again"
             ) from error
-        if self.board is not None:
-            for name in valid.keys() - set(NOT_SCALARS):
-                self.board.add_scalar(name, math.nan if valid[name] is None else valid[name], record["step"])
+        if self.tracker is not None:
+            numbers = {k: math.nan if v is None else v for k, v in valid.items() if k not in NOT_SCALARS}
+            self.tracker.log(numbers, record["step"])
         self.display.show(valid)
 
     @property
@@ -99,8 +95,8 @@ class Journal:
         # `close` flushes again. On a full disk it fails a second time, and would hide the error of `write`.
         with contextlib.suppress(OSError):
             self.file.close()
-        if self.board is not None:
-            self.board.close()
+        if self.tracker is not None:
+            self.tracker.close()
 
 
 class Display:

@@ -55,10 +55,11 @@ def report(
     wanted = [each for each in found.videos if each.is_done and not each.left_out][:videos]
     scored: Mapping[str, Scores] = {}
     if checkpoint:
-        from vsumdata.pipeline.reports.page.scored import scores
+        from vsumdata.pipeline.reports.page.scored import Scorer
 
+        scorer = Scorer(checkpoint, store)
         told(f"scoring {len(wanted)} videos with {checkpoint}")
-        scored = scores(checkpoint, store, [each.video_id for each in wanted])
+        scored = dict(scorer.of([each.video_id for each in wanted]))
     sections = shown(store, wanted, scored)
     rows = found.videos if videos is None else found.videos[:MAX_ROWS]
     try:

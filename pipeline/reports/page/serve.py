@@ -19,12 +19,14 @@ from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.reports.page import page
 from vsumdata.pipeline.reports.page.facts import Facts, facts
-from vsumdata.pipeline.reports.page.shown import Scores, media_of, shown
+from vsumdata.pipeline.reports.page.shown import media_of, shown
 from vsumdata.pipeline.state.dataset import open_root
 from vsumdata.pipeline.state.plan import fingerprint
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from vsumdata.pipeline.reports.page.scored import Scorer
 
 HERE = "127.0.0.1"
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
@@ -35,12 +37,16 @@ class Root:
 
     def __init__(self, root: str, checkpoint: str | None = None) -> None:
         self.store = Store(root)
-        self.checkpoint = checkpoint
         self.lock = threading.Lock()
         self.stamp = ""
         self.facts: Facts | None = None
-        # A root that is none must end the command, not answer every page with an error.
+        # What is no root, or no run for it, must end the command, not answer every page with an error.
         self.store.dataset()
+        self.scorer: Scorer | None = None
+        if checkpoint:
+            from vsumdata.pipeline.reports.page.scored import Scorer
+
+            self.scorer = Scorer(checkpoint, self.store)
 
     def now(self) -> str:
         """A hash of what the tables hold now."""
@@ -71,17 +77,11 @@ class Root:
         found, _ = self.read()
         wanted = [each for each in found.videos if each.video_id == video_id and each.is_done]
         with self.lock:
-            for each in shown(self.store, wanted, self.scored(video_id) if wanted else {}):
+            scored = dict(self.scorer.of([video_id])) if self.scorer is not None else {}
+            for each in shown(self.store, wanted, scored):
                 has_media = media_of(video_id, each.facts.url, self.store) is not None
                 return page.video_page(each, with_media=has_media)
         return None
-
-    def scored(self, video_id: str) -> dict[str, Scores]:
-        if not self.checkpoint:
-            return {}
-        from vsumdata.pipeline.reports.page.scored import scores
-
-        return dict(scores(self.checkpoint, self.store, [video_id]))
 
     def media(self, video_id: str) -> str | None:
         """The path of a video's media file; None where there is none here."""

@@ -180,8 +180,7 @@ def one(
     video: Video, facts: VideoFacts, thumbnails: Sequence[tuple[float, str]], scores: Scores | None = None
 ) -> Shown:
     """One video with all that is shown of it."""
-    times = np.asarray(video.frame_time_s, np.float64)
-    length_s = float(video.duration_s or (times[-1] + 1 if len(times) else 0) or 1)
+    length_s = length_of(video)
     shots = spans(video, length_s)
     text = sentences_of(video, facts.url)
     steps = steps_of(video)
@@ -198,6 +197,12 @@ def one(
         thumbnails=thumbnails,
         cut=cut and f"not shown: {cut}",
     )
+
+
+def length_of(video: Video) -> float:
+    """Seconds of a video; of one of unknown length, as far as it has frames, and never 0."""
+    times = video.frame_time_s
+    return float(video.duration_s or (times[-1] + 1 if len(times) else 0) or 1)
 
 
 def spans(video: Video, length_s: float) -> list[Span]:

@@ -41,7 +41,7 @@ def root(path: Path, parts: Sequence[str], num: int = 12) -> Path:
 
 def test_a_root_trains_on_its_train_videos_and_selects_on_its_val_videos(call, tmp_path, capsys) -> None:
     shards, out = root(tmp_path, ["train", "train", "val", "test"]), tmp_path / "run"
-    assert call("hiersum", "--data", str(shards), "--out", str(out), *SETS, "--tensorboard") == 0
+    assert call("hiersum", "--data", str(shards), "--out", str(out), *SETS, "--track", "tensorboard") == 0
     said = capsys.readouterr().out
     assert "6 videos, 3 to validate by shards" in said
     assert "epoch 2 of 2: loss" in said

@@ -69,7 +69,7 @@ def of_root(video_id: str, root: str, kind: Kind) -> Found:
         hint = f"did you mean {near[0]}?" if near else f"it has {len(shards)} videos"
         raise UsageError(f"{root} has no features of the video {video_id}; {hint}")
     # Another CLIP of the same size fits by shape, and would give scores that mean nothing.
-    _same_kind(root, kind)
+    same_kind(root, kind)
     video = shards.read([entry])[0]
     path, sound = _kept(video, root)
     source, remarks = video.url or str(path or video_id), []
@@ -80,7 +80,8 @@ def of_root(video_id: str, root: str, kind: Kind) -> Found:
         return Found(video=video, media=open_media(path, sound), source=source, remarks=tuple(remarks))
 
 
-def _same_kind(root: str, kind: Kind) -> None:
+def same_kind(root: str, kind: Kind) -> None:
+    """Raise UsageError if the root's features are of another kind."""
     settings = Manifest.model_validate(Store(root).dataset()["manifest"]["settings"]).features
     ours = kind.loaded.manifest.features
     pairs = {

@@ -114,8 +114,11 @@ class Asr(Section):
 
 
 class Clip(Section):
-    model: str = Field("ViT-B-32", description="an open_clip architecture")
-    weights: str = Field("openai", description="an open_clip tag, a path or seed:N")
+    model: str = Field("ViT-B-32", description="an open_clip architecture, googlenet-pool5 or colour-histograms")
+    weights: str = Field(
+        "openai",
+        description="an open_clip tag, a path or seed:N; of googlenet-pool5 imagenet, of colour-histograms none",
+    )
 
 
 class Text(Section):

@@ -275,7 +275,7 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "shot_stop": Meaning("frame after the last one of each shot", "frames, [C]"),
         "width": Meaning("width as shown, rotation applied", "px"),
         "height": Meaning("height as shown, rotation applied", "px"),
-        "clip_model": Meaning("open_clip architecture"),
+        "clip_model": Meaning("open_clip architecture, or another recipe of features"),
         "clip_weights": Meaning("its weights as the manifest names them"),
         "sampling": Meaning("`exact` or `keyframes`"),
         "decoder": Meaning("version of ffmpeg, and how pictures were resized and normalised"),

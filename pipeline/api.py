@@ -146,20 +146,25 @@ def bench(on: str, *, data: str | Path = "", methods: Iterable[str] = (), **opti
 def summarize(
     video: str | Path,
     *,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None = None,
+    method: str | None = None,
     output: str | Path = "out",
     root: str | Path | None = None,
     budget: float = 0.15,
     captions: str | Path | None = None,
 ) -> Summary:
-    """Summarize a media file, or a video id of `root`, into the folder `output`; return the content of summary.json."""
+    """Summarize a media file, or a video id of `root`, into the folder `output`; return the content of summary.json.
+
+    Without a `checkpoint`, `method` is replay, step-cm, frame-cm or uniform; None: the best that is possible here.
+    """
     from vsumdata.pipeline.recipe import recipe
     from vsumdata.train.summarize.summarize import Request
     from vsumdata.train.summarize.summarize import summarize as make
 
     request = Request(
         video=str(video),
-        checkpoint=str(checkpoint),
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        method=method,
         output=str(output),
         root=None if root is None else str(root),
         budget=budget,

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from vsumdata.manifests.errors import UsageError
+from vsumdata.stages.encoders import recipes
 from vsumdata.stages.encoders.clip import ClipEncoder
+from vsumdata.stages.encoders.colours import ColourEncoder
+from vsumdata.stages.encoders.googlenet import GoogLeNetEncoder
+from vsumdata.stages.encoders.recipes import PictureEncoder
 from vsumdata.stages.pictures.decode import Wanted, read_frames
 from vsumdata.stages.pictures.shots import shots
 from vsumdata.stages.stage import Context, Function, Row
@@ -21,18 +25,12 @@ AHEAD = 2
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
-    """Load CLIP; return the row function of `frames`. The row's `media` key is the video's local file.
+    """Load CLIP, or what else `features.clip` names; return the row function of `frames`.
 
+    The row's `media` key is the video's local file.
     Raises UsageError if the weights cannot be loaded or the feature's size is not the declared one.
     """
-    encoder = ClipEncoder(
-        options["clip_model"],
-        options["clip_weights"],
-        device=context.device,
-        threads=context.threads,
-        precision=options["precision"],
-        location=options.get("clip_location"),
-    )
+    encoder = _encoder(options, context)
     if encoder.dim != options["frame_dim"]:
         raise UsageError(f"{options['clip_model']} gives {encoder.dim} numbers per frame, not {options['frame_dim']}")
     wanted = Wanted(
@@ -69,8 +67,25 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     return describe
 
 
+def _encoder(options: Mapping[str, Any], context: Context) -> PictureEncoder:
+    """The encoder that `features.clip` names: CLIP by any name of open_clip, or one of `recipes.PICTURES`."""
+    model, weights, location = options["clip_model"], options["clip_weights"], options.get("clip_location")
+    if model == recipes.COLOURS:
+        return ColourEncoder()
+    if model == recipes.GOOGLENET:
+        return GoogLeNetEncoder(weights, device=context.device, threads=context.threads, location=location)
+    return ClipEncoder(
+        model,
+        weights,
+        device=context.device,
+        threads=context.threads,
+        precision=options["precision"],
+        location=location,
+    )
+
+
 def _encode(
-    reader: Iterable[tuple[float, np.ndarray]], encoder: ClipEncoder, came_on: Callable[[], None] = lambda: None
+    reader: Iterable[tuple[float, np.ndarray]], encoder: PictureEncoder, came_on: Callable[[], None] = lambda: None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return frame times float32 [T] and features float16 [T, D]. A frame that serves several k is encoded once."""
     time_s: list[float] = []

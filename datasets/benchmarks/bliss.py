@@ -26,6 +26,7 @@ from vsumdata.manifests.errors import UsageError
 
 NAME = "bliss"
 TEXT_MODEL = "RoBERTa (BLiSS's own features)"
+FRAME_RECIPE, TEXT_RECIPE = "bliss-clip", "roberta-a2summ"
 PROTOCOL = protocol(NAME)
 WHERE = "the link in boheumd/A2Summ's README on GitHub"
 # The official code reads train and test only, so a download without val is complete for it, and for us.

@@ -43,6 +43,8 @@ NEEDED = ("features", "gtscore", "user_summary", "change_points", "n_frames", "p
 # `gtsummary` alone; DSNet's training reads shots, n_frames and picks there too, and `user_summary` if there is one.
 NEEDED_TO_TRAIN = ("features", "gtscore")
 FRAME_MODEL = "GoogLeNet pool5"
+# Names in stages/encoders/recipes.py.
+FRAME_RECIPE, TEXT_RECIPE = "googlenet-pool5", "roberta-a2summ"
 TEXT = "text_roberta.npy"
 WHERE_TEXT = "the link in boheumd/A2Summ's README on GitHub"
 STEP = 15  # the published files hold every 15th frame

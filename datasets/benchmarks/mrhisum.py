@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NAME = "mrhisum"
 PROTOCOL = protocol(NAME)
 FRAME_MODEL = "Inception of YouTube-8M"
+FRAME_RECIPE = "inception-yt8m"
 WHERE = "the links in MRHiSum/MR.HiSum's README on GitHub"
 # In seconds. YouTube-8M's features and Mr. HiSum's scores count a video's seconds separately, and the counts may
 # differ. Both are cut to the shorter.

@@ -18,6 +18,7 @@ from vsumdata.manifests.errors import UsageError
 NAME = "ovp"
 PROTOCOL = protocol("scores-vs-mean")
 FRAME_MODEL = eccv16.FRAME_MODEL
+FRAME_RECIPE = eccv16.FRAME_RECIPE
 NUM_VIDEOS = 50
 WHERE = "li-plus/DSNet on GitHub (README, Datasets Preparation)"
 

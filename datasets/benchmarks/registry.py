@@ -1,7 +1,8 @@
 """The data sets by name, and the module that reads each.
 
 Each module has `NAME`, `PROTOCOL` and `load(path)`. Some have `WHERE` (how to get the files),
-`FRAME_MODEL` and `TEXT_MODEL` (what made the features that the files bring), `open_shards` (a root of
+`FRAME_MODEL` and `TEXT_MODEL` (what made the features that the files bring), `FRAME_RECIPE` and
+`TEXT_RECIPE` (how they are made for another video), `open_shards` (a root of
 ours, read piece by piece), `ceilings(path)` (known best scores, as for synthetic data) or
 `TEST_ONLY` (nothing is trained on it).
 """

@@ -28,6 +28,7 @@ from vsumdata.manifests.errors import UsageError
 NAME = "summe"
 PROTOCOL = protocol(NAME)
 FRAME_MODEL = eccv16.FRAME_MODEL
+FRAME_RECIPE, TEXT_RECIPE = eccv16.FRAME_RECIPE, eccv16.TEXT_RECIPE
 NUM_VIDEOS = 25
 WHERE = "e-apostolidis/PGL-SUM on GitHub (data/SumMe, unpacked)"
 WHERE_GT = "https://gyglim.github.io/me/vsum/index.html (SumMe.zip, folder GT)"

@@ -27,6 +27,7 @@ from vsumdata.manifests.errors import UsageError
 NAME = "tvsum"
 PROTOCOL = protocol(NAME)
 FRAME_MODEL = eccv16.FRAME_MODEL
+FRAME_RECIPE, TEXT_RECIPE = eccv16.FRAME_RECIPE, eccv16.TEXT_RECIPE
 WHERE = "e-apostolidis/PGL-SUM on GitHub (data/TVSum, unpacked)"
 # In frames. No two videos' annotations are this close in length, so a larger tolerance would miss a swap.
 MAX_MISCOUNT = 3

@@ -16,6 +16,7 @@ from vsumdata.manifests.errors import UsageError
 NAME = "youtube"
 PROTOCOL = protocol("scores-vs-mean")
 FRAME_MODEL = eccv16.FRAME_MODEL
+FRAME_RECIPE = eccv16.FRAME_RECIPE
 NAMES = tuple(f"video_{number}" for number in range(11, 51) if number != 22)
 WHERE = ovp.WHERE
 

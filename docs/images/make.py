@@ -1,6 +1,6 @@
 """Make the pictures of README and docs from the sample: `make pictures`. It needs Debian's chromium.
 
-    python docs/images/make.py [FOLDER]
+python docs/images/make.py [FOLDER]
 """
 
 from __future__ import annotations

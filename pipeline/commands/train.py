@@ -291,13 +291,29 @@ def listed(words: str) -> list[str]:
 
 @app.command()
 def summarize(  # noqa: PLR0913 - its parameters are the command's flags
-    video: Annotated[str, typer.Argument(metavar="VIDEO_OR_ID", help="A media file, or a video id of a root")],
-    checkpoint: Annotated[str, typer.Option(metavar="RUN", help="A folder that `vsumdata train` made")],
+    video: Annotated[
+        str, typer.Argument(metavar="VIDEO|FOLDER|ID", help="A media file, a folder of them, or a video id of a root")
+    ],
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A folder that `vsumdata train` made; without one see --method")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Without a checkpoint: replay, step-cm, frame-cm or uniform; default: the first of these that is "
+            "possible with the weights on this machine",
+        ),
+    ] = None,
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Folder for the summary")] = "out",
     root: Annotated[str | None, typer.Option(help="The root that has the video id; default: the run's own")] = None,
     budget: Annotated[float, typer.Option(help="Length of the summary, as a share of the video")] = 0.15,
     captions: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Captions of the media file; default: Whisper transcribes it")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Captions of the media file; default: those of its name beside it, else Whisper transcribes it",
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="Text for the model: subtitles, global, both or none")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
@@ -311,33 +327,44 @@ def summarize(  # noqa: PLR0913 - its parameters are the command's flags
     task: Annotated[
         str, typer.Option(help="video; or with a run of v2xum text or both: a summary in words as well")
     ] = "video",
-) -> None:
-    """Summarize any video: summary.mp4, summary.json, summary.vtt and a picture of the importance curve."""
-    from vsumdata.pipeline.recipe import recipe
-    from vsumdata.train.summarize.summarize import Request, summarize
-
-    made = summarize(
-        Request(
-            video=video,
-            checkpoint=checkpoint,
-            output=output,
-            root=root,
-            budget=budget,
-            captions=captions,
-            text=text,
-            device=device,
-            highlight=highlight,
-            task=task,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=C",
+            help="Change how features are made (features.clip.weights=FILE), or crossmodal.NAME; may be repeated",
         ),
-        recipe,
+    ] = None,
+) -> None:
+    """Summarize any video: summary.mp4, summary.html, summary.json, summary.vtt and a picture of the importance curve.
+    Of a folder, all its videos, and an index.html."""
+    from vsumdata.pipeline.recipe import recipe
+    from vsumdata.train.summarize import folders
+    from vsumdata.train.summarize import summarize as summaries
+
+    request = summaries.Request(
+        video=video,
+        checkpoint=checkpoint,
+        method=method,
+        output=output,
+        root=root,
+        budget=budget,
+        captions=captions,
+        text=text,
+        device=device,
+        highlight=highlight,
+        task=task,
+        sets=tuple(set_ or ()),
     )
+    tell = partial(err.print, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    say = partial(out.print, highlight=False, markup=False, soft_wrap=True)
+    if folders.is_folder(request):
+        done = folders.summarize_folder(request, recipe, tell)
+        say(done.line)
+        raise typer.Exit(0 if done.made else 1)
+    made = summaries.summarize(request, recipe, tell)
     for remark in made.remarks:
-        err.print(remark, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    if made.highlight:
-        best = made.highlight
-        out.print(f"highlight: {best.start_s:g} to {best.end_s:g} s (above {best.threshold:g})", highlight=False)
-    for written in made.written:
-        span = "" if written.start_s is None else f"{written.start_s:g} to {written.end_s:g} s: "
-        out.print(f"{span}{written.text}", highlight=False, markup=False, soft_wrap=True)
-    files = ", ".join([*made.files, "summary.json"])
-    out.print(f"{files} in {output}", highlight=False, markup=False, soft_wrap=True)
+        tell(remark)
+    for line in summaries.lines_of(made):
+        say(line)
+    say(f"{', '.join([*made.files, 'summary.json'])} in {output}")

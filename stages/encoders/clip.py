@@ -6,7 +6,7 @@ import logging
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.encoders.hub import local_path
+from vsumdata.stages.encoders.recipes import has_text_tower
 
 log = logging.getLogger(__name__)
 SEED = re.compile(r"seed:(\d+)")
@@ -82,23 +83,8 @@ class ClipEncoder:
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Encode uint8 [n, size, size, 3] as unit-norm float16 [n, dim]. If the GPU is full, it halves the batch."""
-        import torch
-
-        done: list[np.ndarray] = []
-        start = 0
-        while start < len(frames):
-            try:
-                done.append(self._forward(frames[start : start + self.batch]))
-                start += self.batch
-                continue
-            except torch.cuda.OutOfMemoryError:
-                if self.batch == 1:
-                    raise
-            # Not in the `except` block: there the traceback still refers to the tensors that fill the memory.
-            self.batch //= 2
-            torch.cuda.empty_cache()
-            log.warning("the GPU's memory is full: going on with %d frames at a time", self.batch)
-        return np.concatenate(done)
+        feature, self.batch = batched(self._forward, frames, self.batch)
+        return feature
 
     def _forward(self, frames: np.ndarray) -> np.ndarray:
         import torch
@@ -112,6 +98,27 @@ class ClipEncoder:
             # In float32: the norm of a float16 vector can overflow.
             feature = torch.nn.functional.normalize(feature.float(), dim=-1)
             return feature.half().cpu().numpy()
+
+
+def batched(forward: Callable[[np.ndarray], np.ndarray], frames: np.ndarray, batch: int) -> tuple[np.ndarray, int]:
+    """`forward` of all frames, at most `batch` at a time, and the batch to go on with: halved where the GPU is full."""
+    import torch
+
+    done: list[np.ndarray] = []
+    start = 0
+    while start < len(frames):
+        try:
+            done.append(forward(frames[start : start + batch]))
+            start += batch
+            continue
+        except torch.cuda.OutOfMemoryError:
+            if batch == 1:
+                raise
+        # Not in the `except` block: there the traceback still refers to the tensors that fill the memory.
+        batch //= 2
+        torch.cuda.empty_cache()
+        log.warning("the GPU's memory is full: going on with %d frames at a time", batch)
+    return np.concatenate(done), batch
 
 
 def choose_precision(device: str) -> str:
@@ -197,6 +204,8 @@ class ClipText:
     def __init__(self, model: str, weights: str, location: str | None = None) -> None:
         import open_clip
 
+        if not has_text_tower(model):
+            raise UsageError(f"{model} has no text tower, so its pictures cannot be compared with texts; CLIP's can")
         if SEED.fullmatch(weights):
             raise UsageError(f"CLIP's weights are random ({weights}), so pictures and texts have nothing in common")
         self._model = _create(model, weights, _pretrained(model, weights, location or weights)).eval()

@@ -123,6 +123,20 @@ def _no_revision(repository: str, revision: str, why: str) -> str:
     )
 
 
+def is_here(location: str) -> bool:
+    """Whether a location's weights are on this machine: a path, a package, or a hub's file in the cache.
+
+    Nothing is asked or fetched. A tag, whose library keeps its own cache, counts as not here.
+    """
+    if not location.startswith(HUB):
+        return location.startswith(PACKAGE) or Path(location).exists()
+    import huggingface_hub
+
+    repository, _, rest = location.removeprefix(HUB).partition("@")
+    revision, _, name = rest.partition("/")
+    return isinstance(huggingface_hub.try_to_load_from_cache(repository, name, revision=revision), str)
+
+
 def package_path(name: str) -> tuple[Path, str]:
     """The path of `package:NAME/PATH`, and its identity "package NAME==VERSION/PATH". Raises UsageError.
 

@@ -23,7 +23,9 @@ from typing import Any
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded, Manifest
+from vsumdata.stages.encoders import googlenet, recipes
 from vsumdata.stages.encoders.hub import NEWEST, Folder, check_address, hub_folder, local_folder
+from vsumdata.stages.encoders.recipes import FeatureRecipe
 
 TEXT_WEIGHTS = (
     "model.safetensors",
@@ -199,12 +201,17 @@ def _text_dim(model: Folder) -> int | None:
 
 
 def resolve_clip(model: str, weights: str, folder: str | Path, lock: str = "") -> Model:
-    """Resolve an open_clip architecture and its weights. Relative paths start at `folder`. Raises UsageError."""
+    """Resolve an open_clip architecture, or another recipe, and its weights. Raises UsageError.
+
+    Relative paths start at `folder`.
+    """
+    if model in recipes.PICTURES:
+        return _resolve_pictures(recipes.PICTURES[model], weights, folder)
     # open_clip reads ViT-B/32 as ViT-B-32.
     arch = model.replace("/", "-")
     configs = {path.stem: path for path in (_package("open_clip") / "model_configs").glob("*.json")}
     if arch not in configs:
-        raise UsageError(f"open_clip has no model {model}{_near(arch, configs)}")
+        raise UsageError(f"open_clip has no model {model}{_near(arch, (*configs, *recipes.PICTURES))}")
     dim = int(json.loads(configs[arch].read_text("utf-8"))["embed_dim"])
     if SEED.fullmatch(weights):
         return Model(f"{model} {weights}", weights, f"open_clip {arch} {weights}", dim)
@@ -216,6 +223,18 @@ def resolve_clip(model: str, weights: str, folder: str | Path, lock: str = "") -
         hint = _near(weights, _pretrained_tags(arch)) or "; give one of its tags, a checkpoint's file or seed:0"
         raise UsageError(f"open_clip has no weights {weights} for {model}{hint}")
     return Model(f"{model} {weights}", found.location, f"open_clip {arch} {found.identity}", dim)
+
+
+def _resolve_pictures(recipe: FeatureRecipe, weights: str, folder: str | Path) -> Model:
+    """Resolve a recipe that is no CLIP. Raises UsageError."""
+    if recipe.refused:
+        raise UsageError(f"features of {recipe.title} cannot be made here: {recipe.refused}")
+    location, identity = weights, recipe.name
+    if recipe.name == recipes.GOOGLENET:
+        location, identity = googlenet.resolve(weights, folder)
+    elif weights != recipe.weights:
+        raise UsageError(f"{recipe.name} has no weights: write features.clip.weights={recipe.weights}")
+    return Model(f"{recipe.name} {weights}", location, identity, recipe.dim)
 
 
 def _pretrained_source(tag: str, lock: str = "", hf_hub: str = "", url: str = "") -> tuple[str, str]:

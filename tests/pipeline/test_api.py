@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import vsumdata
+from vsumdata.datasets.sample.site import ASSETS
 from vsumdata.manifests.errors import UsageError
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -57,3 +58,10 @@ def test_errors_are_raised(tmp_path: Path) -> None:
         vsumdata.run("sample", root=tmp_path, stage="crawll")
     with pytest.raises(UsageError, match="nothing"):
         vsumdata.train("nothing", data="synthetic:", out=tmp_path / "run")
+
+
+def test_a_summary_without_a_trained_run(tmp_path: Path) -> None:
+    video = ASSETS / "media" / "dressing_03.mp4"
+    made = vsumdata.summarize(video, method="uniform", output=tmp_path / "out")
+    assert (made.method, made.checkpoint) == ("uniform", None)
+    assert (tmp_path / "out" / "summary.html").is_file()

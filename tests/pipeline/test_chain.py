@@ -123,7 +123,7 @@ def test_summarize_a_file(trained, finished: Path, tmp_path: Path) -> None:
     out, source = tmp_path / "out", ASSETS / "media" / "dressing_03.mp4"
     answer = here("summarize", str(source), "--checkpoint", str(run), "-o", str(out), "--budget", "0.4")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert f"summary.mp4, summary.vtt, summary.png, summary.json in {out}" in answer.stdout
+    assert f"summary.mp4, summary.vtt, summary.png, summary.html, summary.json in {out}" in answer.stdout
     assert "random weights" in answer.stderr
     found = Summary.model_validate_json((out / "summary.json").read_bytes())
     assert {path.name for path in out.iterdir()} == {"summary.json", *found.files}
@@ -148,7 +148,7 @@ def test_summarize_a_video_of_the_root(trained, finished: Path, tmp_path: Path, 
     assert "validation video with a labelled frame" in capsys.readouterr().err, "each of its shots is too long"
     assert call(*words, "0.5") == 0
     found = Summary.model_validate_json((tmp_path / "out" / "summary.json").read_bytes())
-    assert sorted(found.files) == ["summary.png", "summary.vtt"]
+    assert sorted(found.files) == ["summary.html", "summary.png", "summary.vtt"]
     assert "its media file is not here" in capsys.readouterr().err
     best = found.highlight
     assert best is not None

@@ -27,7 +27,7 @@ from vsumdata.train.benchmark.progress import BenchProgress, Shown
 from vsumdata.train.benchmark.videos import BenchData
 from vsumdata.train.data import elsewhere, targets
 from vsumdata.train.data.clip import text_tower
-from vsumdata.train.data.origin import Origin, Other, features_of, summaries_of
+from vsumdata.train.data.origin import Origin, Other, features_of, recipes_of, summaries_of
 from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop import runs, trials
@@ -358,6 +358,7 @@ def what_to_fit(
         path=data.path,
         features_root=data.features,
         features=features_of(data.root) if data.root else None,
+        recipes=recipes_of(data.on, data.features),
         split=ours.label,
         # --legacy selects on the test videos, so they are not held out.
         test=() if fold.legacy else test,

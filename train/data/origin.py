@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from vsumdata.datasets.benchmarks.registry import DATASETS, data_set
-from vsumdata.datasets.join import replaces_frames
+from vsumdata.datasets.join import TEXT_ALONE, replaces_frames
 from vsumdata.datasets.partition import Pool
 from vsumdata.datasets.shards import SUMMARIES
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
+from vsumdata.stages.encoders.recipes import title_of
 from vsumdata.train.settings import Section
 
 
@@ -38,6 +39,11 @@ class Origin(Section):
     )
     features: dict[str, Any] | None = Field(
         None, description="how the root's features were made (see `features_of`); `null`: unknown"
+    )
+    recipes: dict[str, str] = Field(
+        {},
+        description="recipes that the data set's own features follow, by `frames` and `text` "
+        "(stages/encoders/recipes.py): what `summarize` does with a new video",
     )
     # run.json is read by others, and copied. Whoever opens the root again has keys of his own.
     _no_keys = field_validator("path", "features_root")(lambda text: text and hide_keys(text))
@@ -117,10 +123,20 @@ def summaries_of(root: str) -> dict[str, Any] | None:
     return {"fingerprint": fingerprint, **told}
 
 
+def recipes_of(name: str, features: str | None) -> dict[str, str]:
+    """The recipes that a data set's own features follow, by `frames` and `text`; {} where `features` replace or widen
+    those of the frames."""
+    if name not in DATASETS or (features and not features.startswith(TEXT_ALONE)):
+        return {}
+    module = data_set(name)
+    found = {"frames": getattr(module, "FRAME_RECIPE", None), "text": getattr(module, "TEXT_RECIPE", None)}
+    return {what: str(made) for what, made in found.items() if made and not (what == "text" and features)}
+
+
 def frames_by(origin: Origin) -> str | None:
     """The model that made the frames' features; None if it is not recorded."""
     made = (origin.features or {}).get("features", {}).get("clip")
-    return f"CLIP {made['model']} {made['weights']}" if made else None
+    return title_of(made["model"], made["weights"]) if made else None
 
 
 def text_by(origin: Origin) -> str | None:

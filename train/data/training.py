@@ -21,7 +21,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
 from vsumdata.train.data.clip import image_tower
-from vsumdata.train.data.origin import Origin, Other, features_of, summaries_of
+from vsumdata.train.data.origin import Origin, Other, features_of, recipes_of, summaries_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,6 +201,7 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int, members: Seq
             path=path,
             features_root=wanted.features,
             features=features_of(wanted.features) if wanted.features else None,
+            recipes=recipes_of(name, wanted.features),
             split=fold.label,
             test=fold.test,
             pool=wanted.pool,

@@ -35,7 +35,12 @@ TRANSDUCTIVE = "transductive: "
 BEST_OF = "the best of "
 # These may change between an interruption and the next start: they do not change what is trained.
 INCIDENTAL: dict[str, Any] = {
-    **{"notes": True, "device": True, "versions": True, "settings": {"save_every_s"}},
+    "notes": True,
+    "device": True,
+    "versions": True,
+    "settings": {"save_every_s"},
+    # It follows from the data set's name. Runs of before do not have it.
+    "origin": {"recipes"},
     # `open_run` compares it, where the older version that made the run has kept it.
     "init_weights": True,
 }

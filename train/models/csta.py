@@ -8,25 +8,19 @@ Letters: B videos, T frames, F components of a feature, D width, C GoogLeNet's l
 
 from __future__ import annotations
 
-import contextlib
 import math
-import pickle
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import GoogLeNet_Weights, googlenet
+from torchvision.models import googlenet
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
-from vsumdata.stages.encoders.hub import check_address
+from vsumdata.stages.encoders.googlenet import CLASSIFIERS, read_weights
 from vsumdata.train.models.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
@@ -37,7 +31,6 @@ LEAST_WIDTH = 47
 CNN_WIDTH = 1024  # C
 # Frames of all videos in one forward pass. The limit bounds the memory.
 FRAMES_AT_ONCE = 5000
-NOT_CNN = ("fc.", "aux1.", "aux2.")  # GoogLeNet's classifiers
 OFFICIAL_LAYERS = {
     "cnn": "googlenet",
     "token": "CLS",
@@ -202,43 +195,11 @@ def cnn(weights: str) -> nn.Sequential:
         # Files from before PyTorch 0.4.1 lack these counters. Nothing here uses them.
         known = layers.state_dict()
         counters = {name: count for name, count in known.items() if name.endswith("num_batches_tracked")}
-        given = {**counters, **cnn_weights(weights)}
+        given = {**counters, **read_weights(weights, "model.weights", REMEDY)}
         try:
-            copy_weights(layers, {name: name for name in known}, given, [n for n in given if n.startswith(NOT_CNN)])
+            copy_weights(layers, {name: name for name in known}, given, [n for n in given if n.startswith(CLASSIFIERS)])
         except ValueError as error:
             raise UsageError(
                 f"model.weights={weights} is not a state dict of torchvision's googlenet: {error}"
             ) from error
     return layers
-
-
-def cnn_weights(weights: str) -> Mapping[str, Tensor]:
-    """Load torchvision's state dict of GoogLeNet: from a file, or downloaded once. Code in a .pth file is not run.
-
-    Raises UsageError if the file or the download is missing or cannot be read.
-    """
-    if weights == "imagenet":
-        known = GoogLeNet_Weights.IMAGENET1K_V1
-        name = known.url.rpartition("/")[2]
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / name
-        # Asks before torchvision downloads, whose error would be a traceback without a remedy.
-        check_address(known.url, cached, REMEDY, sha256=name.rpartition("-")[2].removesuffix(".pth"))
-        # torch.hub prints "Downloading" on stdout, which is reserved for JSON.
-        with contextlib.redirect_stdout(sys.stderr):
-            return known.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    path = Path(weights)
-    if not path.is_file():
-        raise UsageError(
-            f"model.weights={weights}: there is no such file; give imagenet, none, or a .safetensors or .pth file"
-        )
-    try:
-        # weights_only: a .pth file is a pickle, which could run any code.
-        is_safe = path.suffix == ".safetensors"
-        found = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(found, dict) or not all(isinstance(entry, Tensor) for entry in found.values()):
-            raise RuntimeError("it does not hold tensors by name")
-        return found
-    # A truncated, foreign or forbidden file raises any of these, depending on where reading it fails.
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
-        said = str(error).partition("\n")[0]
-        raise UsageError(f"model.weights={weights} cannot be read as weights ({said}): {REMEDY}") from error

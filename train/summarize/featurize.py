@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from vsumdata.datasets.shards import COLUMNS, open_shards
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import SkipVideo, UsageError, VideoError
-from vsumdata.manifests.manifest import Loaded, Manifest
+from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.stages import features, media, transcripts, videos
+from vsumdata.stages.encoders.hub import is_here
 from vsumdata.stages.encoders.models import (
-    SEED,
     UNRESOLVED,
     Model,
     Models,
@@ -30,12 +33,12 @@ from vsumdata.stages.encoders.models import (
     resolve_clip,
     resolve_text,
 )
-from vsumdata.stages.stage import Context, Row, Stage, safe_name
-from vsumdata.train.data.origin import Origin
+from vsumdata.stages.stage import Context, Function, Row, Stage, safe_name
+from vsumdata.train.summarize.beside import Beside, beside
 from vsumdata.train.summarize.clips import Media, open_media
+from vsumdata.train.summarize.kinds import Kind
 
 Recipe = Callable[[Manifest, Models], Mapping[str, Stage]]  # `vsumdata.pipeline.recipe.recipe`
-NOT_COMPUTED = "vsumdata cannot compute them: train on a root of ours, or with --features ROOT"
 # Stands for a model that this video does not need; no stage loads it.
 NOT_NEEDED = Model("?", "?", str(UNRESOLVED["identity"]), 1)
 REASONS = {
@@ -43,26 +46,8 @@ REASONS = {
     "file_missing": "there is no such file",
     "unreadable": "it cannot be read as a video",
     "encrypted": "it is encrypted",
+    "too_big": "it has more frames than can be scored",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """How the features of a run are made: its root's manifest, and the root's models.json at the time of training."""
-
-    loaded: Loaded
-    known: Mapping[str, Any]
-
-    @property
-    def fps(self) -> float:
-        """Scored frames per second."""
-        return self.loaded.manifest.features.fps
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Names of the models that make the features."""
-        settings = self.loaded.manifest.features
-        return {"clip": f"{settings.clip.model} {settings.clip.weights}", "text": settings.text.model}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +60,6 @@ class Found:
     remarks: tuple[str, ...]
 
 
-def kind_of(origin: Origin, run: str | Path) -> Kind:
-    """How to make features for the run at `run`. Raises UsageError if our stages did not make its training features."""
-    if not origin.features:
-        raise UsageError(
-            f"{run} was trained on the features that {origin.data_set or 'its data'} brings; {NOT_COMPUTED}"
-        )
-    sections = {name: origin.features[name] for name in ("features", "asr", "captions")}
-    # A manifest must name a source; this one is never read.
-    manifest = Manifest.model_validate({"sources": [{"files": "none"}], **sections})
-    loaded = Loaded(manifest=manifest, folder=origin.features["folder"], file=str(run))
-    return Kind(loaded=loaded, known=origin.features["models"])
-
-
 def of_root(video_id: str, root: str, kind: Kind) -> Found:
     """A video of a root's shards. Raises UsageError if the root lacks it, or has features of another kind."""
     shards = open_shards(root)
@@ -97,10 +69,10 @@ def of_root(video_id: str, root: str, kind: Kind) -> Found:
         hint = f"did you mean {near[0]}?" if near else f"it has {len(shards)} videos"
         raise UsageError(f"{root} has no features of the video {video_id}; {hint}")
     # Another CLIP of the same size fits by shape, and would give scores that mean nothing.
-    _same_kind(root, kind)
+    same_kind(root, kind)
     video = shards.read([entry])[0]
     path, sound = _kept(video, root)
-    source, remarks = video.url or str(path or video_id), _random(kind)
+    source, remarks = video.url or str(path or video_id), []
     if path is None:
         remarks.append("its media file is not here (crawl.keep_media keeps it): no summary.mp4, no thumbnails")
         return Found(video=video, media=None, source=source, remarks=tuple(remarks))
@@ -108,7 +80,8 @@ def of_root(video_id: str, root: str, kind: Kind) -> Found:
         return Found(video=video, media=open_media(path, sound), source=source, remarks=tuple(remarks))
 
 
-def _same_kind(root: str, kind: Kind) -> None:
+def same_kind(root: str, kind: Kind) -> None:
+    """Raise UsageError if the root's features are of another kind."""
     settings = Manifest.model_validate(Store(root).dataset()["manifest"]["settings"]).features
     ours = kind.loaded.manifest.features
     pairs = {
@@ -141,64 +114,93 @@ def _kept(video: Video, root: str) -> tuple[Path | None, Path | None]:
 
 
 def of_file(path: str, captions: str | None, kind: Kind, recipe: Recipe, *, shown: str, device: str) -> Found:
-    """The row that the pipeline would make of a media file. The stages of `recipe` make it.
+    """The row that the pipeline would make of one media file: `Featurizer.of_file`."""
+    with Featurizer(kind, recipe, shown=shown, device=device) as featurizer:
+        return featurizer.of_file(path, captions)
 
-    `shown` is the text that the model is shown; with `none`, no text is embedded. Raises UsageError if the file is no
-    video, or if a model is not available.
+
+class Featurizer:
+    """Makes the rows that the pipeline would make of media files, by the stages of `recipe`. Each model loads once.
+
+    `shown` is the text that the model is shown; with `none`, no text is embedded. With `fetches` false, a speech model
+    that is not on this machine is done without. A context manager: temporary files go with the block.
     """
-    record = Record(
-        video_id=Path(path).stem,
-        source="files:none",
-        video=str(Path(path).resolve()),
-        captions=captions,
-        title=Path(path).stem,
-    )
-    with _named(path), tempfile.TemporaryDirectory(prefix="vsumdata-") as scratch:
-        found = open_media(path)
-        row = _describe(record, kind)
-        remarks = _random(kind)
-        models = _models(kind, shown, hears=captions is None and bool(found.info.audio), remarks=remarks)
-        stages = recipe(kind.loaded.manifest, models)
+
+    def __init__(self, kind: Kind, recipe: Recipe, *, shown: str, device: str, fetches: bool = True) -> None:
+        self.kind, self.shown, self.device = kind, shown, device
+        self._recipe, self._fetches = recipe, fetches
+        self._loaded: dict[str, Function] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="vsumdata-")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def of_file(self, path: str, captions: str | None = None, near: Beside | None = None) -> Found:
+        """The features of a media file, with its captions or else what lies `near` it.
+
+        Raises UsageError if the file is no video, or if a model is not available.
+        """
+        near = near or beside(path, self.kind.loaded.manifest.captions.languages)
+        record = Record(
+            video_id=Path(path).stem,
+            source="files:none",
+            video=str(Path(path).resolve()),
+            captions=captions,
+            title=near.title or Path(path).stem,
+            heatmap=near.heatmap,
+        )
+        with _named(path):
+            found = open_media(path)
+            row, remarks = _describe(record, near, self.kind), [*self.kind.remarks, *near.remarks]
+            hears = row["videos"]["caption"] is None and bool(found.info.audio)
+            models = _models(self.kind, self.shown, hears=hears, fetches=self._fetches, remarks=remarks)
+            payload = self._payload(row, self._recipe(self.kind.loaded.manifest, models), remarks)
+        values = {name: payload[name] for name in COLUMNS if name in payload}
+        return Found(video=Video(video_id=record.video_id, **values), media=found, source=path, remarks=tuple(remarks))
+
+    def _payload(self, row: Row, stages: Mapping[str, Stage], remarks: list[str]) -> Row:
+        """The columns of `features`; what to know of them is added to `remarks`."""
         listening = stages["transcripts"]
         # One video can wait: here alone a CPU may stand in for the GPU of `asr.device: cuda`.
-        if stands_in := listening.options["device"] == "cuda" and device == "cpu":
+        if stands_in := listening.options["device"] == "cuda" and self.device == "cpu":
             listening = replace(listening, options={**listening.options, "device": "cpu"})
-        row["transcripts"] = _transcript(listening, row, _context(scratch, device), remarks)
+        row["transcripts"] = self._transcript(listening, row, remarks)
         if stands_in and row["transcripts"] and row["transcripts"]["engine"] != "captions":
             remarks.append("Whisper listened on the CPU, for the run's root on a GPU: some words may differ")
-        row["frames"] = _made(stages["frames"], row, _context(scratch, device))
+        row["frames"] = self._made(stages["frames"], row)
         remarks += filter(None, [row["frames"].get("detail")])
         # A model of pictures alone needs no text model, which may not be on this machine.
-        whole = shown != "none"
-        payload = _made(stages["features"], row, _context(scratch, device)) if whole else _without_text(row, kind)
-    values = {name: payload[name] for name in COLUMNS if name in payload}
-    return Found(video=Video(video_id=record.video_id, **values), media=found, source=path, remarks=tuple(remarks))
+        return self._made(stages["features"], row) if self.shown != "none" else _without_text(row, self.kind)
 
+    def _made(self, stage: Stage, row: Row) -> Row:
+        """The row that the stage makes. Raises UsageError if its model does not load."""
+        key = f"{stage.name} {dict(stage.options)}"
+        if key not in self._loaded:
+            context = Context(
+                root=self._folder.name, scratch=self._folder.name, device=self.device, threads=os.cpu_count() or 1
+            )
+            try:
+                self._loaded[key] = stage.load(stage.options, context)
+            # Model libraries raise either for missing or damaged files, with paragraphs of advice: keep the first line.
+            except (OSError, ValueError) as error:
+                words = str(error).strip().splitlines()[0]
+                raise UsageError(f"the model of {stage.name} does not load ({words}); see `vsumdata doctor`") from error
+        return self._loaded[key](row)
 
-def _context(scratch: str, device: str) -> Context:
-    return Context(root=scratch, scratch=scratch, device=device, threads=os.cpu_count() or 1)
-
-
-def _made(stage: Stage, row: Row, context: Context) -> Row:
-    """The row that the stage makes. Raises UsageError if its model does not load."""
-    try:
-        function = stage.load(stage.options, context)
-    # Model libraries raise either for missing or damaged files, with paragraphs of advice: keep the first line.
-    except (OSError, ValueError) as error:
-        words = str(error).strip().splitlines()[0]
-        raise UsageError(f"the model of {stage.name} does not load ({words}); see `vsumdata doctor`") from error
-    return function(row)
-
-
-def _transcript(stage: Stage, row: Row, context: Context, remarks: list[str]) -> Row | None:
-    """The transcript, or None: without captions and a speech model, or (with a remark) in a language not asked for."""
-    if row["videos"]["caption"] is None and stage.options["identity"] == UNRESOLVED["identity"]:
-        return None
-    try:
-        return _made(stage, row, context)
-    except SkipVideo as error:
-        remarks.append(f"no transcript: the language is {error.detail}, which captions.languages does not list")
-        return None
+    def _transcript(self, stage: Stage, row: Row, remarks: list[str]) -> Row | None:
+        """The transcript; None without captions and a speech model, or (with a remark) in a language not asked for."""
+        if row["videos"]["caption"] is None and stage.options["identity"] == UNRESOLVED["identity"]:
+            return None
+        try:
+            return self._made(stage, row)
+        except SkipVideo as error:
+            remarks.append(f"no transcript: the language is {error.detail}, which captions.languages does not list")
+            return None
 
 
 @contextlib.contextmanager
@@ -207,14 +209,24 @@ def _named(path: str | Path) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
+        if error.detail == os.strerror(errno.EACCES):
+            raise UsageError(f"{path}: no permission to read it; `chmod +r` gives it") from error
         words = REASONS.get(error.reason, str(error))
         detail = f" ({error.detail})" if error.detail and error.reason == "unreadable" else ""
         raise UsageError(f"{path}: {words}{detail}; give another file") from error
 
 
-def _describe(record: Record, kind: Kind) -> Row:
-    """The row as the stages expect it, with the `videos` part filled. Raises UsageError for unusable captions."""
+def _describe(record: Record, near: Beside, kind: Kind) -> Row:
+    """The row as the stages expect it, with the `videos` part filled. Raises UsageError for unusable captions.
+
+    Captions that only lie beside the file are left out where they are unusable.
+    """
     languages = kind.loaded.manifest.captions.languages
+    if record.captions is None and near.captions:
+        whole = dataclasses.replace(record, captions=near.captions)
+        row = videos.describe_file(whole.as_dict(), languages)
+        if transcripts.from_captions(row, languages)[0] is not None:
+            return _row(record, row)
     if record.captions and not Path(record.captions).is_file():
         raise UsageError(f"--captions {record.captions}: there is no such file")
     row = videos.describe_file(record.as_dict(), languages)
@@ -222,26 +234,33 @@ def _describe(record: Record, kind: Kind) -> Row:
     if record.captions and transcripts.from_captions(row, languages)[0] is None:
         why = transcripts.from_captions(row, languages)[1]
         raise UsageError(f"--captions {record.captions}: {why}; give a .vtt, .srt or .json3 file, or leave it out")
+    return _row(record, row)
+
+
+def _row(record: Record, video: Row) -> Row:
     return {
         "video_id": record.video_id,
         "source": record.as_dict(),
         "media": record.video,
-        "videos": row,
+        "videos": video,
         "articles": None,
     }
 
 
-def _models(kind: Kind, shown: str, *, hears: bool, remarks: list[str]) -> Models:
+def _models(kind: Kind, shown: str, *, hears: bool, fetches: bool, remarks: list[str]) -> Models:
     """The models that this video needs. Raises UsageError with the remedy if one is missing."""
     manifest, folder = kind.loaded.manifest, kind.loaded.folder
     keys, settings = model_keys(manifest), manifest.features
     asr = text = NOT_NEEDED
-    clip = _resolved(keys["clip"], kind, partial(resolve_clip, settings.clip.model, settings.clip.weights, folder))
+    clip = resolved(keys["clip"], kind, partial(resolve_clip, settings.clip.model, settings.clip.weights, folder))
     if shown != "none":
-        text = _resolved(keys["text"], kind, partial(resolve_text, settings.text.model, folder))
+        text = resolved(keys["text"], kind, partial(resolve_text, settings.text.model, folder))
     if hears:
         try:
-            asr = _resolved(keys["asr"], kind, partial(resolve_asr, manifest.asr.engine, manifest.asr.model, folder))
+            asr = resolved(keys["asr"], kind, partial(resolve_asr, manifest.asr.engine, manifest.asr.model, folder))
+            if not fetches and not is_here(asr.location):
+                asr = NOT_NEEDED
+                raise UsageError(f"Whisper {manifest.asr.model} is not on this machine")
         # Only a model that reads subtitles depends on them. For the others they are an extra in summary.vtt.
         except UsageError as error:
             if shown in ("subtitles", "both"):
@@ -250,7 +269,7 @@ def _models(kind: Kind, shown: str, *, hears: bool, remarks: list[str]) -> Model
     return Models(asr=asr, clip=clip, text=text)
 
 
-def _resolved(key: str, kind: Kind, resolve: Callable[[str], Model]) -> Model:
+def resolved(key: str, kind: Kind, resolve: Callable[[str], Model]) -> Model:
     """The model as the run's root locked it. Raises UsageError if it cannot be had, or if its content has changed."""
     locked = kind.known.get(key, {}).get("identity", "")
     found = resolve(locked)
@@ -269,11 +288,6 @@ def _without_text(row: Row, kind: Kind) -> Row:
     said = (row["transcripts"] or {}).get("sentence") or []
     return {
         **{name: row["videos"][name] for name in ("title", "url", "duration_s")},
-        **features.frame_columns(row["frames"], None, dim, kind.fps),
+        **features.frame_columns(row["frames"], row["videos"]["heatmap"], dim, kind.fps),
         "sentence": [sentence for sentence in said if sentence["text"].strip()],
     }
-
-
-def _random(kind: Kind) -> list[str]:
-    weights = kind.loaded.manifest.features.clip.weights
-    return [f"CLIP has the random weights {weights}: the scores mean nothing"] if SEED.fullmatch(weights) else []

@@ -89,6 +89,11 @@ class Tuned:
     overlap: float | None
 
 
+def given(asked: str) -> Tuned:
+    """A threshold that the user gave. Raises UsageError unless it is a score."""
+    return Tuned(threshold=checked(asked), num_videos=0, overlap=None)
+
+
 def tuned(asked: str, trained: Trained) -> Tuned:
     """The threshold that was asked for: a number, or `auto`, the best one on the validation videos.
 
@@ -96,7 +101,7 @@ def tuned(asked: str, trained: Trained) -> Tuned:
     shots that a knapsack chooses (`vsumdata.train.data.targets`). Raises UsageError if there are no such videos.
     """
     if asked != "auto":
-        return Tuned(threshold=checked(asked), num_videos=0, overlap=None)
+        return given(asked)
     info, origin = trained.info, trained.info.origin
     held_out = info.val
     # A run without labels validates nothing, so it keeps no validation videos. Its root may still have some.

@@ -15,6 +15,9 @@ from vsumdata.datasets.video import Summary as Words
 from vsumdata.datasets.video import Video
 
 FORMAT = 1
+# Of a summary without scores and without shots that fit. Our choice.
+STRETCHES = 8
+BUDGET = 0.15  # share of a video, as of the field's benchmarks
 
 
 class Section(BaseModel):
@@ -98,10 +101,13 @@ class Summary(Section):
         "none: there are no sentences"
     )
     budget: float = Field(description="largest share of the video that the summary may take")
-    selection: str = Field(description="keyshots: shots by knapsack; window: no shot fits, so the best stretch")
+    selection: str = Field(
+        description="keyshots: shots by knapsack; where no shot fits, window: the best "
+        "stretch; stretches: at equal distances"
+    )
     protocol: str = Field(description="the protocol that weighs and chooses shots")
-    method: str = Field(description="the model's name")
-    checkpoint: str = Field(description="folder of the training run")
+    method: str = Field(description="the model's name; without training replay, step-cm, frame-cm or uniform")
+    checkpoint: str | None = Field(description="folder of the training run; null: nothing was trained")
     text: str = Field(description="the text shown to the model: subtitles, global, both or none")
     features: dict[str, str] = Field(description="names of the models that made the features")
     files: list[str] = Field(description="files written beside this one")
@@ -113,10 +119,11 @@ def rule_of(budget: float) -> Protocol:
     return replace(protocol("shards"), budget=budget)
 
 
-def choose(frame_score: np.ndarray, video: Video, rule: Protocol) -> tuple[np.ndarray, str]:
+def choose(frame_score: np.ndarray, video: Video, rule: Protocol, *, evenly: bool = False) -> tuple[np.ndarray, str]:
     """The chosen frames, bool [T], and how they were chosen: `keyshots`, or `window` if no shot fits the budget.
 
-    The window is the best stretch that is as long as the budget, at least one frame.
+    The window is the best stretch that is as long as the budget, at least one frame. With `evenly` it is `stretches`
+    instead: up to `STRETCHES` equally long ones at equal distances, as long together.
     """
     assert video.shot_start is not None
     assert video.shot_stop is not None
@@ -129,6 +136,13 @@ def choose(frame_score: np.ndarray, video: Video, rule: Protocol) -> tuple[np.nd
         return chosen, "keyshots"
     # A talk filmed in one shot: an empty summary would be right by the protocol, and of no use to a person.
     width = max(1, int(rule.budget * num_frames))
+    if evenly:
+        count = min(STRETCHES, width)
+        length = width // count
+        for number in range(count):
+            first = max(0, (2 * number + 1) * num_frames // (2 * count) - length // 2)
+            chosen[first : first + length] = True
+        return chosen, "stretches"
     sums = np.convolve(np.asarray(frame_score, np.float64), np.ones(width), "valid")
     first = int(sums.argmax())
     chosen[first : first + width] = True

@@ -32,7 +32,8 @@ from vsumdata.stages.speech.cues import read_cues
 from vsumdata.train.data.origin import Origin
 from vsumdata.train.loop.runs import read_info
 from vsumdata.train.summarize import clips, summarize
-from vsumdata.train.summarize.featurize import _kept, kind_of, of_file
+from vsumdata.train.summarize.featurize import _kept, of_file
+from vsumdata.train.summarize.kinds import kind_of
 from vsumdata.train.summarize.summarize import FILES, Request
 from vsumdata.train.summarize.summary import Summary
 
@@ -122,7 +123,7 @@ def test_a_video_of_a_root(root, trained, tmp_path):
     assert found.replay_score is not None
     assert {round(score, 4) for score in found.replay_score} == {0.2, 1.0, 0.4, 0.1}
     assert found.budget == 0.5
-    assert set(found.files) == {"summary.mp4", "summary.vtt", "summary.png"}
+    assert set(found.files) == {"summary.mp4", "summary.vtt", "summary.png", "summary.html"}
     same = ask(TALK, trained, tmp_path / "file", budget=0.5)
     assert same.frame_score == pytest.approx(found.frame_score, abs=2e-3)
 
@@ -133,7 +134,7 @@ def test_without_the_media_the_rest_is_written(root, trained, tmp_path, monkeypa
     monkeypatch.setattr("vsumdata.train.summarize.featurize._kept", lambda video, root: (None, None))
     monkeypatch.setenv("VSUMDATA_FFMPEG", "/nowhere/ffmpeg")
     found = ask(TALK.stem, trained, out, root=str(root))
-    assert sorted(path.name for path in out.iterdir()) == ["summary.json", "summary.png", "summary.vtt"]
+    assert sorted(path.name for path in out.iterdir()) == ["summary.html", "summary.json", "summary.png", "summary.vtt"]
     assert any("keep_media" in remark for remark in found.remarks)
 
 
@@ -220,7 +221,11 @@ def test_wrong_requests(root, trained, tmp_path, folder):
 def test_features_that_cannot_be_computed_here(root, trained, tmp_path):
     out = tmp_path / "out"
     google = drawn_run(tmp_path / "google", root, origin=Origin(data_set="tvsum", path="tvsum.h5"))
-    assert re.search("the features that tvsum brings.*train on a root", refused(TALK, google, out))
+    assert re.search("tvsum brings .*but they have 256 numbers, not 1024: train on a root", refused(TALK, google, out))
+    hisum = drawn_run(tmp_path / "hisum", root, origin=Origin(data_set="mrhisum", path="x.h5"), sizes=(1024, None))
+    assert re.search(r"mrhisum brings \(Inception of YouTube-8M\).*inception-2015-12-05", refused(TALK, hisum, out))
+    motion = drawn_run(tmp_path / "i3d", root, origin=Origin(data_set="tvsum", path="x.h5", features_root="i3d:here"))
+    assert "vsumdata cannot compute them: train on a root" in refused(TALK, motion, out)
     origin = read_info(trained).origin
     features = json.loads(json.dumps(origin.features))
     features["features"]["clip"] = {"model": "ViT-B-32", "weights": "nowhere/weights.pt"}

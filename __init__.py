@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vsumdata.pipeline.api import bench, evaluate, open_shards, report, run, status, summarize, train
+    from vsumdata.pipeline.api import bench, evaluate, fit, open_shards, report, run, status, summarize
 
-__all__ = ["bench", "evaluate", "open_shards", "report", "run", "status", "summarize", "train"]
+__all__ = ["bench", "evaluate", "fit", "open_shards", "report", "run", "status", "summarize"]
 
 
 def __getattr__(name: str) -> Any:
+    # `fit`, not `train`: that is a package, and takes its name here as soon as it is imported.
     # torch and Ray take seconds to load, and a Ray worker imports this file for each of its modules.
     if name in __all__:
         from vsumdata.pipeline import api

@@ -1,4 +1,4 @@
-"""The commands as functions: `vsumdata.run`, `vsumdata.train`, …
+"""The commands as functions: `vsumdata.run`, `vsumdata.fit`, …
 
 They take what the commands take, return what one goes on with, and print progress on stderr unless `quiet`. All raise
 UsageError, with the remedy, for a request that cannot be fulfilled. `settings` are changes `{"a.b": value}` as with
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vsumdata.train.loop.runs import Trained
     from vsumdata.train.summarize.summary import Summary
 
-__all__ = ["bench", "evaluate", "open_shards", "report", "run", "status", "summarize", "train"]
+__all__ = ["bench", "evaluate", "fit", "open_shards", "report", "run", "status", "summarize"]
 
 Settings = Mapping[str, Any]
 
@@ -68,8 +68,8 @@ def report(
     return page.report(root, output, videos=videos, checkpoint=checkpoint)
 
 
-class TrainOptions(TypedDict, total=False):
-    """Options of `train`: as the flags of `vsumdata train`. `init` is the folder of a run."""
+class FitOptions(TypedDict, total=False):
+    """Options of `fit`: as the flags of `vsumdata train`. `init` is the folder of a run."""
 
     preset: str
     settings: Settings
@@ -80,14 +80,13 @@ class TrainOptions(TypedDict, total=False):
     quiet: bool
 
 
-def train(method: str, *, data: str | Path, out: str | Path, **options: Unpack[TrainOptions]) -> Trained:
+def fit(method: str, *, data: str | Path, out: str | Path, **options: Unpack[FitOptions]) -> Trained:
     """Train a summarizer in the folder `out`, or go on with it, as `vsumdata train`; return the trained run.
 
     `data` is a root, or NAME:PATH of a benchmark. Raises KeyboardInterrupt after a request to stop; the run is saved.
     """
     from vsumdata.train.data.training import Wanted
-    from vsumdata.train.train import TrainRequest
-    from vsumdata.train.train import train as train_run
+    from vsumdata.train.train import TrainRequest, train
 
     init = options.get("init")
     request = TrainRequest(
@@ -99,7 +98,7 @@ def train(method: str, *, data: str | Path, out: str | Path, **options: Unpack[T
         init=None if init is None else str(init),
         track=options.get("track"),
     )
-    return train_run(request, _console(options.get("quiet", False)))
+    return train(request, _console(options.get("quiet", False)))
 
 
 def evaluate(run: str | Path, *, on: str, data: str | Path = "", protocol: str | None = None) -> Table:
@@ -123,7 +122,7 @@ class BenchOptions(TypedDict, total=False):
 def bench(on: str, *, data: str | Path = "", methods: Iterable[str] = (), **options: Unpack[BenchOptions]) -> Table:
     """Make a benchmark table, as `vsumdata bench`. A method that fails is a row that says so.
 
-    `methods` may have settings in brackets: `hiersum[preset=both]`. `table.to_pandas()` is a line for each method and
+    `methods` may have settings in brackets: `hiersum[preset=paper]`. `table.to_pandas()` is a line for each method and
     metric; `table.failed` names what failed.
     """
     from vsumdata.train.benchmark.asked.request import Request

@@ -45,26 +45,41 @@ def trunk(hidden: int, layers: int, dropout_attn: float, **more: Any) -> Values:
 
 # The paper: the large model has D = 512 [P]. The paper states neither its depth nor r: 6 layers and r = 4 are [R].
 # So are warm-ups, w_mse, and attention without dropout of its weights, for which PyTorch has a fused kernel on CPUs.
+LARGE = trunk(512, 6, 0.1, drop_weights=False)
+# Parent steps see the global text alone, and videos are scored with their subtitles [P].
+SCHEDULE: Values = {
+    "model": {"text": "subtitles", "global_tokens": "description", "initial": "a2summ"},
+    "objective": {"global_step": 2, "parent_text": "global"},
+}
 HIERSUM: Mapping[str, Values] = {
-    "default": {  # as wikihow
-        "model": trunk(512, 6, 0.1, drop_weights=False),
-        "objective": {"global_step": 2, "w_mse": 1.0, "w_inter": 1.0, "w_intra": 1.0, "ratio": 4},
+    # Not the paper's schedule: every step shows subtitles and steps, and so does scoring. It learns more (results.md).
+    "default": {
+        "model": {**LARGE, "text": "both", "global_tokens": "steps", "initial": "xavier"},
+        "objective": {
+            "global_step": 1,
+            "parent_text": "both",
+            "w_mse": 1.0,
+            "w_inter": 1.0,
+            "w_intra": 1.0,
+            "ratio": 4,
+        },
         "optimizer": adam(1e-3),
         "schedule": cosine(25),
         "batch_size": 32,
         "epochs": 300,
     },
-    "wikihow": {},
-    # Not the paper's schedule: every step shows subtitles and steps, and so does scoring.
-    "both": {
-        "model": {"text": "both", "global_tokens": "steps", "initial": "xavier"},
-        "objective": {"global_step": 1, "parent_text": "both"},
-    },
+    "paper": SCHEDULE,  # on how-to videos
+    "wikihow": SCHEDULE,
     # In the paper's ablation on Mr.HiSum, a global step of 5 is better than 2 and 10 [P].
-    "mrhisum": {"objective": {"global_step": 5}, "optimizer": {"lr": 1e-4}, "schedule": {"warmup_epochs": 55}},
+    "mrhisum": {
+        "model": SCHEDULE["model"],
+        "objective": {**SCHEDULE["objective"], "global_step": 5},
+        "optimizer": {"lr": 1e-4},
+        "schedule": {"warmup_epochs": 55},
+    },
     "tvsum": {
-        "model": trunk(128, 2, 0.5, drop_weights=True),
-        "objective": {"w_mse": 0.0, "w_inter": 0.1, "w_intra": 1.0, "ratio": 16},
+        "model": {**SCHEDULE["model"], **trunk(128, 2, 0.5, drop_weights=True)},
+        "objective": {**SCHEDULE["objective"], "w_mse": 0.0, "w_inter": 0.1, "w_intra": 1.0, "ratio": 16},
         # Weight decay is not stated by the paper: A2Summ's [C].
         "optimizer": {"weight_decay": 1e-5},
         "schedule": {"warmup_epochs": 5},
@@ -74,8 +89,11 @@ HIERSUM: Mapping[str, Values] = {
     # The paper's small model for BLiSS: A2Summ's size, with 200 rows for segments [C]. Key sentences are the global
     # text [P], each a token of its own [R].
     "bliss": {
-        "model": trunk(128, 6, 0.1, segment_rows=200, drop_weights=True, global_tokens="steps"),
-        "objective": {"w_mse": 0.0, "w_inter": 0.01, "w_intra": 0.001, "ratio": 4},
+        "model": {
+            **SCHEDULE["model"],
+            **trunk(128, 6, 0.1, segment_rows=200, drop_weights=True, global_tokens="steps"),
+        },
+        "objective": {**SCHEDULE["objective"], "w_mse": 0.0, "w_inter": 0.01, "w_intra": 0.001, "ratio": 4},
         "optimizer": {"weight_decay": 1e-7},  # [C] A2Summ
         "schedule": {"name": "none", "warmup_epochs": 0},
         "batch_size": 64,
@@ -96,7 +114,11 @@ A2SUMM_BOXES: Values = {
 }
 # The configuration files of A2Summ's repository [C].
 A2SUMM: Mapping[str, Values] = {
-    "default": {**HIERSUM["default"], "objective": {**HIERSUM["default"]["objective"], **CHILD_ONLY}},
+    "default": {
+        **HIERSUM["default"],
+        "model": LARGE,
+        "objective": {"w_inter": 1.0, "w_intra": 1.0, "ratio": 4, **CHILD_ONLY},
+    },
     "tvsum": {**A2SUMM_BOXES, "objective": {"w_inter": 0.1, "w_intra": 1.0, "ratio": 16, **OFFICIAL_LOSSES}},
     "summe": {
         **A2SUMM_BOXES,
@@ -106,7 +128,7 @@ A2SUMM: Mapping[str, Values] = {
     "bliss": {
         **HIERSUM["bliss"],
         "model": trunk(128, 6, 0.1, segment_rows=200, drop_weights=True),
-        "objective": {**HIERSUM["bliss"]["objective"], **OFFICIAL_LOSSES},
+        "objective": {"w_inter": 0.01, "w_intra": 0.001, "ratio": 4, **OFFICIAL_LOSSES},
     },
 }
 

@@ -8,7 +8,7 @@ table = vsumdata.bench("synthetic", data=DATA, methods=["mlp", "vasnet"], seeds=
 print(table.to_pandas()[["method", "metric", "mean", "n", "notes"]])
 
 # %% One run, kept in a folder. The same call goes on where it stopped.
-run = vsumdata.train("mlp", data=f"synthetic:{DATA}", out="work/runs/mlp", settings={"epochs": 5}, quiet=True)
+run = vsumdata.fit("mlp", data=f"synthetic:{DATA}", out="work/runs/mlp", settings={"epochs": 5}, quiet=True)
 print(run.position.epoch, run.settings.method)
 
 # %% It is measured on videos that it has not seen.

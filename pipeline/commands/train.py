@@ -178,7 +178,7 @@ def bench(  # noqa: PLR0913 - its parameters are the command's flags
         typer.Option(
             metavar="A,B,C",
             help="Methods to compare; random and uniform are always there. Settings of one row stand in brackets, "
-            "quoted for the shell: 'hiersum\\[preset=both,epochs=50]', also init=RUN and search=N; run:RUN measures a "
+            "quoted for the shell: 'hiersum\\[preset=paper,epochs=50]', also init=RUN and search=N; run:RUN measures a "
             "trained run as it is",
         ),
     ] = "",

@@ -130,7 +130,7 @@ def test_a_file_of_ones_own_is_made_with_all_that_a_table_has(tmp_path, monkeypa
 def test_the_help_shows_brackets_as_they_are_to_be_typed(monkeypatch, capsys) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert call(monkeypatch, "--help") == 0
-    assert "'hiersum[preset=both,epochs=50]'" in capsys.readouterr().out
+    assert "'hiersum[preset=paper,epochs=50]'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

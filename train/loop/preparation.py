@@ -175,6 +175,8 @@ def parent_notes(info: Info, train: Batches) -> list[str]:
     if not lacking:
         return []
     what = f"objective.global_step={period}: {lacking} of {len(videos)} training videos have no global text"
+    if info.settings.objective.parent_text == "both":  # type: ignore[attr-defined]
+        return [f"{what}: they show their subtitles alone, as A2Summ does"]
     if lacking < len(videos):
         return [f"{what}: parent steps show their frames alone"]
     return [f"{what}, so parent steps show frames alone; objective.global_step=0 leaves these steps out"]

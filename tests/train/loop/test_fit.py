@@ -327,11 +327,14 @@ def without_global_text(found: list[Video]) -> list[Video]:
 
 def test_parent_steps_without_global_text_are_said_before_they_begin(tmp_path: Path) -> None:
     all_have, none_has = videos(6), without_global_text(videos(6))
-    step = "objective.global_step=2"
-    said = fitted(tmp_path / "none", small("hiersum", step), none_has).info.notes
+    step, alone = "objective.global_step=2", "objective.parent_text=global"
+    said = fitted(tmp_path / "none", small("hiersum", step, alone), none_has).info.notes
     assert any(f"{step}: 6 of 6 training videos have no global text, so parent steps show frames" in n for n in said)
-    said = fitted(tmp_path / "some", small("hiersum", step), [*all_have[:4], *none_has[4:]]).info.notes
+    said = fitted(tmp_path / "some", small("hiersum", step, alone), [*all_have[:4], *none_has[4:]]).info.notes
     assert any(f"{step}: 2 of 6 training videos have no global text: parent" in n for n in said)
+    both = [step, "objective.parent_text=both"]
+    said = fitted(tmp_path / "both", small("hiersum", *both), none_has).info.notes
+    assert any("6 of 6 training videos have no global text: they show their subtitles alone" in n for n in said)
     for name, found, g in (("all", all_have, 2), ("children", none_has, 0)):
         notes = fitted(tmp_path / name, small("hiersum", f"objective.global_step={g}"), found).info.notes
         assert not any("global text" in note for note in notes)

@@ -13,7 +13,7 @@ import vsumdata
 from vsumdata.datasets.sample.site import ASSETS
 from vsumdata.manifests.errors import UsageError
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
@@ -57,7 +57,7 @@ def test_errors_are_raised(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean"):
         vsumdata.run("sample", root=tmp_path, stage="crawll")
     with pytest.raises(UsageError, match="nothing"):
-        vsumdata.train("nothing", data="synthetic:", out=tmp_path / "run")
+        vsumdata.fit("nothing", data="synthetic:", out=tmp_path / "run")
 
 
 def test_a_summary_without_a_trained_run(tmp_path: Path) -> None:

@@ -305,7 +305,6 @@ class Resources(Section):
     features: Resource = Resource()
     frame_captions: Resource = Resource()
     summaries: Resource = Resource()
-    thumbnails: Resource = Resource()
 
 
 class Limits(Section):

@@ -250,7 +250,8 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
         needs=media.PICTURE,
         batch=4,
         memory_gb=0.5,
-        **resources(manifest, "thumbnails"),
+        # Workers of the same kind as those of `frames`: others would have to start and end in turns with them.
+        **resources(manifest, "frames"),
     )
 
 
@@ -288,7 +289,6 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
         automatic = {"cpu": 0, "cuda": 1, "auto": -1}[manifest.asr.device]
     captioner, writer = manifest.summaries.captioner, manifest.summaries.writer
     loads = {
-        "thumbnails": False,
         "frame_captions": captioner.local is not None,
         "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
     }

@@ -127,7 +127,7 @@ def test_summarize_a_file(trained, finished: Path, tmp_path: Path) -> None:
     assert "random weights" in answer.stderr
     found = Summary.model_validate_json((out / "summary.json").read_bytes())
     assert {path.name for path in out.iterdir()} == {"summary.json", *found.files}
-    assert (found.method, found.checkpoint, found.text) == ("hiersum", str(run), "subtitles")
+    assert (found.method, found.checkpoint, found.text) == ("hiersum", str(run), "both")
     assert 0 < found.summary_s <= 0.4 * found.duration_s
     assert probe(out / "summary.mp4").duration_s == pytest.approx(found.summary_s, abs=0.1)
     assert (out / "summary.png").read_bytes().startswith(b"\x89PNG")

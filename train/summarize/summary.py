@@ -157,8 +157,8 @@ def boundaries(num_frames: int, fps: float, duration_s: float | None, picture_fp
     time_s = np.arange(num_frames + 1) / fps
     if duration_s is not None:
         # The frames tell how far the pictures go. The stated duration may be that of a longer sound track, or of a
-        # file that was cut off.
-        time_s[-1] = min(time_s[-1], max(duration_s, time_s[-2]))
+        # file that was cut off. A site states whole seconds: 35 of 35.4, whose frame at 35 would last no time at all.
+        time_s[-1] = min(time_s[-1], duration_s) if duration_s > time_s[-2] else time_s[-1]
     if picture_fps is None:
         return time_s
     pictures = np.round(time_s * picture_fps)

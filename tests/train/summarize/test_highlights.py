@@ -13,6 +13,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.train.data.origin import Origin
 from vsumdata.train.loop.predict import predict
 from vsumdata.train.summarize.highlights import best_threshold, highlight, overlap, smoothed, tuned
+from vsumdata.train.summarize.summary import boundaries
 
 
 def test_the_peak_and_its_neighbours_above_the_threshold() -> None:
@@ -95,3 +96,9 @@ def test_a_threshold_is_a_score(asked: str, tmp_path: Path) -> None:
     trained = fitted(tmp_path / "run", small(), synthetic.load("videos=4,frames=10"))
     with pytest.raises(UsageError, match="auto, or a score from 0 to 1"):
         tuned(asked, trained)
+
+
+@pytest.mark.parametrize(("stated_s", "end_s"), [(35.0, 36.0), (35.4, 35.4), (34.0, 36.0), (100.0, 36.0), (None, 36.0)])
+def test_the_last_frame_lasts_some_time(stated_s: float | None, end_s: float) -> None:
+    """YouTube states whole seconds. A highlight on the last frame then had no length."""
+    assert boundaries(36, 1.0, stated_s, None)[-1] == end_s

@@ -12,7 +12,7 @@ FROM python:${PYTHON} AS wheel
 WORKDIR /src
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir build
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE __init__.py py.typed ./
 COPY manifests manifests
 COPY datasets datasets
 COPY stages stages

@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo dev test test-all check format bench docs links build clean
+.PHONY: demo dev test test-all check format bench docs pictures links build clean
 
 demo: $(READY)
-	$(BIN)/vsumdata run --manifest sample --stage crawl,asr,features --root work/sample
+	$(BIN)/vsumdata run --manifest sample --stage crawl,asr,features,thumbnails --root work/sample
 	$(BIN)/vsumdata status --root work/sample
 	$(BIN)/vsumdata verify --root work/sample
 
@@ -45,6 +45,10 @@ bench: $(READY)
 # Writes docs/tables.md and docs/settings.md from the schemas and the settings' descriptions.
 docs: $(READY)
 	$(BIN)/python -m vsumdata.pipeline.reports.reference docs
+
+# The pictures of README, from the sample; it needs Debian's chromium.
+pictures: $(READY)
+	$(BIN)/python docs/images/make.py
 
 # The folders are imported as vsumdata.NAME. mypy and import-linter find them under these names through links.
 links:

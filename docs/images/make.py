@@ -14,20 +14,21 @@ from playwright.sync_api import Page, sync_playwright
 import vsumdata
 
 HERE = Path(__file__).parent
-FILM = HERE.parents[1] / "datasets" / "sample" / "assets" / "media" / "pancakes_01.mp4"
 SHOWN = "pancakes_01"
 
 
 def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
         work = Path(name)
-        vsumdata.run("sample", root=work / "sample", stage="crawl,asr,features,thumbnails")
+        keep = {"crawl.keep_media": True}
+        vsumdata.run("sample", root=work / "sample", stage="crawl,asr,features,thumbnails", settings=keep)
         report = vsumdata.report(work / "sample", work / "report.html")
-        vsumdata.summarize(FILM, output=work / "summary", budget=0.3, method="step-cm")
+        vsumdata.summarize(SHOWN, root=work / "sample", output=work / "summary", budget=0.4, method="replay")
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1000, "height": 640}, color_scheme="light")
         page.goto(f"{report.as_uri()}#v-{SHOWN}")
         shoot_video(page, folder / "report.png")
+        page.set_viewport_size({"width": 1000, "height": 1000})
         page.goto((work / "summary" / "summary.html").as_uri())
         page.wait_for_timeout(1000)  # the film's first picture
         page.screenshot(path=folder / "summary.png", scale="css")
@@ -35,11 +36,11 @@ def main(folder: Path) -> None:
 
 
 def shoot_video(page: Page, path: Path) -> None:
-    """One video's part of the report, with the pointer on its clock."""
+    """One video's part of the report, at one of its sentences."""
     video = page.locator(f"[id='v-{SHOWN}'][open]")
-    tracks = video.locator(".tracks").bounding_box()
-    assert tracks is not None
-    page.mouse.move(tracks["x"] + tracks["width"] * 0.42, tracks["y"] + 20)
+    video.locator(".said-list a").nth(3).click()
+    # It would lie over what is shot.
+    page.add_style_tag(content="nav { display: none !important }")
     video.screenshot(path=path, scale="css")
 
 

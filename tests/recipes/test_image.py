@@ -34,10 +34,14 @@ def test_what_it_copies_is_there_and_all_that_the_wheel_needs() -> None:
     copied = [word for step in steps("COPY") if "--from" not in step for word in step.split()[:-1]]
     assert [word for word in copied if not (ROOT / word).exists()] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.split(".")[1] for name in project["tool"]["setuptools"]["packages"]}
-    assert packages | {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]} <= {
-        *copied
-    }
+    packages = {name.split(".")[1] for name in project["tool"]["setuptools"]["packages"] if "." in name}
+    assert packages | {
+        "__init__.py",
+        "py.typed",
+        "pyproject.toml",
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+    } <= {*copied}
     let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert let_through == set(copied), "the rest of a checkout is not even sent to the builder"
 

@@ -26,7 +26,8 @@ def drawn_run(
 ) -> Path:
     """RUN with weights large enough that scores differ."""
     info = Info(
-        settings=settings_of(method, "default", sets),
+        # Drawn weights as large as `xavier` makes them, the default of hiersum, would give every frame the same score.
+        settings=settings_of(method, "paper" if method == "hiersum" else "default", sets),
         protocol="shards",
         origin=origin or Origin(data_set="shards", path=str(root), features=features_of(str(root))),
         train=("one",),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from safetensors.torch import load_file
 from tests.datasets.benchmarks.benchmark_files import write_eccv16
 from tests.pipeline.media_kit import needs_models
@@ -158,6 +159,17 @@ def test_summarize_a_video_of_the_root(trained, finished: Path, tmp_path: Path, 
     video = next(video for video in open_shards(finished) if video.video_id == "pancakes_01")
     assert found.replay_score == pytest.approx(video.replay_score, abs=1e-6)
     np.testing.assert_allclose(found.frame_score, next(predict(runs.load(run), [video])).frame_score, atol=1e-5)
+
+
+def test_a_page_with_the_scores_of_a_run(trained, finished: Path, tmp_path: Path, call, capsys) -> None:
+    run, _ = trained
+    assert call("report", "--root", finished, "-o", tmp_path / "report.html", "--checkpoint", run) == 0
+    found = BeautifulSoup((tmp_path / "report.html").read_text(), "lxml")
+    assert len(found.select("path.model")) == len(open_shards(finished)) == 7
+    assert "hiersum" in found.select_one(".legend .model").get_text()
+    assert found.select(".curves path.picked"), "the summary that the run chooses"
+    assert call("report", "--root", finished, "-o", tmp_path / "x.html", "--checkpoint", tmp_path) == 2
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_a_language_model_writes_about_a_video_of_the_root(finished: Path, tmp_path: Path, call, capsys) -> None:

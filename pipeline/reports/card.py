@@ -15,7 +15,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE
 from vsumdata.manifests.terminal import clock
 from vsumdata.pipeline.reports.page.facts import resampled
-from vsumdata.pipeline.state.dataset import open_root
+from vsumdata.pipeline.state.dataset import stages_of
 from vsumdata.pipeline.state.plan import fingerprint
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -39,7 +39,7 @@ def card(store: Store, found: Mapping[str, Any], width: int) -> RenderableType:
 
 def whole_rows(store: Store, video_id: str) -> dict[str, Mapping[str, Any]]:
     """The `done` rows of a video, the columns of NEEDED: `inspect` shortens its lists."""
-    _, stages, _, _ = open_root(store)
+    _, stages = stages_of(store)
     rows: dict[str, Mapping[str, Any]] = {}
     with store.snapshot():
         for name, columns in NEEDED.items():

@@ -24,12 +24,17 @@ GONE = {"videos": ("removed", "private"), "articles": ("article_gone",)}
 
 def open_root(store: Store) -> tuple[Loaded, Stages, list[Record], list[str]]:
     """Return the manifest, stages and records of a root's last run, and remarks; nothing is fetched."""
+    loaded, stages = stages_of(store)
+    remarks: list[str] = []
+    return loaded, stages, list_records(store, loaded, None, remarks.append), remarks
+
+
+def stages_of(store: Store) -> tuple[Loaded, Stages]:
+    """Return the manifest and the stages of a root's last run; its list, which may be long, is not read."""
     stored = store.dataset()["manifest"]
     loaded = from_stored(stored["settings"], stored["folder"], stored["file"])
     known = store.read_json("models.json") or {}
-    stages = recipe(loaded.manifest, known_models(loaded.manifest, known))
-    remarks: list[str] = []
-    return loaded, stages, list_records(store, loaded, None, remarks.append), remarks
+    return loaded, recipe(loaded.manifest, known_models(loaded.manifest, known))
 
 
 def stored_manifest(loaded: Loaded) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from vsumdata.datasets.shards import READ_AT_ONCE, Shards
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.reports.page.shown import FEATURES, Scores, done, length_of, scores_of
-from vsumdata.pipeline.state.dataset import open_root
+from vsumdata.pipeline.state.dataset import stages_of
 from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.train.loop import runs
 from vsumdata.train.loop.job import device
@@ -25,7 +25,7 @@ class Scorer:
 
     def of(self, video_ids: Sequence[str]) -> Iterator[tuple[str, Scores]]:
         """(video_id, scores) of those that have features, in the order of `video_ids`."""
-        _, stages, _, _ = open_root(self.store)
+        _, stages = stages_of(self.store)
         at = fingerprint(stages, FEATURES)
         where = done(self.store, FEATURES, at)
         found = [(video_id, where[video_id]) for video_id in video_ids if video_id in where]

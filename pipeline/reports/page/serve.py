@@ -20,7 +20,7 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.reports.page import page
 from vsumdata.pipeline.reports.page.facts import Facts, facts
 from vsumdata.pipeline.reports.page.shown import media_of, shown
-from vsumdata.pipeline.state.dataset import open_root
+from vsumdata.pipeline.state.dataset import stages_of
 from vsumdata.pipeline.state.plan import fingerprint
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Root:
 
     def now(self) -> str:
         """A hash of what the tables hold now."""
-        _, stages, _, _ = open_root(self.store)
+        _, stages = stages_of(self.store)
         held = {
             name: [(info.base_name, info.size) for info in self.store.parts(name, fingerprint(stages, name))]
             for name in stages

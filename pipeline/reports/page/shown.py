@@ -17,7 +17,7 @@ from vsumdata.manifests.errors import VideoError
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE
 from vsumdata.pipeline.reports.page.facts import VideoFacts, resampled
-from vsumdata.pipeline.state.dataset import open_root
+from vsumdata.pipeline.state.dataset import stages_of
 from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.stages import media
 from vsumdata.stages.curation.alignment import align
@@ -139,7 +139,7 @@ def shown(store: Store, wanted: Sequence[VideoFacts], scored: Mapping[str, Score
 
     `scored`: what a model gives, by video_id.
     """
-    _, stages, _, _ = open_root(store)
+    _, stages = stages_of(store)
     at = fingerprint(stages, FEATURES)
     facts, where = {each.video_id: each for each in wanted}, done(store, FEATURES, at)
     by_part: dict[str, list[str]] = {}

@@ -22,7 +22,7 @@ from vsumdata.pipeline.commands import main as cli
 from vsumdata.stages.pictures.probe import probe
 from vsumdata.stages.speech.cues import read_cues
 from vsumdata.train.loop import runs
-from vsumdata.train.loop.predict import predict
+from vsumdata.train.loop.predict import predict, shown_text
 from vsumdata.train.summarize.highlights import smoothed
 from vsumdata.train.summarize.summary import Summary
 
@@ -74,7 +74,7 @@ def test_train(trained, finished: Path) -> None:
     assert info.origin.features["features"]["clip"] == {"model": "ViT-S-32-alt", "weights": "seed:0"}
     steps = [record for record in records if "loss" in record]
     assert [record["step"] for record in steps] == list(range(6))
-    assert {record["parent"] for record in steps} == {0.0, 1.0}
+    assert {record["parent"] for record in steps} == {1.0}, "by default each step shows both texts"
     assert all(np.isfinite(record["loss"]) for record in steps)
     validated = {record["epoch"]: record["tau"] for record in records if "tau" in record}
     best = runs.load(out).position
@@ -105,7 +105,7 @@ def test_bench(finished: Path, tmp_path: Path) -> None:
     assert row(table, "mean-user", "map50")["mean"] == 1
     notes = " ".join(row(table, "hiersum", "map50")["notes"])
     assert "hiersum: preset default" in notes, notes
-    assert "text at inference: subtitles" in notes
+    assert "text at inference: both" in notes
     assert "epochs=1" in notes
 
 
@@ -122,13 +122,15 @@ def test_eval(trained, finished: Path, tmp_path: Path) -> None:
 def test_summarize_a_file(trained, finished: Path, tmp_path: Path) -> None:
     run, _ = trained
     out, source = tmp_path / "out", ASSETS / "media" / "dressing_03.mp4"
-    answer = here("summarize", str(source), "--checkpoint", str(run), "-o", str(out), "--budget", "0.4")
+    # A file has no article.
+    words = ("--checkpoint", str(run), "-o", str(out), "--budget", "0.4", "--text", "subtitles")
+    answer = here("summarize", str(source), *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert f"summary.mp4, summary.vtt, summary.png, summary.html, summary.json in {out}" in answer.stdout
     assert "random weights" in answer.stderr
     found = Summary.model_validate_json((out / "summary.json").read_bytes())
     assert {path.name for path in out.iterdir()} == {"summary.json", *found.files}
-    assert (found.method, found.checkpoint, found.text) == ("hiersum", str(run), "both")
+    assert (found.method, found.checkpoint, found.text) == ("hiersum", str(run), "subtitles")
     assert 0 < found.summary_s <= 0.4 * found.duration_s
     assert probe(out / "summary.mp4").duration_s == pytest.approx(found.summary_s, abs=0.1)
     assert (out / "summary.png").read_bytes().startswith(b"\x89PNG")
@@ -136,7 +138,7 @@ def test_summarize_a_file(trained, finished: Path, tmp_path: Path) -> None:
     assert all(0 <= cue.start_s < cue.end_s <= found.summary_s + 0.001 for cue in cues)
     # The file has never been in the root's tables on this way; what was computed is what is there.
     row_there = next(video for video in open_shards(finished) if video.video_id == "dressing_03")
-    expected = next(predict(runs.load(run), [row_there]))
+    expected = next(predict(shown_text(runs.load(run), "subtitles"), [row_there]))
     np.testing.assert_allclose(found.frame_score, expected.frame_score, atol=2e-3)
     assert len(found.sentences) == len(row_there.sentence) > 0
 

@@ -110,7 +110,7 @@ def test_trained_methods_have_rows_and_their_runs_are_kept(tmp_path, monkeypatch
         (["export", "--root", "none", "-o", "x.h5"], "no vsumdata root"),
         (
             ["export", "--root", "none", "-o", "x.h5", "--format", "eccv16"],
-            "no format `eccv16`; known are: eccv16-h5, instruct-v2xum, availability",
+            "no format `eccv16`; known are: eccv16-h5, mosu-h5, instruct-v2xum, ids, availability",
         ),
         (["export", "--root", "none", "-o", "x.csv", "--format", "availability"], "no vsumdata root"),
         (["export", "--root", "none"], "--output"),

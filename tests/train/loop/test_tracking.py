@@ -47,15 +47,30 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert [step for name, step in points(file) if name == "loss"] == [0, 1, 2]
 
 
-def test_wandb_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+def alone(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own: Weights & Biases reads its environment once, and writes its file to the end
+    only as the process ends."""
+    start = "from pathlib import Path; from vsumdata.train.loop.tracking import tracked;"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    command = [sys.executable, "-c", start + code]
+    return subprocess.run(
+        command, env=kept | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def test_wandb_without_a_network(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    told("wandb", tmp_path / "run")
-    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    code = (
+        f"tracker = tracked('wandb', {SETTINGS!r}).open(Path({str(tmp_path)!r}), 0);"
+        "[tracker.log({'loss': 1.0 / (step + 1), 'tau': float('nan')}, step) for step in range(3)];"
+        "tracker.close()"
+    )
+    done = alone(code, WANDB_MODE="offline")
+    assert (done.returncode, done.stdout) == (0, "")
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     content = file.read_bytes()
     assert b"loss" in content
     assert b"optimizer" in content
-    assert capfd.readouterr().out == ""
 
 
 def test_trackio_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
@@ -84,16 +99,9 @@ def test_what_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_wandb_without_a_login(tmp_path: Path) -> None:
-    """In a process of its own: Weights & Biases reads its environment once."""
     pytest.importorskip("wandb")
-    code = (
-        "from pathlib import Path; from vsumdata.train.loop.tracking import tracked;"
-        f"tracked('wandb', {{}}).open(Path({str(tmp_path)!r}), 0)"
-    )
-    alone = {"WANDB_CONFIG_DIR": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}
-    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")} | alone
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    nowhere = {"WANDB_CONFIG_DIR": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}
+    done = alone(f"tracked('wandb', {{}}).open(Path({str(tmp_path)!r}), 0)", **nowhere)
     assert done.returncode == 1
     assert "UsageError: --track wandb: " in done.stderr.splitlines()[-1]
     assert "login" in done.stderr

@@ -131,9 +131,12 @@ def test_view_follows_the_root_and_shows_a_video(chromium, root: Listed) -> None
             assert page.locator(".tracks").get_attribute("aria-valuetext") == "0:04"
             page.go_back()
             (task,) = root.plan("features", root.of(KEPT), again=("done",)).tasks
-            root.commit(task, "features", **feature_row("Folded again", 20, "fold it"))
-            page.wait_for_function("document.querySelector('#list').innerText.includes('4')", timeout=20_000)
-            page.wait_for_load_state()
+            fewer = feature_row("Fold a plane", 20, "fold it")
+            fewer |= {name: fewer[name][:3] for name in ("sentence", "sentence_feature")}
+            root.commit(task, "features", **fewer)
+            # The page has loaded itself again.
+            sentences = page.locator("#list tbody tr", has_text="Fold a plane").locator("td").nth(4)
+            playwright.expect(sentences).to_have_text("3", timeout=20_000)
             assert said == []
         finally:
             served.terminate()

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.i3d import MOTION, with_motion
+from vsumdata.datasets.benchmarks.forms.i3d import MOTION, with_motion
 from vsumdata.datasets.shards import Shards, open_shards
 from vsumdata.datasets.video import SHAPES, Video
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import check as check_download
+from vsumdata.datasets.benchmarks.forms.downloads import check as check_download
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 

@@ -1,7 +1,8 @@
 """The arrays of one video for training, and a padded batch of videos.
 
-Letters: B videos, T frames, D components of a frame's feature, M sentences, P steps, S components of a text's
-feature, C shots, U users, K key frames of a reference summary.
+Letters: B videos, T frames, D components of a frame's feature, A of its sound's, M sentences, P steps, S components of
+a text's feature, Q words of a query, E components of a word's feature, C shots, U users, K key frames of a reference
+summary, R moments.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 SHAPES = {
     "frame_time_s": ("T",),
     "frame_feature": ("T", "D"),
+    "audio_feature": ("T", "A"),
+    "query_feature": ("Q", "E"),
     "replay_score": ("T",),
     "shot_start": ("C",),
     "shot_stop": ("C",),
@@ -35,7 +38,15 @@ SHAPES = {
     "gt_summary": ("T",),
     "sentence_label": ("M",),
     "summary_feature": ("K", "D"),
+    "moment": (None, 2),
+    "concept": ("T", None),
 }
+
+# The arrays of a video that a batch pads to the longest.
+PADDED = (
+    "frame_feature", "frame_time_s", "audio_feature", "replay_score", "sentence_feature", "step_feature",
+    "query_feature",
+)  # fmt: skip
 
 # The training targets that benchmarks bring, and the mask in a batch that says which videos have each.
 TARGETS = {"gt_score": "score_mask", "gt_summary": "summary_mask", "sentence_label": "label_mask"}
@@ -57,6 +68,10 @@ class Video:
     A benchmark's reference is each user's score and summary (`user_…`), and what its authors derived from them:
     `gt_…` for each of the T frames; `sentence_label`, `summary_text` and `summary_feature` for summaries of text.
 
+    Where a data set asks for what a `query` means, each query is a Video of its own. `query_feature` embeds its words,
+    and `moment` holds the start and end in s of each part that answers it. `concept` says which concepts each frame
+    shows.
+
     `summary` is a summary in words and frames, in order: {text, time_s}, a sentence with the moments in s at which its
     frames are on screen, ascending. A sentence without frames has no moments. `caption` has the same form: what single
     frames show, each text with the moments that look alike.
@@ -65,6 +80,9 @@ class Video:
     video_id: str
     frame_time_s: np.ndarray  # [T]
     frame_feature: np.ndarray  # [T,D]
+    audio_feature: np.ndarray | None = None  # [T,A]
+    query: str | None = None
+    query_feature: np.ndarray | None = None  # [Q,E]
     title: str | None = None
     source: str | None = None
     url: str | None = None
@@ -95,6 +113,8 @@ class Video:
     sentence_label: np.ndarray | None = None  # [M], 1 where the sentence is chosen
     summary_text: str | None = None
     summary_feature: np.ndarray | None = None  # [K,D]
+    moment: np.ndarray | None = None  # [R,2], seconds
+    concept: np.ndarray | None = None  # [T,any], 1 where the frame shows the concept
     summary: Summary | None = None
     caption: Summary | None = None
 
@@ -111,6 +131,8 @@ class Video:
         if label is not None and len(label) != len(self.sentence):
             raise ValueError(f"{self.video_id}: sentence_label is {list(label.shape)}; expected [{len(self.sentence)}]")
         self._check_shots()
+        if self.moment is not None and not (self.moment[:, 0] <= self.moment[:, 1]).all():
+            raise ValueError(f"{self.video_id}: moment is {self.moment.tolist()}; expected start and end in seconds")
         for name in ("summary", "caption"):
             for sentence in getattr(self, name) or ():
                 self._check_sentence(sentence, name)
@@ -190,6 +212,11 @@ class Batch:
     sentence_label: torch.Tensor | None = None  # float32 [B,M], 0 or 1
     label_mask: torch.Tensor | None = None  # bool [B,M]
     summary: tuple[Summary | None, ...] = ()  # of each video that has one; empty if none has
+    audio_feature: torch.Tensor | None = None  # float32 [B,T,A]
+    audio_mask: torch.Tensor | None = None  # bool [B,T]
+    query_feature: torch.Tensor | None = None  # float32 [B,Q,E]
+    query_mask: torch.Tensor | None = None  # bool [B,Q]
+    moment: tuple[np.ndarray | None, ...] = ()  # [R,2] in s of each video that has any; empty if none has
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -228,7 +255,7 @@ def collate(videos: Sequence[Video]) -> Batch:
     if not videos:
         raise ValueError("a batch needs at least one video")
     columns: dict[str, np.ndarray | None] = {}
-    for name in ("frame_feature", "frame_time_s", "replay_score", "sentence_feature", "step_feature"):
+    for name in PADDED:
         columns[name], columns[mask_name(name)] = pad([getattr(video, name) for video in videos], name)
     for name in ("description_feature", "global_feature"):
         columns[name], columns[mask_name(name)] = stack([getattr(video, name) for video in videos], name)
@@ -241,8 +268,12 @@ def collate(videos: Sequence[Video]) -> Batch:
         name: None if array is None else torch.from_numpy(array) for name, array in columns.items()
     }
     summaries = tuple(video.summary for video in videos)
+    moments = tuple(video.moment for video in videos)
     return Batch(
-        video_id=tuple(video.video_id for video in videos), summary=summaries if any(summaries) else (), **tensors
+        video_id=tuple(video.video_id for video in videos),
+        summary=summaries if any(summaries) else (),
+        moment=moments if any(moment is not None for moment in moments) else (),
+        **tensors,
     )
 
 

@@ -25,6 +25,8 @@ class Method:
     objective: str
     presets: Mapping[str, Values]
     reads_text: bool = False
+    reads_audio: bool = False
+    reads_query: bool = False
 
 
 def adam(lr: float, weight_decay: float = 0.0) -> Values:

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import read_json, read_npy_dict
-from vsumdata.datasets.benchmarks.eccv16 import check_finite, make_video
+from vsumdata.datasets.benchmarks.forms.downloads import read_json, read_npy_dict
+from vsumdata.datasets.benchmarks.forms.eccv16 import check_finite, make_video
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

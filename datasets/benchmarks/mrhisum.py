@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import check, open_hdf5, read_json
-from vsumdata.datasets.benchmarks.eccv16 import check_finite, make_video, open_group
+from vsumdata.datasets.benchmarks.forms.downloads import check, open_hdf5, read_json
+from vsumdata.datasets.benchmarks.forms.eccv16 import check_finite, make_video, open_group
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

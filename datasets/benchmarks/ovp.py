@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vsumdata.datasets.benchmarks import eccv16
-from vsumdata.datasets.benchmarks.tvsum_annotations import NUM_USERS as TVSUM_USERS
+from vsumdata.datasets.benchmarks.forms import eccv16
+from vsumdata.datasets.benchmarks.forms.tvsum_annotations import NUM_USERS as TVSUM_USERS
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

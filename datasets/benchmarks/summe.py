@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks import eccv16
-from vsumdata.datasets.benchmarks.downloads import check
+from vsumdata.datasets.benchmarks.forms import eccv16
+from vsumdata.datasets.benchmarks.forms.downloads import check
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks import eccv16, tvsum_annotations
-from vsumdata.datasets.benchmarks.tvsum_annotations import Annotation
+from vsumdata.datasets.benchmarks.forms import eccv16, tvsum_annotations
+from vsumdata.datasets.benchmarks.forms.tvsum_annotations import Annotation
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import numbers, read_records, split_files
-from vsumdata.datasets.benchmarks.eccv16 import make_video
+from vsumdata.datasets.benchmarks.forms.downloads import numbers, read_records, split_files
+from vsumdata.datasets.benchmarks.forms.eccv16 import make_video
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Summary, Video
 from vsumdata.manifests.errors import UsageError

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import read_json
-from vsumdata.datasets.benchmarks.eccv16 import NOMINAL_FPS
+from vsumdata.datasets.benchmarks.forms.downloads import read_json
+from vsumdata.datasets.benchmarks.forms.eccv16 import NOMINAL_FPS
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vsumdata.datasets.benchmarks import eccv16, ovp
+from vsumdata.datasets.benchmarks import ovp
+from vsumdata.datasets.benchmarks.forms import eccv16
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

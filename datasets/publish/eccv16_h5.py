@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.eccv16 import STEP
+from vsumdata.datasets.benchmarks.forms.eccv16 import STEP
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

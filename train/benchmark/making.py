@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from vsumdata.datasets.benchmarks.i3d import MOTION
+from vsumdata.datasets.benchmarks.forms.i3d import MOTION
 from vsumdata.train.data.origin import Origin, frames_by, text_by
 from vsumdata.train.loop.predict import text_of
 from vsumdata.train.loop.runs import Info, Trained

@@ -29,7 +29,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks import downloads
+from vsumdata.datasets.benchmarks.forms import downloads
 from vsumdata.datasets.partition import Run
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark.videos import BenchData

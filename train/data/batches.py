@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.llava_pretrain import Pairs
+from vsumdata.datasets.llava_pretrain import Pairs
 from vsumdata.datasets.partition import Picked
 from vsumdata.datasets.shards import Shards
 from vsumdata.datasets.video import Batch, Video, collate

@@ -12,6 +12,8 @@ from vsumdata.train.loop import checkpoints, runs
 from vsumdata.train.loop.runs import BEST_OF, Info
 from vsumdata.train.methods import METHODS
 
+SIZES = ("frame_dim", "text_dim", "audio_dim", "query_dim")
+
 
 def start_from(model: nn.Module, info: Info, path: str | Path) -> list[str]:
     """Copy the weights of the run at `path` into `model`. Returns notes on what was copied.
@@ -70,7 +72,7 @@ def check_same_model(model: nn.Module, theirs: dict[str, Tensor], info: Info, th
         if why:
             raise UsageError(f"--init {path} is another model: {why}; --set the same")
         return
-    sized = info.model_copy(update={"frame_dim": there.frame_dim, "text_dim": there.text_dim})
+    sized = info.model_copy(update={name: getattr(there, name) for name in SIZES})
     # This model is only compared. Without the fork, building it would change the random weights drawn afterwards.
     with torch.random.fork_rng():
         model = runs.build(runs.without_downloads(sized))
@@ -90,4 +92,6 @@ def layer_of(name: str) -> str:
 
 def size(info: Info) -> str:
     """A run's feature sizes, in words."""
-    return f"{info.frame_dim} (text {info.text_dim or 'none'})"
+    more = {"sound": info.audio_dim, "query": info.query_dim}
+    told = "".join(f", {what} {size}" for what, size in more.items() if size)
+    return f"{info.frame_dim} (text {info.text_dim or 'none'}{told})"

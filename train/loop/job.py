@@ -86,9 +86,15 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
     rule = rule_of(settings, data) if settings.needs_targets else None
     train, notes = (data.train, []) if data.checked or rule is None else usable(data.train, rule)
     val = data.val if settings.validates else ()
-    frame_dim, text_dim = sizes(train, METHODS[settings.method].reads_text)
-    if METHODS[settings.method].reads_text and not text_dim:
-        notes.append("the videos have no text: trained on frames alone")
+    method = METHODS[settings.method]
+    dims = sizes(train, method)
+    for what, is_read, size in (
+        ("text", method.reads_text, "text_dim"),
+        ("sound", method.reads_audio, "audio_dim"),
+        ("queries", method.reads_query, "query_dim"),
+    ):
+        if is_read and not dims[size]:
+            notes.append(f"the videos have no {what}: trained without")
     check_held_out(settings, data, train, val)
     info = Info(
         settings=settings,
@@ -96,8 +102,7 @@ def prepared(settings: Settings, data: Data, out: Path, init: str | None, worker
         origin=data.origin,
         train=tuple(ids_of(train)),
         val=tuple(ids_of(val)),
-        frame_dim=frame_dim,
-        text_dim=text_dim,
+        **dims,
         order=order_of(settings, len(train)),
         models=runs.models_of(settings, runs.known_models(out, init)),
         init=init,

@@ -145,7 +145,7 @@ def trial_of(answer: Prediction, rules: Protocol, encode: Encode | None = None, 
 
 
 def fitting(video: Video, info: Info) -> Video:
-    """`video` as the model of `info` takes it, without text if the model was trained without.
+    """`video` as the model of `info` takes it, without the text, sound or query that it was trained without.
 
     Raises UsageError if there are no frames, a feature has another size, or a value is not finite.
     """
@@ -156,14 +156,16 @@ def fitting(video: Video, info: Info) -> Video:
             f"{video.video_id} has frame features of size {video.frame_feature.shape[1]}, the model takes "
             f"{info.frame_dim}; use features of the same kind (--features ROOT), or train with --init to adapt it"
         )
-    if info.text_dim is None:
-        video = replace(video, sentence_feature=None, step_feature=None, description_feature=None, global_feature=None)
-    for name in ("frame_feature", *TEXT_FEATURES):
+    wanted = {name: info.text_dim for name in TEXT_FEATURES}
+    wanted |= {"audio_feature": info.audio_dim, "query_feature": info.query_dim}
+    if unread := [name for name, size in wanted.items() if size is None and getattr(video, name) is not None]:
+        video = replace(video, **dict.fromkeys(unread))
+    for name, size in (("frame_feature", info.frame_dim), *wanted.items()):
         value = getattr(video, name)
         if value is None:
             continue
-        if name != "frame_feature" and value.shape[-1] != info.text_dim:
-            raise UsageError(f"{video.video_id} has {name} of size {value.shape[-1]}, the model takes {info.text_dim}")
+        if value.shape[-1] != size:
+            raise UsageError(f"{video.video_id} has {name} of size {value.shape[-1]}, the model takes {size}")
         # One NaN spreads through attention to all scores of the video, and in training to the weights.
         if not np.isfinite(value).all():
             raise UsageError(f"{video.video_id}: {name} has values that are not finite (NaN or infinite)")

@@ -19,7 +19,7 @@ from vsumdata.train.data.targets import Rule, Rules
 from vsumdata.train.data.training import Data
 from vsumdata.train.loop.predict import TEXT_FEATURES, fitting
 from vsumdata.train.loop.runs import TRANSDUCTIVE, Info
-from vsumdata.train.methods import METHODS, REGRESSION
+from vsumdata.train.methods import METHODS, REGRESSION, Method
 from vsumdata.train.objectives.unlabelled import Unlabelled
 from vsumdata.train.settings import Settings, class_of, contrasts, least_batch
 
@@ -59,21 +59,30 @@ def usable(videos: Sequence[Video], rule: Rule | Rules) -> tuple[Sequence[Video]
     return found, [f"{len(said)} videos without a target are left out; {said[0]}"] if said else []
 
 
-def sizes(videos: Sequence[Video], reads_text: bool) -> tuple[int, int | None]:
-    """Dimension of a frame feature and of a text feature, None if no video has text.
+def sizes(videos: Sequence[Video], method: Method) -> dict[str, int | None]:
+    """Dimension of a frame's feature, and of the text's, the sound's and the query's that the method reads.
 
-    Raises UsageError if there are no frame features.
+    The others, and those that no video has, are None. Raises UsageError if there are no frame features.
     """
     frame_dim = int(videos[0].frame_feature.shape[1])
     if not frame_dim:
         raise UsageError(f"{videos[0].video_id} has no features; give --features ROOT")
-    # Some videos say nothing, so the first one with text decides. A model of pictures alone is spared the reading.
-    for video in videos if reads_text else ():
-        for name in TEXT_FEATURES:
-            value = getattr(video, name)
-            if value is not None and value.size:
-                return frame_dim, int(value.shape[-1])
-    return frame_dim, None
+    found: dict[str, int | None] = {"frame_dim": frame_dim, "text_dim": None, "audio_dim": None, "query_dim": None}
+    wanted = {
+        "text_dim": TEXT_FEATURES if method.reads_text else (),
+        "audio_dim": ("audio_feature",) if method.reads_audio else (),
+        "query_dim": ("query_feature",) if method.reads_query else (),
+    }
+    wanted = {size: names for size, names in wanted.items() if names}
+    # Some videos say nothing, so the first one that has a kind decides. A model of pictures alone is spared the reading.
+    for video in videos if wanted else ():
+        for size, names in wanted.items():
+            values = [value for name in names if (value := getattr(video, name)) is not None and value.size]
+            if found[size] is None and values:
+                found[size] = int(values[0].shape[-1])
+        if None not in [found[size] for size in wanted]:
+            break
+    return found
 
 
 def with_targets(info: Info, rule: Rule | Rules) -> Callable[[Video], Video]:

@@ -26,6 +26,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.train.data.origin import Origin
 from vsumdata.train.loop import checkpoints
 from vsumdata.train.loop.checkpoints import Position
+from vsumdata.train.methods import METHODS
 from vsumdata.train.settings import Section, Settings, class_of
 
 INFO, LOG, LAST, BEST = "run.json", "log.jsonl", "last.safetensors", "best.safetensors"
@@ -65,6 +66,8 @@ class Info(Section):
     val: tuple[str, ...] = Field(description="ids of the validation videos, which select the epoch")
     frame_dim: int = Field(ge=1, description="dimension of a frame feature")
     text_dim: int | None = Field(description="dimension of a text feature; null: trained on pictures alone")
+    audio_dim: int | None = Field(None, description="dimension of a feature of sound; null: trained without sound")
+    query_dim: int | None = Field(None, description="dimension of a query's words; null: trained without queries")
     # The default is what runs without this field had.
     order: Literal["shuffled", "by-length"] = Field("by-length", description="which videos share a batch")
     models: dict[str, str] = Field(
@@ -143,8 +146,11 @@ def known_models(out: Path, init: str | None) -> dict[str, str]:
 def build(info: Info) -> nn.Module:
     """The model of a run, with random weights from torch's global generator."""
     kind, sizes = class_of(info.settings.method, "model"), (info.frame_dim, info.text_dim)
-    locked = {"models": info.models} if hasattr(kind, "models") else {}
-    found: nn.Module = kind(info.settings.model, *sizes, **locked)
+    more: dict[str, Any] = {"models": info.models} if hasattr(kind, "models") else {}
+    method = METHODS[info.settings.method]
+    more |= {"audio_dim": info.audio_dim} if method.reads_audio else {}
+    more |= {"query_dim": info.query_dim} if method.reads_query else {}
+    found: nn.Module = kind(info.settings.model, *sizes, **more)
     return found
 
 

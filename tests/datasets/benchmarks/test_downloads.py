@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from tests.datasets.benchmarks.benchmark_files import write_eccv16
 
-from vsumdata.datasets.benchmarks import bliss, downloads, mrhisum, summe, tvsum, wikihow_summaries
+from vsumdata.datasets.benchmarks import bliss, mrhisum, summe, tvsum, wikihow_summaries
+from vsumdata.datasets.benchmarks.forms import downloads
 from vsumdata.manifests.errors import UsageError
 
 HTML = b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from tests.datasets.benchmarks.benchmark_files import write_eccv16
 
-from vsumdata.datasets.benchmarks import i3d, summe, tvsum
-from vsumdata.datasets.benchmarks.i3d import with_motion
+from vsumdata.datasets.benchmarks import summe, tvsum
+from vsumdata.datasets.benchmarks.forms import i3d
+from vsumdata.datasets.benchmarks.forms.i3d import with_motion
 from vsumdata.datasets.join import join_features
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.datasets.benchmarks.benchmark_files import llava_record, write_llava_pretrain
 
-from vsumdata.datasets.benchmarks import llava_pretrain
+from vsumdata.datasets import llava_pretrain
 from vsumdata.manifests.errors import UsageError
 
 

@@ -19,7 +19,8 @@ from tests.datasets.benchmarks.benchmark_files import (
     write_tvsum_tsv,
 )
 
-from vsumdata.datasets.benchmarks import summe, tvsum, tvsum_annotations
+from vsumdata.datasets.benchmarks import summe, tvsum
+from vsumdata.datasets.benchmarks.forms import tvsum_annotations
 from vsumdata.datasets.keyshots import summary_from_scores
 from vsumdata.datasets.video import collate
 from vsumdata.manifests.errors import UsageError

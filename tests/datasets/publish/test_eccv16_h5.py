@@ -15,7 +15,7 @@ import torch
 from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
 
 from vsumdata.datasets import shards
-from vsumdata.datasets.benchmarks import eccv16
+from vsumdata.datasets.benchmarks.forms import eccv16
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.publish.eccv16_h5 import export
 from vsumdata.datasets.video import Video

@@ -209,7 +209,7 @@ def test_without_any_text_frames_alone_are_trained_on_and_that_is_said(tmp_path:
     bare = [without_text(video) for video in videos(5)]
     trained = fitted(tmp_path / "run", small("hiersum"), bare[:3], bare[3:])
     assert trained.info.text_dim is None
-    assert any("no text: trained on frames alone" in note for note in trained.info.notes)
+    assert any("no text: trained without" in note for note in trained.info.notes)
     with_text = {p.video_id: p.frame_score for p in predict(trained, videos(5))}
     for answer in predict(trained, bare):  # text that it was not trained with changes nothing
         np.testing.assert_allclose(answer.frame_score, with_text[answer.video_id], rtol=0, atol=1e-6)

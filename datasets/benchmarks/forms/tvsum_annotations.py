@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import check, open_hdf5
+from vsumdata.datasets.benchmarks.forms.downloads import check, open_hdf5
 from vsumdata.manifests.errors import UsageError
 
 WHERE = "https://people.csail.mit.edu/yalesong/tvsum (ydata-tvsum50-v1_1.tgz)"

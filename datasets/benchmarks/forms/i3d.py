@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import read_npy
+from vsumdata.datasets.benchmarks.forms.downloads import read_npy
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 

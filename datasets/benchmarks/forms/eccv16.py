@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import open_hdf5, read_npy_dict
+from vsumdata.datasets.benchmarks.forms.downloads import open_hdf5, read_npy_dict
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.downloads import read_npy, read_records
+from vsumdata.datasets.benchmarks.forms.downloads import read_npy, read_records
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 

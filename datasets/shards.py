@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import numpy as np
+
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.reference import lacks, with_reference
 from vsumdata.datasets.video import Summary, Video
@@ -29,7 +31,7 @@ READ_AT_ONCE = 16
 COLUMNS = [name for name, _ in tables.features(1, 1)]
 
 
-SUMMARIES, CAPTIONS = "summaries", "frame_captions"
+SUMMARIES, CAPTIONS, AUDIO = "summaries", "frame_captions", "audio"
 
 
 class Places(NamedTuple):
@@ -64,10 +66,13 @@ class Shards(Sequence[Video]):
         entries: Sequence[tuple[str, str]],
         summaries: Places = NOWHERE,
         captions: Places = NOWHERE,
+        audio: Places = NOWHERE,
+        fps: float = 1.0,
     ) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
         self.entries = tuple(entries)  # (video_id, part), sorted
-        self.summaries, self.captions = summaries, captions
+        self.summaries, self.captions, self.audio = summaries, captions, audio
+        self.fps = fps
 
     @property
     def video_ids(self) -> list[str]:
@@ -105,7 +110,9 @@ class Shards(Sequence[Video]):
 
     def only(self, entries: Sequence[tuple[str, str]]) -> Shards:
         """Those of the videos that `entries` name."""
-        return Shards(self.root, self.table, self.fingerprint, entries, self.summaries, self.captions)
+        return Shards(
+            self.root, self.table, self.fingerprint, entries, self.summaries, self.captions, self.audio, self.fps
+        )
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
         """The videos of some `entries`, in their order."""
@@ -114,12 +121,14 @@ class Shards(Sequence[Video]):
         ids = [video_id for video_id, _ in entries]
         summary = self.summaries.rows(store, SUMMARIES, ids, "summary")
         caption = self.captions.rows(store, CAPTIONS, ids, "caption")
+        sound = self.audio.rows(store, AUDIO, ids, "audio_feature")
         return [
             Video(
                 video_id=video_id,
                 **{name: found[video_id][name] for name in COLUMNS},
                 summary=summary.get(video_id),
                 caption=told(caption[video_id]) if video_id in caption else None,
+                audio_feature=heard(sound.get(video_id), len(found[video_id]["frame_time_s"]), self.fps),
             )
             for video_id in ids
         ]
@@ -130,7 +139,8 @@ def open_shards(
 ) -> Shards:
     """The `done` videos of the last run on `root`, or those of one `split` only.
 
-    `root` is a local folder or a URL; `table` has the columns of `features`. With `captions` each video has its row of
+    `root` is a local folder or a URL; `table` has the columns of `features`. Where the root has
+    a table `audio`, its features are the videos'. With `captions` each video has its row of
     `frame_captions`, too, which is long. Raises UsageError if it is not
     a vsumdata root or has no such table.
     """
@@ -152,6 +162,8 @@ def open_shards(
         sorted(index),
         find(store, fingerprints, SUMMARIES),
         find(store, fingerprints, CAPTIONS) if captions else NOWHERE,
+        find(store, fingerprints, AUDIO),
+        float(store.made_by(table, fingerprints[table]).get("options", {}).get("fps", 1.0)),
     )
 
 
@@ -163,6 +175,16 @@ def find(store: Store, fingerprints: Mapping[str, str], table: str) -> Places:
     rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome")), strict=True)
     parts = {video_id: part for video_id, part, outcome in rows if outcome == tables.DONE}
     return Places(fingerprints[table], parts)
+
+
+def heard(feature: np.ndarray | None, num_frames: int, fps: float) -> np.ndarray | None:
+    """The features of sound [s,A] at the frames k / fps: [T,A]. Where the sound has ended they are zero."""
+    if feature is None:
+        return None
+    second = (np.arange(num_frames) / fps).astype(np.int64)
+    found = np.asarray(feature)[np.minimum(second, len(feature) - 1)]
+    found[second >= len(feature)] = 0
+    return found
 
 
 def told(caption: Sequence[Mapping[str, Any]]) -> Summary | None:

@@ -153,6 +153,9 @@ class Features(Section):
     )
     clip: Clip = Clip()
     text: Text = Text()
+    audio_model: str | None = Field(
+        None, min_length=1, description="encoder of `audio`: a hub name (AST, wav2vec2, …), path, package:… or seed:N"
+    )
     split: Split = Split()
 
 
@@ -304,6 +307,7 @@ class Resources(Section):
     frames: Resource = Resource()
     features: Resource = Resource()
     frame_captions: Resource = Resource()
+    audio: Resource = Resource()
     summaries: Resource = Resource()
 
 

@@ -25,7 +25,7 @@ REASONS = frozenset(
     # articles
     "no_article article_gone no_steps not_allowed robots too_large "
     # transcripts and frames
-    "language no_video no_frames unreadable encrypted too_big "
+    "language no_video no_sound no_frames unreadable encrypted too_big "
     # frame_captions and summaries
     "no_captions no_summary refused "
     # any stage
@@ -170,15 +170,24 @@ SUMMARIES = (
     ("duration_s", pa.float64()),
 )
 THUMBNAILS = (("thumbnail", pa.list_(pa.struct([("time_s", pa.float32()), ("webp", pa.binary())]))),)
+
+
+def audio(audio_dim: int) -> tuple[tuple[str, pa.DataType], ...]:
+    """The payload of `audio`."""
+    return (("audio_feature", pa.list_(vector(audio_dim))), ("audio_model", TEXT), ("device", TEXT))
+
+
 EXTRA = {"frame_captions": FRAME_CAPTIONS, "summaries": SUMMARIES, "thumbnails": THUMBNAILS}
 
 
 def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
-    """The payload columns of a table; `options` give the sizes of its vectors (`frame_dim`, `text_dim`)."""
+    """The payload columns of a table; `options` give the sizes of its vectors (`frame_dim`, …)."""
     if table == "frames":
         return pa.schema(frames(options["frame_dim"]))
     if table == "features":
         return pa.schema(features(options["frame_dim"], options["text_dim"]))
+    if table == "audio":
+        return pa.schema(audio(options["audio_dim"]))
     plain = {"videos": VIDEOS, "articles": ARTICLES, "transcripts": TRANSCRIPTS}
     return pa.schema((plain | EXTRA)[table])
 
@@ -321,6 +330,11 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "num_frames": Meaning("frames of the video"),
         "num_tokens": Meaning("words and punctuation marks of the summary"),
         "duration_s": Meaning("length of the video", "s"),
+    },
+    "audio": {
+        "audio_feature": Meaning("feature of the sound of each second, as the encoder gives it", "[s, A]"),
+        "audio_model": Meaning("the encoder as the manifest names it"),
+        "device": Meaning("device and library versions that made the features"),
     },
     "thumbnails": {
         "thumbnail": Meaning("small pictures (WebP) of key frames, at equal distances", "s"),

@@ -5,6 +5,7 @@ videos ──> articles ─────────┐
    └─────> frames ───────────┴──> features ──> summaries (only where asked for)
               ├──────> frame_captions ────────────┘
               └──────> thumbnails (only where asked for)
+videos ──> audio (only where asked for)
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
@@ -20,6 +21,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import MAX_SIMILARITY, SCORER, SCORER_LAYER, ChatModel, Manifest
 from vsumdata.stages import (
     articles,
+    audio,
     features,
     frame_captions,
     frames,
@@ -39,10 +41,11 @@ GROUPS = {
     "asr": ("transcripts",),
     "features": ("frames", "features"),
     "summaries": ("frame_captions", "summaries"),
+    "audio": ("audio",),
     "thumbnails": ("thumbnails",),
 }
 # Nobody misses these tables of a root that has none.
-EXTRA = GROUPS["summaries"] + GROUPS["thumbnails"]
+EXTRA = GROUPS["summaries"] + GROUPS["audio"] + GROUPS["thumbnails"]
 # Fields of a source record: the video's own inputs, and the facts that YouTube would give for a channel's video.
 OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
 # What faster-whisper takes by a word in the model's name, with room for the sound.
@@ -64,6 +67,7 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
         features_stage(manifest, models),
         frame_captions_stage(manifest, models),
         summaries_stage(manifest, models),
+        audio_stage(manifest, models),
         thumbnails_stage(manifest),
     ]
     return {stage.name: stage for stage in stages}
@@ -241,6 +245,26 @@ def summaries_stage(manifest: Manifest, models: Models) -> Stage:
     )
 
 
+def audio_stage(manifest: Manifest, models: Models) -> Stage:
+    encoder = models.audio
+    return Stage(
+        name=audio.TABLE,
+        reads={"source": ("video",), "videos": ("url", "duration_s")},
+        load=audio.load,
+        fetch=media.fetch_all_sound,
+        needs=media.SOUND,
+        options={
+            "audio_model": manifest.features.audio_model,
+            "audio_identity": encoder.identity if encoder else "",
+            "audio_location": encoder.location if encoder else "",
+            "audio_dim": encoder.dim if encoder else 1,
+        },
+        batch=4,
+        memory_gb=1.5,
+        **resources(manifest, audio.TABLE),
+    )
+
+
 def thumbnails_stage(manifest: Manifest) -> Stage:
     return Stage(
         name="thumbnails",
@@ -318,8 +342,11 @@ def parse_stages(text: str) -> list[str]:
 def wanted_tables(tables: Sequence[str], manifest: Manifest) -> list[str]:
     """The tables of `parse_stages` that this manifest can make.
 
-    A summary by steps or sentences needs no captions. Raises UsageError where captions were asked for by themselves.
+    A summary by steps or sentences needs no captions. Raises UsageError where captions were asked for by themselves, or
+    features of sound without an encoder.
     """
+    if audio.TABLE in tables and manifest.features.audio_model is None:
+        raise UsageError(f"{audio.TABLE} needs an encoder: --set features.audio_model={audio.USUAL}")
     name = frame_captions.TABLE
     if name not in tables or manifest.summaries.captioner.is_given:
         return list(tables)

@@ -63,6 +63,17 @@ def fetch_sound(options: Mapping[str, Any], context: Context) -> Function:
     return fetch
 
 
+def fetch_all_sound(options: Mapping[str, Any], context: Context) -> Function:
+    """Return a function that adds `media`, the path of a file with the video's sound, whatever its captions are."""
+
+    session = Session(context)
+
+    def fetch(row: Row) -> Row:
+        return row | obtain(row, SOUND, session)
+
+    return fetch
+
+
 def fetch_ahead(options: Mapping[str, Any], context: Context) -> Function:
     """Return a function that brings what the row's task needs, for the stages that come after."""
 
@@ -71,7 +82,7 @@ def fetch_ahead(options: Mapping[str, Any], context: Context) -> Function:
     def fetch(row: Row) -> Row:
         needed = row["task"].media
         # A visit costs one of some 300 an hour, and captions need no sound.
-        if from_captions(row["videos"], options["languages"], settings)[0] is not None:
+        if not context.hears_all and from_captions(row["videos"], options["languages"], settings)[0] is not None:
             needed -= {SOUND}
         bring_ahead(row["video_id"], row["videos"]["url"], needed, session)
         return row

@@ -61,6 +61,7 @@ class Context:
     select: Select | None = None  # which videos are kept: others are not downloaded; None keeps every video
     captions: Captions | None = None  # which captions make sound needless; None: the default
     media: frozenset[str] = frozenset()  # what later stages of this run need: `picture`, `sound`
+    hears_all: bool = False  # whether one of them needs the sound of videos whose captions are taken, too
     # pace(host) waits for this host's turn; pace(host, interval_s) for that of a host with a rate of its own.
     pace: Callable[..., Any] | None = None
     row_timeout_s: float = 1800.0  # a row that shows no progress for so long is given up

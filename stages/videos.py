@@ -162,7 +162,7 @@ def bring_media(record: Mapping[str, Any], found: Row, languages: list[str], ses
     needed = context.media
     if not needed or (context.select and decide(found | {"source": record["source"]}, context.select) is not None):
         return
-    if from_captions(found, languages, context.captions)[0] is not None:
+    if not context.hears_all and from_captions(found, languages, context.captions)[0] is not None:
         needed -= {media.SOUND}
     media.bring_ahead(record["video_id"], record["url"], needed, session)
 

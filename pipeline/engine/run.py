@@ -29,6 +29,7 @@ from vsumdata.pipeline.state.plan import Plan, Stages, fingerprint, plan, retrie
 from vsumdata.pipeline.state.secrets import redact, secrets_of
 from vsumdata.pipeline.workers.cluster import check_gpus, cluster
 from vsumdata.pipeline.workers.nodes import Nodes
+from vsumdata.stages.audio import TABLE as AUDIO
 from vsumdata.stages.curation.endpoint import check
 from vsumdata.stages.encoders.models import UNRESOLVED, Models, model_keys, resolve_models
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
@@ -38,7 +39,7 @@ from vsumdata.stages.youtube.options import portable, read_files, resolve_option
 from vsumdata.stages.youtube.runtime import check_runtime
 from vsumdata.stages.youtube.session import YOUTUBE
 
-USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions", "thumbnails"})
+USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions", AUDIO, "thumbnails"})
 # Tables that ask the hosts of the sources.
 VISITING = USES_FFMPEG
 # Tables that ask a language model, and the setting of `summaries` that names it.
@@ -179,6 +180,7 @@ class Run:
             captions=manifest.captions,
             row_timeout_s=manifest.limits.row_timeout_s,
             media=frozenset(need for table in self.wanted if (need := self.stages[table].needs)),
+            hears_all=AUDIO in self.wanted,
             pace=Pace(self.store.location, manifest.crawl.seconds_between_requests, egress_of(self.yt_dlp)),
         )
 

@@ -31,9 +31,10 @@ GUESS = {
     # A request a frame that is not like the one before, four at a time, at an endpoint of one GPU.
     "frame_captions": (60.0, 20_000),
     "summaries": (5.0, 2_000),
+    "audio": (15.0, 400_000),
     "thumbnails": (2.0, 25_000),
 }
-DOWNLOADING = frozenset({"transcripts", "frames", "frame_captions", "thumbnails"})
+DOWNLOADING = frozenset({"transcripts", "frames", "frame_captions", "audio", "thumbnails"})
 LISTED_PER_PAGE = 30  # videos that YouTube sends with one page of a channel
 # An article's address stands in a description that nobody has read yet.
 SOME_SITE = "article sites"

@@ -23,7 +23,7 @@ from typing import Any
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded, Manifest
-from vsumdata.stages.encoders import googlenet, recipes
+from vsumdata.stages.encoders import audio, googlenet, recipes
 from vsumdata.stages.encoders.hub import NEWEST, Folder, check_address, hub_folder, local_folder
 from vsumdata.stages.encoders.recipes import FeatureRecipe
 
@@ -40,6 +40,7 @@ SEED = re.compile(r"seed:\d+")
 NEEDED_BY = {
     "asr": {"transcripts", "features"},
     "clip": {"frames", "features"},
+    "audio": {"audio"},
     "text": {"features"},
     "captioner": {"frame_captions"},
     "writer": {"summaries"},
@@ -66,18 +67,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Models:
-    """The resolved models of a manifest. The last three are None where it needs no such model on this machine."""
+    """The resolved models of a manifest. Those from `audio` on are None where it needs none here."""
 
     asr: Model
     clip: Model
     text: Model
+    audio: Model | None = None
     captioner: Model | None = None
     writer: Model | None = None
     scorer: Model | None = None
 
     def names(self) -> str:
         """Their names, for a person."""
-        found = (self.asr, self.clip, self.text, self.captioner, self.writer, self.scorer)
+        found = (self.asr, self.clip, self.text, self.audio, self.captioner, self.writer, self.scorer)
         return ", ".join(model.name for model in found if model is not None)
 
 
@@ -110,6 +112,8 @@ def resolve(name: str, loaded: Loaded, lock: str = "") -> Model:
     if name in ("captioner", "writer", "scorer"):
         model, setting = summary_models(loaded.manifest)[name]
         return resolve_transformer(model, loaded.folder, f"summaries.{setting}", lock)
+    if name == "audio":
+        return resolve_audio(str(features.audio_model), loaded.folder, lock)
     if name == "asr":
         return resolve_asr(asr.engine, asr.model, loaded.folder, lock)
     if name == "clip":
@@ -140,6 +144,7 @@ def model_keys(manifest: Manifest) -> dict[str, str]:
         "asr": f"asr {manifest.asr.engine} {manifest.asr.model}",
         "clip": f"clip {clip.model} {clip.weights}",
         "text": f"text {manifest.features.text.model}",
+        **({"audio": f"audio {heard}"} if (heard := manifest.features.audio_model) else {}),
         **{name: f"{name} {model}" for name, (model, _) in summary_models(manifest).items()},
     }
 
@@ -167,6 +172,20 @@ def resolve_transformer(name: str, folder: str | Path, setting: str, lock: str =
     elif not any(found.has_file(file) for file in TRANSFORMER_WEIGHTS):
         raise UsageError(f"{setting}: {name} has none of {', '.join(TRANSFORMER_WEIGHTS)}: is it a model's folder?")
     return Model(name, found.location, found.identity)
+
+
+def resolve_audio(name: str, folder: str | Path, lock: str = "") -> Model:
+    """Resolve an encoder of sound. Relative paths start at `folder`. Raises UsageError."""
+    if SEED.fullmatch(name):
+        return Model(name, name, f"ast {name}", audio.SEEDED_DIM)
+    found = local_folder(name, folder)
+    if found is None:
+        remedy = "give a local folder, or for a trial seed:0, with --set features.audio_model=…"
+        found = hub_folder(name, TRANSFORMER_WEIGHTS, remedy, lock)
+    config = found.read("config.json") or {}
+    if (kind := config.get("model_type")) not in audio.KINDS:
+        raise UsageError(f"features.audio_model: {name} is {kind or 'no model'}; known are {', '.join(audio.KINDS)}")
+    return Model(name, found.location, found.identity, int(config["hidden_size"]))
 
 
 def resolve_text(name: str, folder: str | Path, lock: str = "") -> Model:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vsumdata.datasets import partition, splits
+from vsumdata.datasets import llava_pretrain, partition, splits
 from vsumdata.datasets import pool as pools
-from vsumdata.datasets import llava_pretrain
 from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_set
 from vsumdata.datasets.join import join_features, replaces_frames
 from vsumdata.datasets.partition import Partition, Pool

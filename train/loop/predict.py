@@ -156,10 +156,12 @@ def fitting(video: Video, info: Info) -> Video:
             f"{video.video_id} has frame features of size {video.frame_feature.shape[1]}, the model takes "
             f"{info.frame_dim}; use features of the same kind (--features ROOT), or train with --init to adapt it"
         )
-    wanted = {name: info.text_dim for name in TEXT_FEATURES}
+    wanted = dict.fromkeys(TEXT_FEATURES, info.text_dim)
     wanted |= {"audio_feature": info.audio_dim, "query_feature": info.query_dim}
-    if unread := [name for name, size in wanted.items() if size is None and getattr(video, name) is not None]:
-        video = replace(video, **dict.fromkeys(unread))
+    unread = [name for name, size in wanted.items() if size is None and getattr(video, name) is not None]
+    if unread:
+        nothing: dict[str, Any] = dict.fromkeys(unread)
+        video = replace(video, **nothing)
     for name, size in (("frame_feature", info.frame_dim), *wanted.items()):
         value = getattr(video, name)
         if value is None:

@@ -74,7 +74,7 @@ def sizes(videos: Sequence[Video], method: Method) -> dict[str, int | None]:
         "query_dim": ("query_feature",) if method.reads_query else (),
     }
     wanted = {size: names for size, names in wanted.items() if names}
-    # Some videos say nothing, so the first one that has a kind decides. A model of pictures alone is spared the reading.
+    # Some videos say nothing, so the first one with a kind decides. A model of pictures alone is spared the reading.
     for video in videos if wanted else ():
         for size, names in wanted.items():
             values = [value for name in names if (value := getattr(video, name)) is not None and value.size]

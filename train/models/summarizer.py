@@ -1,7 +1,7 @@
 """The interface that every model of this folder shares.
 
-A summarizer is an `nn.Module` built as `Model(options, frame_dim, text_dim)`; one that reads sound or queries also takes
-`audio_dim` or `query_dim` (`reads_audio`, `reads_query` of its method). Its `forward(batch)` takes a `Batch` and
+A summarizer is an `nn.Module` built as `Model(options, frame_dim, text_dim)`; one that reads sound or queries also
+takes `audio_dim` or `query_dim` (`reads_audio`, `reads_query` of its method). Its `forward(batch)` takes a `Batch` and
 returns `Scores`. The scores of a video depend on that video alone, not on its batch mates and not on padding.
 Where the authors published code, `load_official(state_dict)` copies the weights of that code, entry by entry.
 

@@ -16,7 +16,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from vsumdata.datasets.shards import COLUMNS, open_shards
+import numpy as np
+
+from vsumdata.datasets.shards import COLUMNS, heard, open_shards
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import SkipVideo, UsageError, VideoError
 from vsumdata.manifests.manifest import Manifest
@@ -30,6 +32,7 @@ from vsumdata.stages.encoders.models import (
     Models,
     model_keys,
     resolve_asr,
+    resolve_audio,
     resolve_clip,
     resolve_text,
 )
@@ -122,12 +125,15 @@ def of_file(path: str, captions: str | None, kind: Kind, recipe: Recipe, *, show
 class Featurizer:
     """Makes the rows that the pipeline would make of media files, by the stages of `recipe`. Each model loads once.
 
-    `shown` is the text that the model is shown; with `none`, no text is embedded. With `fetches` false, a speech model
-    that is not on this machine is done without. A context manager: temporary files go with the block.
+    `shown` is the text that the model is shown; with `none`, no text is embedded. A model that `hears` is given
+    features of the sound, where the kind says by which encoder. With `fetches` false, a speech model that is not on
+    this machine is done without. A context manager: temporary files go with the block.
     """
 
-    def __init__(self, kind: Kind, recipe: Recipe, *, shown: str, device: str, fetches: bool = True) -> None:
-        self.kind, self.shown, self.device = kind, shown, device
+    def __init__(
+        self, kind: Kind, recipe: Recipe, *, shown: str, device: str, fetches: bool = True, hears: bool = False
+    ) -> None:
+        self.kind, self.shown, self.device, self.hears = kind, shown, device, hears
         self._recipe, self._fetches = recipe, fetches
         self._loaded: dict[str, Function] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="vsumdata-")
@@ -159,8 +165,13 @@ class Featurizer:
             row, remarks = _describe(record, near, self.kind), [*self.kind.remarks, *near.remarks]
             hears = row["videos"]["caption"] is None and bool(found.info.audio)
             models = _models(self.kind, self.shown, hears=hears, fetches=self._fetches, remarks=remarks)
-            payload = self._payload(row, self._recipe(self.kind.loaded.manifest, models), remarks)
-        values = {name: payload[name] for name in COLUMNS if name in payload}
+            if self.hears and (encoder := self.kind.loaded.manifest.features.audio_model):
+                models = dataclasses.replace(models, audio=_audio_model(encoder, self.kind))
+            stages = self._recipe(self.kind.loaded.manifest, models)
+            payload = self._payload(row, stages, remarks)
+            if self.hears:
+                payload["audio_feature"] = self._heard(row, payload, stages, remarks)
+        values = {name: payload[name] for name in (*COLUMNS, "audio_feature") if name in payload}
         return Found(video=Video(video_id=record.video_id, **values), media=found, source=path, remarks=tuple(remarks))
 
     def _payload(self, row: Row, stages: Mapping[str, Stage], remarks: list[str]) -> Row:
@@ -176,6 +187,18 @@ class Featurizer:
         remarks += filter(None, [row["frames"].get("detail")])
         # A model of pictures alone needs no text model, which may not be on this machine.
         return self._made(stages["features"], row) if self.shown != "none" else _without_text(row, self.kind)
+
+    def _heard(self, row: Row, payload: Row, stages: Mapping[str, Stage], remarks: list[str]) -> np.ndarray | None:
+        """The features of the sound at each frame; None, with a remark, where there are none."""
+        if self.kind.loaded.manifest.features.audio_model is None:
+            remarks.append("without its sound: which encoder the run's features of sound are by is not known")
+            return None
+        try:
+            feature = self._made(stages["audio"], row)["audio_feature"]
+        except SkipVideo:
+            remarks.append("it has no sound, which the run learnt from as well")
+            return None
+        return heard(feature, len(payload["frame_time_s"]), self.kind.fps)
 
     def _made(self, stage: Stage, row: Row) -> Row:
         """The row that the stage makes. Raises UsageError if its model does not load."""
@@ -267,6 +290,11 @@ def _models(kind: Kind, shown: str, *, hears: bool, fetches: bool, remarks: list
                 raise UsageError(f"{error}; or give the captions with --captions FILE") from error
             remarks.append(f"no transcript: {error}")
     return Models(asr=asr, clip=clip, text=text)
+
+
+def _audio_model(encoder: str, kind: Kind) -> Model:
+    key = model_keys(kind.loaded.manifest)["audio"]
+    return resolved(key, kind, partial(resolve_audio, encoder, kind.loaded.folder))
 
 
 def resolved(key: str, kind: Kind, resolve: Callable[[str], Model]) -> Model:

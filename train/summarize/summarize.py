@@ -162,7 +162,8 @@ class Summarizer:
         kind = kind_of(info.origin, trained.path, self.settings, (info.frame_dim, text_dim))
         if is_file(request):
             self._readable(video, kind)
-            found = self._featurizer("trained", kind, text_of(trained)).of_file(video, request.captions)
+            featurizer = self._featurizer("trained", kind, text_of(trained), hears=info.audio_dim is not None)
+            found = featurizer.of_file(video, request.captions)
         else:
             found = of_root(video, self._root(video), kind)
         prediction = next(predict(trained, [found.video], words=TASKS[request.task]))
@@ -209,9 +210,9 @@ class Summarizer:
         featurizer = self._featurizer(kind.names["clip"], kind, "none", fetches=fetches)
         return featurizer.of_file(video, request.captions, near), kind, choice
 
-    def _featurizer(self, key: str, kind: Kind, shown: str, *, fetches: bool = True) -> Featurizer:
+    def _featurizer(self, key: str, kind: Kind, shown: str, *, fetches: bool = True, hears: bool = False) -> Featurizer:
         if key not in self._featurizers:
-            made = Featurizer(kind, self.recipe, shown=shown, device=self.device, fetches=fetches)
+            made = Featurizer(kind, self.recipe, shown=shown, device=self.device, fetches=fetches, hears=hears)
             self._featurizers[key] = self._stack.enter_context(made)
         return self._featurizers[key]
 

@@ -50,7 +50,8 @@ before any work starts, and the message names the nearest setting.
 """
 PUBLISHED_TEXT = """# Published numbers
 
-What papers print, each under its own protocol and with its own features; nothing here was measured by us. Below its
+What papers print, each under its own protocol and with its own features; measured by us are the lines `(chance)` alone,
+what random scores reach under the protocol that is nearest to the paper's. Below its
 table, `vsumdata bench` shows the papers that have a row for one of its methods. Rows of one data set differ in how they
 were made: compare them only where protocol and features are the same.
 """

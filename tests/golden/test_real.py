@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+
+from vsumdata.train.benchmark.score import Request, score
 
 CHECKER = Path(__file__).with_name("real.py")
 pytestmark = pytest.mark.recorded
@@ -46,3 +50,36 @@ def test_a_wrong_figure_is_noticed(recordings: Path, tmp_path: Path, pack: str, 
     answer = checked(tmp_path)
     assert answer.returncode == 1
     assert answer.stdout.count("DIFFERS") == 1
+
+
+def figure(table: object, method: str, metric: str, protocol: str) -> float:
+    (row,) = (
+        row
+        for row in table.rows  # type: ignore[attr-defined]
+        if (row.method, row.metric, row.protocol) == (method, metric, protocol)
+    )
+    return float(row.mean)
+
+
+def test_published_scores_give_the_f1_that_their_authors_stored(recordings: Path) -> None:
+    summe = recordings / "benchmarks" / "SumMe"
+    stored: dict[str, list[float]] = {}
+    words = []
+    for path in sorted((summe / "predictions").glob("*.h5")):
+        name = path.name.partition("_non-overlapping")[0]
+        words.append(f"{name}={path}")
+        with h5py.File(path) as file:
+            # In percent in some of the files.
+            values = [float(video["fscore" if "fscore" in video else "fm"][()]) for video in file.values()]
+        stored.setdefault(name, []).append(float(np.mean(values)) / (100 if max(values) > 1 else 1))
+    rules = ("pgl-sum-summe", "csta-summe")
+    data = str(summe / "rebuilt" / "summe_rebuilt_signals.h5")
+    table = score(Request(predictions=tuple(words), on="summe", data=data, protocols=rules))
+    assert set(stored) == {"csnet", "sum-gan-aae", "sum_ind"}
+    for name, folds in stored.items():
+        for protocol in rules:
+            assert figure(table, name, "f1", protocol) == pytest.approx(np.mean(folds), abs=5e-5), name
+    # None of them stands out from chance, which is not 0 where the summary is ranked.
+    assert 0.08 < figure(table, "random", "tau", "csta-summe") < 0.11
+    for name in stored:
+        assert abs(figure(table, name, "tau", "csta-summe") - figure(table, "random", "tau", "csta-summe")) < 0.02

@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 FILE = Path(__file__).with_name("published.json")
+CHANCE = "measured here"
 
 
 class _Part(BaseModel):
@@ -30,6 +31,14 @@ class Line(_Part):
         return f"{self.method}, {self.variant}" if self.variant else self.method
 
 
+class Chance(_Part):
+    """What random scores reach where a paper measured: the level that its numbers are to be read against."""
+
+    protocol: str = Field(description="our protocol that is nearest to the paper's")
+    values: tuple[float | None, ...] = Field(description="one value per metric of the table; null: not known")
+    how: str = Field(description="on which annotations it was measured, and of how many draws")
+
+
 class PaperTable(_Part):
     """One paper's numbers on one data set."""
 
@@ -39,6 +48,7 @@ class PaperTable(_Part):
     protocol: str = Field(description="how the paper measured, as far as it says")
     features: str = Field(description="the features that the methods read, as far as the paper says")
     rows: tuple[Line, ...] = Field(description="the table's rows")
+    chance: Chance | None = Field(None, description="measured by us; null: the annotations were not at hand")
 
     @property
     def short_source(self) -> str:
@@ -53,6 +63,8 @@ class PaperTable(_Part):
             # Papers print the same metric as 62.5 or .625. A percentage that was not converted is caught here.
             if any(value is not None and not -1 <= value <= 1 for value in row.values):
                 raise ValueError(f"{self.source}, {row.name}: {row.values} are not shares")
+        if self.chance is not None and len(self.chance.values) != len(self.metrics):
+            raise ValueError(f"{self.source}: {len(self.chance.values)} values of chance, {len(self.metrics)} metrics")
         return self
 
 
@@ -86,12 +98,16 @@ def cells(tables: Sequence[PaperTable]) -> list[list[str]]:
     """One line per row of each paper: its name, a cell for every metric of all papers, and the source."""
     lines = []
     for table in tables:
-        for row in table.rows:
-            printed = dict(zip(table.metrics, row.values, strict=True))
+        named = [(row.name, row.values, table.short_source) for row in table.rows]
+        if table.chance is not None:
+            named.append(("(chance)", table.chance.values, f"{CHANCE}, {table.chance.protocol}"))
+        for name, its, source in named:
+            printed = dict(zip(table.metrics, its, strict=True))
             values = [printed.get(metric) for metric in metrics_of(tables)]
-            lines.append(
-                [row.name, *("–" if value is None else f"{value:.4g}" for value in values), table.short_source]
-            )
+            line = [name, *("–" if value is None else f"{value:.4g}" for value in values), source]
+            # Two papers on one data set may have the same one.
+            if line not in lines:
+                lines.append(line)
     return lines
 
 
@@ -101,7 +117,14 @@ def notes(tables: Sequence[PaperTable]) -> list[str]:
     for table in tables:
         lines.append(f"{table.source}: {table.protocol}; features: {table.features}")
         lines += [f"{table.short_source}, {row.name}: {row.note}" for row in table.rows if row.note]
+        if table.chance is not None:
+            lines.append(f"{table.short_source}, chance: {table.chance.how}, under {table.chance.protocol}")
     return lines
+
+
+def chance_of(table: PaperTable, metric: str) -> float | None:
+    """What random scores reach by the metric, where that is known."""
+    return None if table.chance is None else table.chance.values[table.metrics.index(metric)]
 
 
 def records(tables: Sequence[PaperTable]) -> list[dict[str, str | float]]:
@@ -116,6 +139,7 @@ def records(tables: Sequence[PaperTable]) -> list[dict[str, str | float]]:
             "protocol": table.protocol,
             "features": table.features,
             "note": row.note,
+            **({"chance": chance} if (chance := chance_of(table, metric)) is not None else {}),
         }
         for table in tables
         for row in table.rows

@@ -168,3 +168,19 @@ def test_v2xum_llms_tables() -> None:
         own = next(paper for paper in published.beside(data, ["v2xum"]) if paper.short_source == "V2Xum-LLM")
         assert own.rows[0].values == values
         assert own.protocol.startswith("unknown")
+
+
+def test_chance_stands_beside_every_paper_on_summe() -> None:
+    tables = [paper for paper in published.everything() if paper.data == "summe"]
+    assert tables
+    assert all(paper.chance is not None for paper in tables)
+    lines = published.cells(tables)
+    assert ["(chance)", "0.405", "0.097", "0.107", "measured here, csta-summe"] in [
+        [line[0], *(line[published.metrics_of(tables).index(metric) + 1] for metric in ("f1", "tau", "rho")), line[-1]]
+        for line in lines
+    ]
+    assert any("100 seeds" in note for note in published.notes(tables))
+    assert {record["chance"] for record in published.records(tables) if record["metric"] == "tau"} == {0.097}
+    wrong = tables[0].model_dump() | {"chance": tables[0].chance.model_dump() | {"values": (0.1,) * 5}}  # type: ignore[union-attr]
+    with pytest.raises(ValidationError, match="5 values of chance"):
+        published.PaperTable.model_validate(wrong)

@@ -231,7 +231,7 @@ class TripleSumm(nn.Module):
         """The fusion [B,T,D] of the features [B,T,F] of each modality; `mask` None: every frame is real."""
         projected = [self.project[name](features[name]) for name in self.sizes]
         streams = torch.stack([torch.stack(projected).mean(0), *projected])  # [S,B,T,D]
-        streams = self.drop(streams + self.positions(streams.shape[2]).to(streams))
+        streams = self.drop(streams + self.table(streams.shape[2]).to(streams))
         rows = [FUSION, *(MODALITIES[name] for name in self.sizes)]
         streams = streams + self.kind[rows][:, None, None]
         layers = self.options.layers
@@ -246,7 +246,7 @@ class TripleSumm(nn.Module):
             streams = torch.cat([fusion[None], streams[1:]])
         return streams[0] if mask is None else streams[0].masked_fill(~mask[..., None], 0)
 
-    def positions(self, num_frames: int) -> Tensor:
+    def table(self, num_frames: int) -> Tensor:
         """The fixed table of positions, float32 [T,D]. The official one ends at 10,000 frames; ours has no end."""
         return sinusoids(num_frames, self.options.hidden)
 

@@ -35,10 +35,10 @@ FEWEST_COLUMNS, COLUMN_STEP = 128, 8
 class OfficialTable(TripleSumm):
     """TripleSumm with the position table that the official code computed, where the pack has it."""
 
-    table: Tensor | None = None
+    given: Tensor | None = None
 
-    def positions(self, num_frames: int) -> Tensor:
-        return super().positions(num_frames) if self.table is None else self.table[:num_frames]
+    def table(self, num_frames: int) -> Tensor:
+        return super().table(num_frames) if self.given is None else self.given[:num_frames]
 
 
 def model_of(pack: Pack, case: Case, dtype: torch.dtype) -> OfficialTable:
@@ -58,7 +58,7 @@ def model_of(pack: Pack, case: Case, dtype: torch.dtype) -> OfficialTable:
     model.load_official(pack.weights(dtype, {POSITIONS: lambda shape: sinusoids(*shape[1:])[None].numpy()}))
     # In float32 ours is held against theirs. In float64 the table's rounding would cover all else.
     if dtype == torch.float64 and table_name(case["id"]) in pack.arrays:
-        model.table = torch.from_numpy(pack.arrays[table_name(case["id"])])
+        model.given = torch.from_numpy(pack.arrays[table_name(case["id"])])
     return model.train(pack.is_step)
 
 
@@ -124,7 +124,7 @@ def results(logit: Tensor, target: Tensor, mask: Tensor | None) -> Iterator[Ours
 def middle(model: TripleSumm, gave: Iterator[Any], num_videos: int, num_frames: int) -> Iterator[Ours]:
     some = slice(None, None, COLUMN_STEP if model.options.hidden >= FEWEST_COLUMNS else 1)
     # The module's own table, also where the official one is put in.
-    yield Ours("mid_pe", TripleSumm.positions(model, num_frames))
+    yield Ours("mid_pe", TripleSumm.table(model, num_frames))
     for name in model.sizes:
         yield Ours(f"mid_ln_{name}", next(gave)[..., some])
     for n in range(len(model.temporal)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,12 +57,13 @@ def batch_of(*videos: Video) -> Batch:
     """A batch in float64."""
     batch = collate(videos)
     features = {name: getattr(batch, name) for name in NAMES if name.endswith("_feature")}
-    return replace(batch, **{name: None if each is None else each.double() for name, each in features.items()})
+    wide: dict[str, Any] = {name: None if each is None else each.double() for name, each in features.items()}
+    return replace(batch, **wide)
 
 
 def stretched(batch: Batch, more: int) -> Batch:
     """The batch with so many more padded frames, words and sentences, which hold anything."""
-    found = {}
+    found: dict[str, Any] = {}
     for field in fields(Batch):
         value = getattr(batch, field.name)
         if field.name in NAMES and value is not None:

@@ -112,7 +112,7 @@ def text_per_frame(each: Video) -> np.ndarray:
 def features_of(each: Video) -> dict[str, np.ndarray]:
     given = {"visual": each.frame_feature, "audio": each.audio_feature}
     given |= {} if each.sentence_feature is None else {"text": text_per_frame(each)}
-    return {name: np.float64(given[name]) for name in MODALITIES if given.get(name) is not None}
+    return {name: np.asarray(feature, np.float64) for name in MODALITIES if (feature := given.get(name)) is not None}
 
 
 def restated(model: TripleSumm, features: dict[str, np.ndarray], *, repeats: bool = False) -> np.ndarray:

@@ -21,6 +21,10 @@ nuisance of a frame becomes a·θ + √(1 − a²)·ε. θ is a vector of the vi
 with the shown part of the shot. θ depends on u through y alone, so the ceiling stays. A video has `perspectives` such
 vectors, one for each of its subjects. Each shot shows one of them (`Planted.perspective`).
 
+Sound shows nothing of all this, and by default there is none. `audio` plants a fourth part there. Each sound has a number
+n, standard normal, and z_t becomes √(1 − audio)·z_t + √audio·n for the frames under it. The sound's feature alone shows
+n, with the same noise. So all of the above holds for the new z, bayes included.
+
 The annotations have a benchmark's form. Each user sees z through noise of their own, one draw a shot; from that come
 scores of 1 to 5 (as in TVSum) and summaries (as in SumMe). `gt_…` and the replay bins come from the users' mean. So
 `mean-user` may beat `oracle`: it knows the users' noise too. No file is needed, and no licence applies.
@@ -46,13 +50,15 @@ from vsumdata.manifests.errors import UsageError
 NAME = "synthetic"
 PROTOCOL = protocol(NAME)
 SHARES = (0.5, 0.3, 0.2)  # of the variance of z: shots, sentences, steps; their sum is 1, so z has variance 1
-FRAME_DIM, TEXT_DIM, KEY_DIM = 32, 24, 8
+FRAME_DIM, TEXT_DIM, AUDIO_DIM, KEY_DIM = 32, 24, 20, 8
 STRIDE = 15  # original frames from one pick to the next, as in eccv16_dataset_tvsum_google_pool5.h5
 REPLAY_BINS = 100
-SHOT_FRAMES, SENTENCE_FRAMES, STEP_FRAMES = (3, 9), (3, 7), (12, 30)
+SHOT_FRAMES, SENTENCE_FRAMES, STEP_FRAMES, SOUND_FRAMES = (3, 9), (3, 7), (12, 30), (3, 9)
 LEAST = {
-    "videos": 1, "frames": 2, "users": 0, "noise": 0, "user_noise": 0, "theme": 0, "perspectives": 1, "seed": 0,
+    "videos": 1, "frames": 2, "users": 0, "noise": 0, "user_noise": 0, "theme": 0, "perspectives": 1, "audio": 0,
+    "seed": 0,
 }  # fmt: skip
+MOST = {"theme": 1, "audio": 1}
 # The seed of the rotations. It is the same for all data, so a model trained on one seed's videos works on another's.
 ROTATIONS = 20_241_121
 
@@ -68,6 +74,7 @@ class Spec:
     user_noise: float = 1.0  # standard deviation of a user's own view of z (z has 1)
     theme: float = 0.0  # 0 to 1: how clearly important frames show their video's theme
     perspectives: int = 1  # subjects of a video
+    audio: float = 0.0  # 0 to 1: the share of z's variance that sound alone shows; 0: no sound
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,8 +82,9 @@ class Spec:
             value = getattr(self, name)
             if not least <= value < float("inf"):
                 raise UsageError(f"synthetic: {name}={value} must be a finite number, at least {least}")
-        if self.theme > 1:
-            raise UsageError(f"synthetic: theme={self.theme} must be at most 1")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise UsageError(f"synthetic: {name}={getattr(self, name)} must be at most {most}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,6 +152,7 @@ def plant_one(spec: Spec, i: int) -> Planted:
     key = rng.standard_normal((len(shown[2]), KEY_DIM))
     shots, sentences, steps = edges
     theme, perspective = themes(spec, i, shown[0])
+    sound = sounds(spec, i, num_frames)
     video = Video(
         video_id=f"synthetic-{spec.seed}-{i:04}",
         title=f"How to do task {i // 2}",
@@ -155,6 +164,7 @@ def plant_one(spec: Spec, i: int) -> Planted:
         frame_feature=rotated(
             rng, FRAME_DIM, spread(shown[0], shots), spread(key, steps), [spread(part, shots) for part in theme]
         ),
+        audio_feature=sound.feature if spec.audio else None,
         shot_start=shots[:-1].astype(np.int32),
         shot_stop=shots[1:].astype(np.int32),
         change_points=np.stack([shots[:-1] * STRIDE, shots[1:] * STRIDE - 1], axis=1),
@@ -164,7 +174,8 @@ def plant_one(spec: Spec, i: int) -> Planted:
     )
     # The variance of z that remains when the features are known: s above.
     unknown = spec.noise**2 / (1 + spec.noise**2)
-    z, guess = joined(hidden, edges), joined(shown, edges) / (1 + spec.noise**2)
+    z = heard(spec, joined(hidden, edges), sound.hidden)
+    guess = heard(spec, joined(shown, edges), sound.shown) / (1 + spec.noise**2)
     opinion = opinions(rng, spec, z, shots)
     return Planted(
         video=annotated(video, opinion),
@@ -182,6 +193,35 @@ def themes(spec: Spec, i: int, shown: np.ndarray) -> tuple[tuple[np.ndarray, np.
     perspective = rng.integers(spec.perspectives, size=len(shown))
     vectors = rng.standard_normal((spec.perspectives, FRAME_DIM - 1 - KEY_DIM))
     return (spec.theme * ndtr(shown / np.sqrt(1 + spec.noise**2)), vectors[perspective]), perspective
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sound:
+    """What is heard in each frame."""
+
+    hidden: np.ndarray  # [T], n
+    shown: np.ndarray  # [T], n and its noise
+    feature: np.ndarray  # [T,A]
+
+
+def sounds(spec: Spec, i: int, num_frames: int) -> Sound:
+    """The sound of video number i."""
+    # A generator of its own, for the reason that `themes` has one.
+    rng = np.random.default_rng([spec.seed, i, 2])
+    edges = cut(rng, num_frames, *SOUND_FRAMES)
+    hidden = rng.standard_normal(len(edges) - 1)
+    shown = hidden + spec.noise * rng.standard_normal(len(hidden))
+    key = rng.standard_normal((len(hidden), KEY_DIM))
+    return Sound(
+        hidden=spread(hidden, edges),
+        shown=spread(shown, edges),
+        feature=rotated(rng, AUDIO_DIM, spread(shown, edges), spread(key, edges)),
+    )
+
+
+def heard(spec: Spec, seen: np.ndarray, sound: np.ndarray) -> np.ndarray:
+    """z of what is seen and said, and of the sound: [T]."""
+    return np.sqrt(1 - spec.audio) * seen + np.sqrt(spec.audio) * sound
 
 
 def cut(rng: np.random.Generator, num_frames: int, least: int, most: int) -> np.ndarray:

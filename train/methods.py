@@ -8,7 +8,7 @@ official code, [R] our choice where neither says anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vsumdata.manifests.errors import UsageError
@@ -159,6 +159,28 @@ MLP: Values = {"optimizer": adam(1e-3), "batch_size": 32, "epochs": 50}  # [R]
 # TVSum has 50 videos: a batch of 32 would make one or two steps an epoch.
 FEW_VIDEOS: Values = {"batch_size": 4}
 
+# TencentARC/UMT [C]: a model for each domain. There the epoch is chosen on the videos that it is measured on. Of the
+# default, batch and epochs are [R].
+UMT: Mapping[str, Values] = {
+    "default": {"optimizer": adam(1e-3, 1e-4), "batch_size": 8, "epochs": 50},
+    "tvsum": {"batch_size": 1, "epochs": 500},
+    "youtube-highlights": {"batch_size": 4, "epochs": 100, "objective": {"over": "umt"}},
+}
+# smkim37/TripleSumm [C]. Its rate falls by the epoch, ours by the step. It stops after ten epochs without a better
+# tau + rho; our runs go on, and the best tau counts. The default is its setting for Mr. HiSum, which takes small data
+# sets further than the one for MoSu [R].
+TRIPLESUMM: Mapping[str, Values] = {
+    "default": {
+        "optimizer": {"name": "adamw", "lr": 5e-4, "weight_decay": 5e-5},
+        "schedule": cosine(0),
+        "batch_size": 32,
+        "epochs": 100,
+        "objective": {"reduction": "frames"},
+    },
+    "mosu": {"optimizer": {"lr": 1e-4, "weight_decay": 1e-5}, "batch_size": 64},
+    "mrhisum": {},
+}
+
 REGRESSION = "vsumdata.train.objectives.supervised:Regression"
 SUPERVISED: Mapping[str, Method] = {
     "mlp": Method(
@@ -230,6 +252,20 @@ SUPERVISED: Mapping[str, Method] = {
             },
         },
     ),
+    "umt": Method(
+        model="vsumdata.train.models.umt:UMT",
+        objective="vsumdata.train.objectives.supervised:Saliency",
+        presets=UMT,
+        reads_audio=True,
+        reads_query=True,
+    ),
+    "triplesumm": Method(
+        model="vsumdata.train.models.triplesumm:TripleSumm",
+        objective=REGRESSION,
+        presets=TRIPLESUMM,
+        reads_text=True,
+        reads_audio=True,
+    ),
 }
 
 # V2Xum-LLM: [P] the paper, [C] its code, else [R]. `seed:0` learns planted videos at 3e-3.
@@ -276,26 +312,31 @@ PAPER: Mapping[str, Values] = {
 }
 # ViSP's paper builds on CSTA. CSUM's has several backbones; VASNet among them is our choice.
 USUAL_BACKBONE = {"visp": "csta", "csum": "vasnet"}
+# CSUM's table of YouTube Highlights: UMT learns 20 epochs without labels, then 50 with them (`--set epochs=50`) [P].
+OF_A_TABLE: Mapping[str, Mapping[str, Values]] = {"csum+umt": {"youtube-highlights": {"epochs": 20}}}
 OF_THE_BACKBONE = ("model", "optimizer", "schedule", "clip_norm")
 
 
-def pretraining(name: str, backbone: Method) -> Method:
-    """The method that pre-trains `backbone` without labels, by ViSP or CSUM."""
+def pretraining(name: str, backbone: str) -> Method:
+    """The method that pre-trains `backbone`, one of SUPERVISED, without labels, by ViSP or CSUM."""
     # Batch size and epochs of the backbone do not apply: a contrast needs several videos per step.
+    method = SUPERVISED[backbone]
     presets = {
         preset: {key: value for key, value in values.items() if key in OF_THE_BACKBONE}
-        for preset, values in backbone.presets.items()
+        for preset, values in method.presets.items()
     }
     presets["default"] |= OWN[name]
     presets["paper"] = dict(PAPER[name])
-    return Method(model=backbone.model, objective=PRETRAINING[name], presets=presets, reads_text=backbone.reads_text)
+    for preset, values in OF_A_TABLE.get(f"{name}+{backbone}", {}).items():
+        presets[preset] |= values
+    return replace(method, objective=PRETRAINING[name], presets=presets)
 
 
 # No gradient reaches the scores of a language model, so ViSP and CSUM cannot train one.
 METHODS: Mapping[str, Method] = {
     **SUPERVISED,
     **WRITERS,
-    **{f"{name}+{each}": pretraining(name, SUPERVISED[each]) for name in PRETRAINING for each in SUPERVISED},
+    **{f"{name}+{each}": pretraining(name, each) for name in PRETRAINING for each in SUPERVISED},
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from vsumdata.datasets import synthetic
 from vsumdata.datasets.crossings import check
@@ -89,8 +90,6 @@ def test_each_modality_carries_its_share_and_none_is_enough():
         features.append(video.step_feature[step_of_frames(video)])
         return np.concatenate(features[:modalities], axis=1)
 
-    from scipy.special import ndtri
-
     truth = [np.concatenate([ndtri(each.importance) for each in part]) for part in (train, test)]
     explained = []
     for modalities in (1, 2, 3):
@@ -98,6 +97,37 @@ def test_each_modality_carries_its_share_and_none_is_enough():
         weights, *_ = np.linalg.lstsq(x_train, truth[0], rcond=None)
         explained.append(np.corrcoef(x_test @ weights, truth[1])[0, 1] ** 2)
     assert explained == pytest.approx(np.cumsum(SHARES), abs=0.03)
+
+
+def sound(video: Any) -> np.ndarray:
+    return np.asarray(video.audio_feature)
+
+
+def test_sound_carries_its_share_and_nothing_else_changes():
+    silent, sounding = (synthetic.plant(replace(BARE, noise=0.0, audio=share, seed=1)) for share in (0.0, 0.4))
+    assert all(each.video.audio_feature is None for each in silent)
+    for name in ("frame_feature", "sentence_feature", "step_feature", "shot_start"):
+        for one, other in zip(silent, sounding, strict=True):
+            np.testing.assert_array_equal(getattr(one.video, name), getattr(other.video, name))
+    part, truth = (
+        np.concatenate(each)
+        for each in (
+            [shown(sound(each.video))[0] for each in sounding],
+            [ndtri(each.importance) for each in sounding],
+        )
+    )
+    assert np.corrcoef(part, truth)[0, 1] ** 2 == pytest.approx(0.4, abs=0.03)
+    assert truth.std() == pytest.approx(1, abs=0.03)
+    seen = np.concatenate([ndtri(each.importance) for each in silent])
+    np.testing.assert_allclose(truth, np.sqrt(0.6) * seen + np.sqrt(0.4) * part, atol=1e-5)
+
+
+@pytest.mark.parametrize("audio", [0.3, 1.0])
+def test_with_sound_the_best_guess_is_as_good_as_the_closed_form_says(audio):
+    spec = replace(BARE, noise=0.7, audio=audio)
+    planted = synthetic.plant(spec)
+    found = pooled(planted, [each.bayes for each in planted])
+    assert found == pytest.approx(synthetic.expected_rank(spec)["bayes"], abs=0.02)
 
 
 def nuisance(video: Any) -> np.ndarray:
@@ -237,12 +267,13 @@ def test_no_task_crosses_the_folds():
         ("videos=2.5", "videos=2.5 is not int"),
         ("noise", "noise= is not float"),
         ("theme=1.5", "theme=1.5 must be at most 1"),
+        ("audio=1.5", "audio=1.5 must be at most 1"),
         ("perspectives=0", "perspectives=0 must be a finite number, at least 1"),
         ("noise=-1", "noise=-1.0 must be a finite number, at least 0"),
         ("noise=nan", "must be a finite number"),
         ("user_noise=inf", "must be a finite number"),
         ("videos=0", "videos=0 must be a finite number, at least 1"),
-        ("some/file.h5", "known are: videos, frames, users, noise, user_noise, theme, perspectives, seed"),
+        ("some/file.h5", "known are: videos, frames, users, noise, user_noise, theme, perspectives, audio, seed"),
     ],
 )
 def test_a_wrong_spec_is_told(text, says):

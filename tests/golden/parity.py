@@ -28,7 +28,7 @@ Check = Callable[[Pack, Mapping[str, Any], torch.dtype], Iterator[Ours]]
 
 def checks() -> dict[str, Check]:
     """Return the check of each official class."""
-    from tests.golden.models import a2summ, attention, csta, dsnet, losses, msva
+    from tests.golden.models import a2summ, attention, csta, dsnet, losses, msva, triplesumm, umt
 
     return {
         **a2summ.CHECKS,
@@ -37,6 +37,8 @@ def checks() -> dict[str, Check]:
         **dsnet.CHECKS,
         **losses.CHECKS,
         **msva.CHECKS,
+        **triplesumm.CHECKS,
+        **umt.CHECKS,
     }
 
 

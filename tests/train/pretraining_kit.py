@@ -29,6 +29,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "hiersum": TRUNK,
     "dsnet": {"hidden": 16, "heads": 2},
     "slmodule": {"width": 16, "heads": 2, "layers": 1},
+    "umt": {"hidden": 16, "heads": 2, "position_rows": 400},
+    "triplesumm": {"hidden": 16, "heads": 2, "head_hidden": 16, "windows": [5, 0]},
 }
 SETS = {name: [f"model.{key}={value}" for key, value in options.items()] for name, options in SMALL.items()}
 
@@ -36,7 +38,8 @@ SETS = {name: [f"model.{key}={value}" for key, value in options.items()] for nam
 def summarizer(name: str, frame_dim: int = synthetic.FRAME_DIM) -> nn.Module:
     kind = class_of(name, "model")
     text_dim = synthetic.TEXT_DIM if SUPERVISED[name].reads_text else None
-    found: nn.Module = kind(kind.Options.model_validate(SMALL[name]), frame_dim, text_dim)
+    more = {"audio_dim": synthetic.AUDIO_DIM} if SUPERVISED[name].reads_audio else {}
+    found: nn.Module = kind(kind.Options.model_validate(SMALL[name]), frame_dim, text_dim, **more)
     return found
 
 

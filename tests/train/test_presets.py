@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vsumdata.train.methods import SUPERVISED
+from vsumdata.train.methods import METHODS, SUPERVISED
 from vsumdata.train.settings import settings_of
 
 # MRHiSum/MR.HiSum@aeb667f: main.py (rate, l2, batch, epochs), model/solver.py (optimizers, schedules, the loss, and no
@@ -163,6 +163,61 @@ OFFICIAL: dict[tuple[str, str], dict[str, Any]] = {
         "objective.loc": "soft-iou",
     },
 }
+# TencentARC/UMT@bde05e3: configs/_base_/{models,plugins,datasets,schedules}, configs/{tvsum,youtube}; models/blocks/
+# encoder.py and query generator (dropout of the inputs). `over` changes nothing where a batch is one video.
+UMT = {
+    "optimizer.name": "adam",
+    "optimizer.lr": 1e-3,
+    "optimizer.weight_decay": 1e-4,
+    "schedule.name": "none",
+    "schedule.warmup_epochs": 0,
+    "clip_norm": None,
+    "model.hidden": 256,
+    "model.heads": 8,
+    "model.ffn_ratio": 4,
+    "model.tokens": 4,
+    "model.fusion_layers": 1,
+    "model.position_rows": 5000,
+    "model.dropout": 0.1,
+    "model.dropout_input": 0.5,
+    "model.dropout_query": 0.3,
+    "objective.target": "score",
+}
+OFFICIAL |= {
+    ("umt", "tvsum"): {**UMT, "batch_size": 1, "epochs": 500},
+    ("umt", "youtube-highlights"): {**UMT, "batch_size": 4, "epochs": 100, "objective.over": "umt"},
+}
+# smkim37/TripleSumm@b7a8e7e: configs/{mosu,mrhisum}.yaml, utils/config.py (100 epochs), solver.py, models/
+TRIPLESUMM = {
+    "optimizer.name": "adamw",
+    "schedule.name": "cosine",
+    "schedule.warmup_epochs": 0,
+    "clip_norm": None,
+    "epochs": 100,
+    "model.hidden": 128,
+    "model.heads": 4,
+    "model.head_hidden": 192,
+    "model.layers": 2,
+    "model.fusion_blocks": 2,
+    "model.windows": (5, 15, 45, 0),
+    "model.dropout": 0.1,
+    "objective.target": "raw",
+    "objective.reduction": "frames",
+}
+OFFICIAL |= {
+    ("triplesumm", "mosu"): {
+        **TRIPLESUMM,
+        "batch_size": 64,
+        "optimizer.lr": 1e-4,
+        "optimizer.weight_decay": 1e-5,
+    },
+    ("triplesumm", "mrhisum"): {
+        **TRIPLESUMM,
+        "batch_size": 32,
+        "optimizer.lr": 5e-4,
+        "optimizer.weight_decay": 5e-5,
+    },
+}
 # kezhang-cs/Video-Summarization-with-LSTM@0ee0a09: codes/dppLSTM_main.py, codes/optimizer/adam_opt.py. There one
 # iteration is one step on ten videos and 100 of them are the default, where ours are 100 epochs of such steps [R]. Of
 # the sizes only the released weights tell, which were not looked up.
@@ -256,6 +311,21 @@ def test_training_without_labels_keeps_the_optimizer_of_the_backbone_and_the_pap
     assert (settings.batch_size, settings.epochs) == (32, 200)
     assert settings.optimizer == settings_of("csta", "tvsum").optimizer
     assert settings_of("csum+pglsum", "mrhisum").clip_norm is None
+
+
+def test_csum_pre_trains_umt_for_the_table_of_highlights_as_long_as_its_paper_says() -> None:
+    settings = settings_of("csum+umt", "youtube-highlights")
+    assert (settings.epochs, settings.optimizer.lr) == (20, 1e-3)
+    assert settings_of("csum+umt").epochs == 100
+    assert settings_of("umt", "youtube-highlights", ["epochs=50"]).optimizer == settings.optimizer
+
+
+def test_pre_training_reads_what_the_backbone_reads() -> None:
+    for name in ("visp+umt", "csum+umt", "visp+triplesumm", "csum+triplesumm"):
+        method, backbone = METHODS[name], METHODS[name.partition("+")[2]]
+        assert method.reads_audio
+        for kind in ("reads_text", "reads_audio", "reads_query"):
+            assert getattr(method, kind) == getattr(backbone, kind)
 
 
 @pytest.mark.parametrize(

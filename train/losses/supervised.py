@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from vsumdata.train.losses.boxes import EPS, full_precision
 
 FocalForm = Literal["paper", "a2summ", "dsnet"]
+Over = Literal["known", "umt"]
 # A2Summ's code clamps the probability here before it takes the logarithm.
 LEAST_PROBABILITY = 1e-7
 
@@ -83,6 +84,18 @@ def squared_error(logit: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """(s − σ(logit))² at each position [B,N]; 0 outside `mask`."""
     score = full_precision(logit).masked_fill(~mask, 0).sigmoid()
     return (target.to(score.dtype) - score).masked_fill(~mask, 0) ** 2
+
+
+def cross_entropy(logit: Tensor, target: Tensor, mask: Tensor, over: Over = "known") -> Tensor:
+    """UMT's loss: −s·log σ(logit) − (1−s)·log(1−σ(logit)) for s in [0,1], summed over all known frames of [B,N].
+
+    "known" divides by the number of these frames. "umt", as in its code, divides by B·N: padding and frames without a
+    label count as if their loss were 0, so a batch of unequal videos learns less.
+    """
+    logit = full_precision(logit).masked_fill(~mask, 0)
+    losses = F.binary_cross_entropy_with_logits(logit, target.to(logit.dtype), reduction="none")
+    mean = masked_mean(losses, mask)
+    return mean * mask.sum() / mask.numel() if over == "umt" else mean
 
 
 def overlap(reach: Tensor, target: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.models.multiway import Initial, Layer, Size, initialise, is_open, table
+from vsumdata.train.models.parts.multiway import Initial, Layer, Size, initialise, is_open, table
 from vsumdata.train.models.summarizer import Boxes, Scores
 from vsumdata.train.models.text import Text, no_text, text_of
 

@@ -21,7 +21,7 @@ from torchvision.models import googlenet
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.encoders.googlenet import CLASSIFIERS, read_weights
-from vsumdata.train.models.official import copy_weights
+from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
 # With fewer frames, one of GoogLeNet's poolings has no output.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
-from vsumdata.train.models.official import Sources, copy_weights
+from vsumdata.train.models.parts.official import Sources, copy_weights
 from vsumdata.train.models.summarizer import Scores
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.models.official import Sources, copy_weights
+from vsumdata.train.models.parts.official import Sources, copy_weights
 from vsumdata.train.models.summarizer import Scores
 
 # Fixed in the official code: four heads per segment, and the base of the sinusoids.

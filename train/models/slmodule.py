@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.models.official import copy_weights
+from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
 

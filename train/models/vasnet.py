@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
-from vsumdata.train.models.official import Sources, copy_weights
+from vsumdata.train.models.parts.official import Sources, copy_weights
 from vsumdata.train.models.summarizer import Scores
 
 # The official code scales the queries by this constant, not by 1/√D.

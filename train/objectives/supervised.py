@@ -21,7 +21,7 @@ from vsumdata.train.losses import supervised as losses
 from vsumdata.train.losses.boxes import centerness_label, reach_label
 from vsumdata.train.losses.contrastive import FIRST_SCALE, Empty, Modality, inter, intra
 from vsumdata.train.losses.dpp import dpp
-from vsumdata.train.losses.supervised import FocalForm
+from vsumdata.train.losses.supervised import FocalForm, Over
 from vsumdata.train.models import hiersum
 from vsumdata.train.models.summarizer import Boxes, Scores
 from vsumdata.train.models.text import TextKind
@@ -236,6 +236,39 @@ class DppRegression(Regression):
         summary, mask = known(batch.gt_summary, batch.summary_mask, batch.frame_mask)
         parts["dpp"] = dpp(scores.frame_logit, scores.frame_kernel, summary, mask)
         return parts, {"dpp": self.w_dpp}, counts
+
+
+class SaliencyOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Literal["score", "summary"] = Field(
+        "score",
+        description="target of a frame. `score`: its importance, 0 to 1; `summary`: 1 if the summary has it, else 0",
+    )
+    over: Over = Field(
+        "known",
+        description="what the loss of a batch is divided by. `known`: its frames with a label; `umt`: all positions, "
+        "padding too, as in UMT's code",
+    )
+
+
+class Saliency(nn.Module):
+    """UMT's loss for highlights: binary cross-entropy of each frame's logit and its importance or label."""
+
+    Options: ClassVar[type[SaliencyOptions]] = SaliencyOptions
+
+    def __init__(self, options: SaliencyOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, model: nn.Module, batch: Batch, step: int) -> Parts:
+        scores: Scores = model(batch)
+        if self.options.target == "score":
+            target, mask = known(batch.gt_score, batch.score_mask, batch.frame_mask)
+        else:
+            target, mask = known(batch.gt_summary, batch.summary_mask, batch.frame_mask)
+        entropy = losses.cross_entropy(scores.frame_logit, target, mask, self.options.over)
+        return total({"bce": entropy}, {}, {"left_out": (~mask.any(1)).sum()})
 
 
 class ProposalsOptions(BaseModel):

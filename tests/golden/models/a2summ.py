@@ -22,7 +22,7 @@ from vsumdata.train.losses.boxes import box_scores, boxes_of, centerness_label, 
 from vsumdata.train.losses.contrastive import FIRST_SCALE, Empty, Modality, hard_negatives, inter, intra
 from vsumdata.train.losses.supervised import centerness, focal, soft_iou
 from vsumdata.train.models.a2summ import A2Summ, A2SummOptions
-from vsumdata.train.models.multiway import Attention
+from vsumdata.train.models.parts.multiway import Attention
 from vsumdata.train.models.summarizer import Boxes, Scores
 
 # The MSMO model has no segment table and no time mask: every token attends to every valid one.

@@ -31,8 +31,9 @@ class Answer:
 
 
 @pytest.mark.recorded
-def test_all_packs_agree(recordings: Path) -> None:
-    folder = recordings / "parity"
+@pytest.mark.parametrize("name", ["parity", "parity_more"])
+def test_all_packs_agree(recordings: Path, name: str) -> None:
+    folder = recordings / name
     packs = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     expected = {(name, array) for name, content in packs.items() for array in content["arrays"]}
     answer = Answer(folder)
@@ -110,6 +111,64 @@ def test_a_fault_in_a_step_is_noticed(recordings: Path, tmp_path: Path) -> None:
     assert answer.code == 1
     assert answer.wrong("a_norms").keys() == {"c0_out_grad_norm", "c0_out_adam_delta_norm"}
     assert {"c0_out_losses", "c0_out64_losses", "c0_out64_grad_norm"} <= answer.wrong("b_label").keys()
+
+
+def read(source: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    return json.loads(source.with_suffix(".json").read_text()), dict(np.load(source.with_suffix(".npz")))
+
+
+@pytest.mark.recorded
+@pytest.mark.parametrize("name", ["umt_va_small", "umt_vo_step", "triplesumm_small", "triplesumm_step"])
+def test_a_change_of_any_array_is_noticed(recordings: Path, tmp_path: Path, name: str) -> None:
+    content, arrays = read(recordings / "parity_more" / name)
+    noise = content["extra"].get("gradients_analytically_zero", [])
+    told = {array for array in arrays if array.partition("_grad_")[2] not in noise}
+    order = content["extra"].get("param_names")
+    changed = {}
+    for array, values in arrays.items():
+        # Of the norms, one of a parameter whose gradient is not zero in theory.
+        at = next(n for n, each in enumerate(order) if each not in noise) if len(values) == len(order or ()) else -1
+        changed[array] = values.copy()
+        changed[array].flat[at] += 0.03 * abs(values).max()
+    write(tmp_path, "pack", content, changed)
+    assert Answer(tmp_path).wrong("pack").keys() == told
+
+
+def without_query(content: dict[str, Any]) -> dict[str, Any]:
+    """The pack as if its model had no text, though the weights have it."""
+    return content | {"constructor": content["constructor"] | {"query_gen": {"type": "QueryGenerator", "p": 0}}}
+
+
+def swapped(content: dict[str, Any], one: str, other: str) -> dict[str, Any]:
+    """The pack as if one weight was loaded in place of another."""
+    entries = [[*entry[:3], f"alias:{other}"] if entry[0] == one else entry for entry in content["state_dict"]]
+    return content | {"state_dict": sorted(entries, key=lambda entry: entry[3].startswith("alias"))}
+
+
+@pytest.mark.recorded
+def test_another_model_or_weight_of_umt_and_triplesumm_is_noticed(recordings: Path, tmp_path: Path) -> None:
+    umt, umt_arrays = read(recordings / "parity_more" / "umt_va_small")
+    triple, triple_arrays = read(recordings / "parity_more" / "triplesumm_small")
+    built = triple["constructor"]
+    deeper = umt["constructor"] | {"query_dec": umt["constructor"]["query_dec"] | {"dec_cfg": {"num_layers": 2}}}
+    write(tmp_path, "a_query", without_query(umt), umt_arrays)
+    write(tmp_path, "b_deeper", umt | {"constructor": deeper}, umt_arrays)
+    tables = ("query_dec.q_pos_enc.pe", "query_dec.k_pos_enc.pe")
+    write(tmp_path, "c_table", swapped(umt, *tables), umt_arrays)
+    write(tmp_path, "d_windows", triple | {"constructor": built | {"window_size": [3, 7, 7, 0]}}, triple_arrays)
+    write(tmp_path, "e_fewer", triple | {"constructor": built | {"window_size": [3, 7]}}, triple_arrays)
+    no_mask = [case | {"mask": "none"} for case in triple["cases"]]
+    write(tmp_path, "f_mask", triple | {"cases": no_mask}, triple_arrays)
+    answer = Answer(tmp_path)
+    assert "unexpected query_gen" in answer.wrong("a_query")["pack"]
+    assert "num_layers" in answer.wrong("b_deeper")["pack"]
+    assert {"c0_out_logit", "c0_out64_saliency", "c1_mid_query_dec"} <= answer.wrong("c_table").keys()
+    assert "c0_mid_cross_enc" not in answer.wrong("c_table")
+    assert {"c0_mid_temporal2", "c1_out64_score"} <= answer.wrong("d_windows").keys()
+    assert "c0_mid_temporal1" not in answer.wrong("d_windows")
+    assert "windows" in answer.wrong("e_fewer")["pack"]
+    # The case that has no mask agrees as before.
+    assert {array[:2] for array in answer.wrong("f_mask")} == {"c0", "c2"}
 
 
 def test_an_empty_folder_fails(tmp_path: Path) -> None:

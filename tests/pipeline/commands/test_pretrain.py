@@ -72,6 +72,27 @@ def test_pretraining_and_then_fine_tuning(call, tmp_path, capsys, method, backbo
     assert tuned.val
 
 
+@pytest.mark.parametrize(("method", "backbone"), [("csum", "umt"), ("visp", "triplesumm")])
+def test_a_summarizer_that_hears_is_pre_trained_and_tuned_with_sound(call, tmp_path, capsys, method, backbone) -> None:
+    data = ("--data", f"{SYNTHETIC[1]},audio=0.5")
+    first, second, third = (str(tmp_path / name) for name in ("first", "second", "third"))
+    assert call(method, "--backbone", backbone, *data, "--out", first, *sets(backbone, *SHORT)) == 0
+    # A rate of next to nothing leaves the weights where they began.
+    still = sets(backbone, "epochs=1", "optimizer.lr=1e-12", "optimizer.weight_decay=0")
+    assert call(backbone, *data, "--init", first, "--out", second, *still) == 0
+    said = capsys.readouterr().out
+    assert f"begins with the weights of {first}, a run of {method}+{backbone}" in said
+    assert "begins afresh" not in said
+    assert [runs.read_info(Path(run)).audio_dim for run in (first, second)] == [20, 20]
+    begun, tuned = (load_file(Path(run) / "best.safetensors") for run in (first, second))
+    assert begun.keys() == tuned.keys()
+    assert all((begun[name] - tuned[name]).abs().max() < 1e-9 for name in begun)
+    # The videos of another data set make no sound: what hears is left behind.
+    assert call(backbone, *SYNTHETIC, "--init", first, "--out", third, *sets(backbone, "epochs=1")) == 0
+    assert runs.read_info(Path(third)).audio_dim is None
+    assert "the videos have no sound: trained without" in capsys.readouterr().out
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vsumdata.train.losses.supervised import (
     centerness,
+    cross_entropy,
     focal,
     focal_terms,
     masked_mean,
@@ -91,6 +92,21 @@ def test_mse_is_of_the_scores() -> None:
     assert float(mse(logit, target, mask)) == pytest.approx(expected, rel=1e-6)
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-8, 8), st.floats(0, 1)), min_size=1, max_size=20), st.integers(0, 9))
+def test_umts_loss_is_the_cross_entropy_of_a_share(values: list[tuple[float, float]], padding: int) -> None:
+    wide = [each + (0.5,) * padding for each in zip(*values, strict=True)]
+    logit, target = (torch.tensor([each], dtype=torch.float64) for each in wide)
+    mask = (torch.arange(len(values) + padding) < len(values))[None]
+    total = 0.0
+    for x, s in zip(logit[0, : len(values)].tolist(), target[0].tolist(), strict=False):
+        p = 1 / (1 + math.exp(-x))
+        total -= s * math.log(p) + (1 - s) * math.log(1 - p)
+    assert float(cross_entropy(logit, target, mask)) == pytest.approx(total / len(values), rel=1e-9)
+    official = total / (len(values) + padding)
+    assert float(cross_entropy(logit, target, mask, over="umt")) == pytest.approx(official, rel=1e-9)
+
+
 def test_masked_mean_does_not_look_elsewhere() -> None:
     values = torch.tensor([[1.0, math.nan], [math.inf, 4.0]])
     mask = torch.tensor([[True, False], [False, True]])
@@ -145,6 +161,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Loss]] = {
     "mse": (same, mse),
     "soft-iou": (lambda x: both(x).exp(), lambda reach, y, mask: soft_iou(reach, both(y), mask)),
     "smooth-l1": (lambda x: both(x).exp(), lambda reach, y, mask: smooth_l1(reach, both(y), mask)),
+    "cross-entropy": (same, cross_entropy),
     "centerness": (torch.sigmoid, centerness),
 }
 

@@ -16,7 +16,7 @@ from torch import nn
 from vsumdata.datasets.video import Video, collate
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.models.a2summ import A2Summ, A2SummOptions
-from vsumdata.train.models.multiway import Attention, is_open
+from vsumdata.train.models.parts.multiway import Attention, is_open
 from vsumdata.train.models.text import text_of
 
 F, S = 6, 5

@@ -29,6 +29,8 @@ from vsumdata.train.objectives.supervised import (
     ProposalsOptions,
     Regression,
     RegressionOptions,
+    Saliency,
+    SaliencyOptions,
     is_parent,
 )
 
@@ -284,6 +286,22 @@ def test_min_max_targets_are_each_videos_own(videos: list[Video], model: HierSum
     assert found["left_out"] == 1
     found["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_saliency_is_of_the_scores_or_of_the_summary(videos: list[Video], model: HierSumModel) -> None:
+    unlabelled = replace(videos[0], gt_score=None, gt_summary=None)
+    batch = collate([unlabelled, *videos[1:]])
+    logit, wide = model(batch).frame_logit, batch.frame_mask.shape[1]
+    for name, its in (("score", batch.gt_score), ("summary", batch.gt_summary)):
+        known = batch.score_mask
+        assert its is not None
+        assert known is not None
+        target, mask = (torch.nn.functional.pad(each, (0, wide - known.shape[1])) for each in (its, known))
+        found = Saliency(SaliencyOptions(target=name))(model, batch, 0)
+        assert found["left_out"] == 1
+        torch.testing.assert_close(found["loss"], losses.cross_entropy(logit, target, mask))
+        official = Saliency(SaliencyOptions(target=name, over="umt"))(model, batch, 0)["loss"]
+        torch.testing.assert_close(official, found["loss"] * mask.sum() / mask.numel())
 
 
 def dsnet() -> DSNet:

@@ -35,10 +35,11 @@ SUMMARIES, CAPTIONS, AUDIO = "summaries", "frame_captions", "audio"
 
 
 class Places(NamedTuple):
-    """Where the `done` rows of another table of the root lie: video_id -> part."""
+    """Where the `done` rows of another table of the root lie: video_id -> part. `fps` is that of the root's frames."""
 
     fingerprint: str
     parts: Mapping[str, str]
+    fps: float = 1.0
 
     def rows(self, store: Store, table: str, ids: Iterable[str], column: str) -> dict[str, Any]:
         """One column of those videos that have a row."""
@@ -67,12 +68,10 @@ class Shards(Sequence[Video]):
         summaries: Places = NOWHERE,
         captions: Places = NOWHERE,
         audio: Places = NOWHERE,
-        fps: float = 1.0,
     ) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
         self.entries = tuple(entries)  # (video_id, part), sorted
         self.summaries, self.captions, self.audio = summaries, captions, audio
-        self.fps = fps
 
     @property
     def video_ids(self) -> list[str]:
@@ -110,9 +109,7 @@ class Shards(Sequence[Video]):
 
     def only(self, entries: Sequence[tuple[str, str]]) -> Shards:
         """Those of the videos that `entries` name."""
-        return Shards(
-            self.root, self.table, self.fingerprint, entries, self.summaries, self.captions, self.audio, self.fps
-        )
+        return Shards(self.root, self.table, self.fingerprint, entries, self.summaries, self.captions, self.audio)
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
         """The videos of some `entries`, in their order."""
@@ -128,7 +125,7 @@ class Shards(Sequence[Video]):
                 **{name: found[video_id][name] for name in COLUMNS},
                 summary=summary.get(video_id),
                 caption=told(caption[video_id]) if video_id in caption else None,
-                audio_feature=heard(sound.get(video_id), len(found[video_id]["frame_time_s"]), self.fps),
+                audio_feature=heard(sound.get(video_id), len(found[video_id]["frame_time_s"]), self.audio.fps),
             )
             for video_id in ids
         ]
@@ -162,8 +159,7 @@ def open_shards(
         sorted(index),
         find(store, fingerprints, SUMMARIES),
         find(store, fingerprints, CAPTIONS) if captions else NOWHERE,
-        find(store, fingerprints, AUDIO),
-        float(store.made_by(table, fingerprints[table]).get("options", {}).get("fps", 1.0)),
+        find(store, fingerprints, AUDIO)._replace(fps=fps_of(store, table, fingerprints[table])),
     )
 
 
@@ -175,6 +171,11 @@ def find(store: Store, fingerprints: Mapping[str, str], table: str) -> Places:
     rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome")), strict=True)
     parts = {video_id: part for video_id, part, outcome in rows if outcome == tables.DONE}
     return Places(fingerprints[table], parts)
+
+
+def fps_of(store: Store, table: str, fingerprint: str) -> float:
+    """Frames per second of the table's rows."""
+    return float(store.made_by(table, fingerprint).get("options", {}).get("fps", 1.0))
 
 
 def heard(feature: np.ndarray | None, num_frames: int, fps: float) -> np.ndarray | None:

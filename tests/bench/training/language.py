@@ -175,7 +175,7 @@ def importance(folder: Path, steps: int = 2000) -> dict[str, Any]:
     return found
 
 
-def cost(folder: Path, rounds: int = 5) -> dict[str, Any]:
+def cost(folder: Path) -> dict[str, Any]:
     """A step and answers of a random model in the shape of Qwen2.5-0.5B, N = 100."""
     import torch
 
@@ -184,7 +184,8 @@ def cost(folder: Path, rounds: int = 5) -> dict[str, Any]:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = V2Xum(V2XumOptions(llm=str(qwen(folder)), template="vicuna"), 512).to(device)
-    batch_size = 32 if device == "cuda" else 1
+    # On a CPU a call takes minutes: each is made once, without another to warm up.
+    batch_size, rounds = (32, 5) if device == "cuda" else (1, 1)
     rng = np.random.default_rng(0)
     videos = [
         Video(
@@ -213,16 +214,24 @@ def cost(folder: Path, rounds: int = 5) -> dict[str, Any]:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     found["peak_gb"] = round(peak / 1e9, 2)
+    progress(found)
     model.eval()
     few = collate(videos[:4]).to(device)
     grammar = model.grammar("v")
-    answers = decode.write(model.lm, model.prompt(few, "v"), grammar, [[None]] * 4)
+    answers: Any = None
+
+    def write() -> None:
+        nonlocal answers
+        answers = decode.write(model.lm, model.prompt(few, "v"), grammar, [[None]] * 4)
+
+    together = median_of(write, rounds)
     num_tokens = sum(len(row[0].ids) for row in answers)
-    together = median_of(lambda: decode.write(model.lm, model.prompt(few, "v"), grammar, [[None]] * 4), rounds)
+    progress(found | {"answers_per_s_batch_4": 4 / together, "tokens_per_s": num_tokens / together})
     singles = [collate([video]).to(device) for video in videos[:4]]
     alone = median_of(
         lambda: [decode.write(model.lm, model.prompt(one, "v"), grammar, [[None]]) for one in singles], rounds
     )
+    progress({"answers_per_s_one_by_one": 4 / alone})
     longest = max(len(row[0].ids) for row in answers)
     plain = median_of(lambda: greedy(model, model.prompt(few, "v"), longest), rounds)
     found |= {
@@ -232,6 +241,11 @@ def cost(folder: Path, rounds: int = 5) -> dict[str, Any]:
         "answers_per_s_one_by_one": 4 / alone,
     }
     return found
+
+
+def progress(found: Mapping[str, Any]) -> None:
+    """Tell what is known so far: a run that is cut off has not been for nothing."""
+    print(json.dumps(found), file=sys.stderr, flush=True)
 
 
 def greedy(model: Any, prompt: Any, num: int) -> None:
@@ -246,7 +260,8 @@ def greedy(model: Any, prompt: Any, num: int) -> None:
 
 
 def median_of(call: Any, rounds: int) -> float:
-    call()
+    if rounds > 1:
+        call()
     times = []
     for _ in range(rounds):
         begun = time.perf_counter()

@@ -64,8 +64,9 @@ def cut(
     `legacy` validates on the test videos. `others` are the other data sets of a pool, see `splits.folds`; `groups` adds
     their tasks. Raises UsageError for an unknown split.
     """
-    groups = {**tasks(videos), **(groups or {})}
-    ids = [video.video_id for video in videos]
+    # Of a lazy sequence neither reads the videos' features.
+    groups = {**tasks(getattr(videos, "described", videos)), **(groups or {})}
+    ids = ids_of(videos)
     found = [splits.folds(name, ids, seed=seed, groups=groups, legacy=legacy, others=others) for seed in range(seeds)]
     label = found[0][0].label.partition(", fold")[0].partition(", seed")[0]
     return Partition(labelled(label, legacy=legacy), tuple(map(tuple, found)))

@@ -212,7 +212,7 @@ def given(videos: Sequence[Video], label: str = "as published") -> Fold:
     parts = {part: tuple(v.video_id for v in videos if v.split == part) for part in ("train", "val", "test")}
     if not parts["test"]:
         raise UsageError("none of the videos is in the split `test`")
-    return Fold(**parts, label=label)
+    return Fold(parts["train"], parts["val"], parts["test"], label)
 
 
 def _published() -> dict[str, dict[str, dict[str, Any]]]:

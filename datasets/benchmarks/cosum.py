@@ -7,7 +7,7 @@ ours, each shot with the frame nearest to its middle.
 Layout: `shots/<topic>/<word><n>_shots.txt`, the frame at which each shot begins, and the end of the last;
 `annotation/<topic>/<n>__<judge>.mat`, a matrix `labels` [chosen,2] whose first column numbers the chosen shots from 1.
 A JSON file of the same is read too: `<topic>/<n>` -> {shots, judges: {judge: [numbers]}}. Its README says that the
-shots can be cut into smaller ones: in 25 of the 51 videos judges chose numbers beyond the shots that are listed, so
+shots can be cut into smaller ones: in 22 of the 51 videos judges chose numbers beyond the shots that are listed, so
 which frames their numbers mean is not certain there. Such numbers are left out, as in MINI-Net's code. Some shots begin
 a few frames before the one before them ends; they begin at its end here.
 

@@ -139,7 +139,7 @@ def _video(
     moment: np.ndarray | None,
     **more: Any,
 ) -> Video:
-    bounds = [moment] * (moment is not None) + [its for _, its in steps]
+    bounds = [its for _, its in steps] if moment is None else [moment, *(its for _, its in steps)]
     last_s = duration_s or float(np.max(bounds))
     for start, end in bounds:
         # One moment of the published ones begins where it ends.

@@ -91,10 +91,11 @@ def with_features(video: Video, folder: Path) -> Video:
         raise UsageError(
             f"{folder}: {video.video_id} has {num} clips with features and {annotated} annotated ones: other videos'?"
         )
-    return replace(video, **first_clips(video, num), **{name: _cut(name, its, num) for name, its in values.items()})
+    values = {name: _cut(name, its, num) for name, its in values.items()}
+    return replace(video, **first_clips(video, num) | values)
 
 
-def first_clips(video: Video, num: int) -> dict[str, np.ndarray]:
+def first_clips(video: Video, num: int) -> dict[str, Any]:
     """The arrays of `video` that count its clips, cut to the first `num`; none if it has no more."""
     if num == len(video.frame_time_s):
         return {}

@@ -23,18 +23,18 @@ from vsumdata.train.methods import METHODS
 
 OF_OTHERS = {
     "iptnet", "tldw", "clip-it", "human", "videosage", "segment-cm", "iv-sum", "googlenet", "visp+googlenet",
-    "triplesumm", "summdiff", "cfsum", "umt", "csum+umt", "joint-va", "sspvs", "chd",
+    "triplesumm", "summdiff", "cfsum", "umt", "csum+umt", "joint-va", "sspvs", "chd", "mini-net",
 }  # fmt: skip
 # Tables on data sets that no loader reads yet, with the metrics that their protocols have.
 NO_LOADER = {
     "qfvs": {"tau", "rho"},
-    "youtube-highlights": set(PROTOCOLS["umt-youtube-highlights"].metrics),
     "mosu": {"tau", "rho", "map50", "map15"},
     "videos of 70 minutes": {"tau"},
 }
 # Ranks on Mr. HiSum and texts of VideoXum are of other protocols than our defaults there. No F_CLIP is on VideoXum: it
 # has ten references, and the paper does not say which counts.
 METRICS = NO_LOADER | {
+    "youtube-highlights": set(PROTOCOLS["umt-youtube-highlights"].metrics),
     "mrhisum": {*PROTOCOLS["mrhisum"].metrics, *PROTOCOLS["mr-hisum"].metrics},
     "videoxum": {*PROTOCOLS["own-set"].metrics, "f_clip", "cross_f_clip"},
 }

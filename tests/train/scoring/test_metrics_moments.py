@@ -96,6 +96,7 @@ def test_hirest_steps() -> None:
     relevant = np.array([[0, 10], [10, 20], [20, 30]])
     assert bound_scores(relevant, relevant, 0.7) == (1, 1)
     # Two predictions cover one step, a third covers none.
-    assert bound_scores(np.array([[0, 9], [1, 10], [40, 50]]), relevant, 0.5) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    found = bound_scores(np.array([[0, 9], [1, 10], [40, 50]]), relevant, 0.5)
+    assert found == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     with pytest.raises(ValueError, match="need a predicted and a relevant step"):
         bound_scores(np.zeros((0, 2)), relevant, 0.5)

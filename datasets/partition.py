@@ -35,6 +35,11 @@ class Partition:
             for number, fold in enumerate(folds):
                 yield (seed, number), fold
 
+    @property
+    def names(self) -> dict[int, str]:
+        """The name of each fold, by its number, where folds are of one domain each; else nothing."""
+        return {number: fold.name for number, fold in enumerate(self.folds[0]) if fold.name} if self.folds else {}
+
     @cached_property
     def tested(self) -> dict[str, list[Run]]:
         """Video id -> the runs that test it. A random draw tests some videos several times and others never."""
@@ -59,8 +64,9 @@ def cut(
     `legacy` validates on the test videos. `others` are the other data sets of a pool, see `splits.folds`; `groups` adds
     their tasks. Raises UsageError for an unknown split.
     """
-    groups = {**tasks(videos), **(groups or {})}
-    ids = [video.video_id for video in videos]
+    # Of a lazy sequence neither reads the videos' features.
+    groups = {**tasks(getattr(videos, "described", videos)), **(groups or {})}
+    ids = ids_of(videos)
     found = [splits.folds(name, ids, seed=seed, groups=groups, legacy=legacy, others=others) for seed in range(seeds)]
     label = found[0][0].label.partition(", fold")[0].partition(", seed")[0]
     return Partition(labelled(label, legacy=legacy), tuple(map(tuple, found)))
@@ -127,7 +133,7 @@ def pool_of(word: str) -> Pool:
 def restricted(fold: Fold, to: Container[str]) -> Fold:
     """`fold` without the videos that are not in `to`."""
     train, val, test = (tuple(each for each in part if each in to) for part in (fold.train, fold.val, fold.test))
-    return Fold(train, val, test, fold.label)
+    return Fold(train, val, test, fold.label, fold.name)
 
 
 class Picked(Sequence[Video]):

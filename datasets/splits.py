@@ -8,6 +8,9 @@ Of the published splits of TVSum and SumMe, only those of CSTA and the two `msva
 PGL-SUM (same as CA-SUM), VASNet (same as MSVA's "early work") and DSNet are five random draws: they test some videos
 several times and a third of the videos never. PoR's 50 draws, and any other split, are read from their file.
 
+The split `umt` has a fold for each domain, which trains on videos of its domain alone, as UMT does: the mean over folds
+is then its mean over domains. Videos of it that are not there are left out, as in UMT's code.
+
 In a pool of data sets the split is of the first one. What is trained on of the others, one of `SETTINGS` says, or a
 split file's own training lists (DSNet's `tvsum_aug.yml`). Their videos are named `<data set>/<video id>`.
 """
@@ -19,7 +22,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +53,16 @@ NESTED_SHARE = 0.2  # of a fold's training videos, for validation
 
 @dataclass(frozen=True)
 class Fold:
-    """The video ids of one fold. `label` names the split, and says so if the fold is chosen on its test videos."""
+    """The video ids of one fold. `label` names the split, and says so if the fold is chosen on its test videos.
+
+    `name` is that of its domain, where each fold is of one.
+    """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
     label: str = ""
+    name: str = ""
 
     @property
     def legacy(self) -> bool:
@@ -107,13 +114,24 @@ def sources(data_set: str) -> list[str]:
     return sorted(_published().get(data_set, {}), key=lambda source: (source != DEFAULT_SOURCE, source))
 
 
+def published(data_set: str, source: str) -> dict[str, dict[str, list[str]]]:
+    """The ids of `train` and `test` of each fold of a published split by domain, by the domain's name."""
+    folds: dict[str, dict[str, list[str]]] = _published()[data_set][source]["folds"]
+    return folds
+
+
 @dataclass(frozen=True)
 class _Cut:
-    """The test videos of a fold, whether the other videos of the data set train, and which videos of others do."""
+    """The test videos of a fold, whether the other videos of the data set train, and which videos of others do.
+
+    `train` are those of its own that train, where not all others do. `name` is that of the fold's domain.
+    """
 
     test: Sequence[str]
     own: bool = True
     others: Sequence[str] = ()
+    train: Sequence[str] | None = None
+    name: str = ""
 
 
 def folds(
@@ -148,16 +166,18 @@ def folds(
     found = []
     for number, cut in enumerate(cuts, 1):
         test = tuple(cut.test)
-        rest = [video_id for video_id in video_ids if video_id not in set(test)] if cut.own else []
-        title = f"{label}, fold {number} of {len(cuts)}"
+        own = cut.train if cut.train is not None else video_ids
+        rest = [video_id for video_id in own if video_id not in set(test)] if cut.own else []
+        title = f"{label}, fold {number} of {len(cuts)}" + (f" ({cut.name})" if cut.name else "")
         if legacy:
             title += ", legacy: validated on the test videos"
-            found.append(Fold((*rest, *cut.others), test, test, title))
+            found.append(Fold((*rest, *cut.others), test, test, title, cut.name))
             continue
         # Of the data set that is tested, where it trains at all: the protocol is its own.
         val = set(_draw(rest or cut.others, groups, NESTED_SHARE, (seed, number)))
         there = (*rest, *cut.others)
-        found.append(Fold(tuple(v for v in there if v not in val), tuple(v for v in there if v in val), test, title))
+        train, chosen = tuple(v for v in there if v not in val), tuple(v for v in there if v in val)
+        found.append(Fold(train, chosen, test, title, cut.name))
     return found
 
 
@@ -184,7 +204,7 @@ def _pooled(
         return f"{label}, transfer", [_Cut(video_ids, False, more)]
     if setting == "canonical":
         return f"{label}, canonical", cuts
-    return f"{label}, augmented", [_Cut(cut.test, cut.own, more) for cut in cuts]
+    return f"{label}, augmented", [replace(cut, others=more) for cut in cuts]
 
 
 def given(videos: Sequence[Video], label: str = "as published") -> Fold:
@@ -192,7 +212,7 @@ def given(videos: Sequence[Video], label: str = "as published") -> Fold:
     parts = {part: tuple(v.video_id for v in videos if v.split == part) for part in ("train", "val", "test")}
     if not parts["test"]:
         raise UsageError("none of the videos is in the split `test`")
-    return Fold(**parts, label=label)
+    return Fold(parts["train"], parts["val"], parts["test"], label)
 
 
 def _published() -> dict[str, dict[str, dict[str, Any]]]:
@@ -212,7 +232,9 @@ def _cuts(
     known = sources(data_set)
     if not source and not known:
         return f"{data_set}/{NUM_FOLDS} parts, seed {seed}", [_Cut(its) for its in _parts(video_ids, groups, seed)]
-    source = SAME_AS.get(source, source or DEFAULT_SOURCE)
+    source = SAME_AS.get(source, source or known[0])
+    if source in known and "folds" in _published()[data_set][source]:
+        return _by_domain(data_set, source, video_ids)
     if source in known:
         numbers: list[list[int]] = _published()[data_set][source]["test"]
         return f"{data_set}/{source}", [_Cut([f"video_{number}" for number in test]) for test in numbers]
@@ -221,6 +243,23 @@ def _cuts(
     raise UsageError(
         f"no split {source!r} of {data_set} is known; known: {', '.join((*known, *SETTINGS))}, or the path of a file"
     )
+
+
+def _by_domain(data_set: str, source: str, video_ids: Sequence[str]) -> tuple[str, list[_Cut]]:
+    """The folds of a published split by domain, without videos that are not there, and without empty domains."""
+    there, cuts, lacking = set(video_ids), [], []
+    for name, its in published(data_set, source).items():
+        test = [video_id for video_id in its["test"] if video_id in there]
+        # Without a list of its own, a domain trains on all others.
+        train = [video_id for video_id in its["train"] if video_id in there] if "train" in its else None
+        if test and (train is None or train):
+            cuts.append(_Cut(test, train=train, name=name))
+        else:
+            lacking.append(name)
+    if not cuts:
+        raise UsageError(f"the split {data_set}/{source} names none of the {len(video_ids)} videos, or none to test")
+    # The mean over fewer domains is another number.
+    return f"{data_set}/{source}" + (f" without {' and '.join(lacking)}" if lacking else ""), cuts
 
 
 def read(path: Path) -> list[list[str]]:

@@ -27,6 +27,10 @@ DATASETS = {
     "wikihow-summaries": "vsumdata.datasets.benchmarks.wikihow_summaries",
     "videoxum": "vsumdata.datasets.benchmarks.videoxum",
     "instruct-v2xum": "vsumdata.datasets.benchmarks.instruct_v2xum",
+    "youtube-highlights": "vsumdata.datasets.benchmarks.highlights.youtube_highlights",
+    "umt-tvsum": "vsumdata.datasets.benchmarks.highlights.umt_tvsum",
+    "cosum": "vsumdata.datasets.benchmarks.cosum",
+    "hirest": "vsumdata.datasets.benchmarks.hirest",
     "shards": "vsumdata.datasets.shards",
     "synthetic": "vsumdata.datasets.synthetic",
 }

@@ -12,7 +12,7 @@ from vsumdata.train.scoring.evaluate import METRICS
 
 NAMED = (
     "ca-sum pgl-sum csta csta-summe vasnet msva dsnet a2summ mr-hisum bliss wikihow-summaries "
-    "umt-youtube-highlights umt-tvsum videoxum videoxum-released own-set instruct-v2xum tvsum summe mrhisum synthetic"
+    "umt-youtube-highlights umt-tvsum cosum videoxum videoxum-released own-set instruct-v2xum tvsum summe mrhisum synthetic"
 )
 
 

@@ -158,7 +158,8 @@ def table_of(
     methods = [parse(word).method for word in request.methods]
     # Of a run, its record alone says which method it is.
     methods += [made[0]["method"] for name, made in found.made.items() if name.startswith(RUN)]
-    found_rows = [*rows(measured, request.baseline, rules.metrics), *failed_rows(found.failed, rules.metrics)]
+    found_rows = rows(measured, request.baseline, rules.metrics, data.partition.names)
+    found_rows += failed_rows(found.failed, rules.metrics)
     return Table(
         data=request.on,
         protocol=rules.name,

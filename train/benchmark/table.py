@@ -37,7 +37,7 @@ class Row:
 
     `p` is that of the paired test against the table's baseline, and `direction` ▲ or ▼ where the row is significantly
     above or below it. `missing` says why the cell has no number, and `has_failed` that its method broke. `protocol` is
-    there if the table has several.
+    there if the table has several. `domains` has the value in each domain, where each fold is of one.
     """
 
     method: str
@@ -52,6 +52,7 @@ class Row:
     missing: str = ""
     has_failed: bool = False
     protocol: str = ""
+    domains: Mapping[str, float] = field(default_factory=dict)
 
     def all_notes(self) -> list[str]:
         """The row's notes for a file, the reason for a missing number first."""
@@ -123,6 +124,12 @@ class Table:
             where = () if len(names) == len(self.columns) - missing else (f" ({', '.join(names)})",)
             methods.setdefault((note, *where), []).append(method)
         lines = [f"{', '.join(names)}{''.join(where)}: {note}" for (note, *where), names in methods.items()]
+        lines += [
+            f"{row.method}: {self.column(row)} by domain: "
+            + ", ".join(f"{name} {value:.3f}" for name, value in row.domains.items())
+            for row in self.rows
+            if row.domains
+        ]
         return [*self.remarks, *lines, *(f"{method}: failed: {reason}" for method, reason in self.failed.items())]
 
     @property
@@ -137,8 +144,11 @@ class Table:
         return pd.read_csv(io.StringIO(as_csv(self)))
 
 
-def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]) -> list[Row]:
-    """A row for each method and each of the protocol's metrics, in this order."""
+def rows(
+    measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str], domains: Mapping[int, str] | None = None
+) -> list[Row]:
+    """A row for each method and each of the protocol's metrics, in this order. `domains` are the folds' by number."""
+    domains = domains or {}
     summaries = {(name, metric): values.summary(metric) for name, values in measured.items() for metric in metrics}
     found = []
     for (name, metric), summary in summaries.items():
@@ -157,6 +167,7 @@ def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]
                 direction=(BETTER if difference > 0 else WORSE) if p < SIGNIFICANT else "",
                 notes=() if missing else tuple(measured[name].notes()),
                 missing=missing,
+                domains={domains[at]: its for at, its in measured[name].of_folds(metric).items() if at in domains},
             )
         )
     return found
@@ -241,6 +252,7 @@ def as_json(table: Table) -> str:
             "std": number(row.std),
             "ci95": None if math.isnan(row.ci95[0]) else list(row.ci95),
             "n": row.n,
+            **({"domains": row.domains} if row.domains else {}),
             "notes": list(dict.fromkeys([*significance(row, table.baseline), *row.all_notes(), *table.remarks])),
         }
         for row in table.rows

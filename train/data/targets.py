@@ -35,6 +35,10 @@ DEFAULT_RULES: dict[str, Rule] = {
     "wikihow-summaries": "given",
     "videoxum": "given",
     "instruct-v2xum": "given",
+    "youtube-highlights": "given",
+    "umt-tvsum": "given",
+    "cosum": "given",
+    "hirest": "given",
     "shards": "replay",
     "synthetic": "given",
 }

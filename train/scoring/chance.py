@@ -37,6 +37,20 @@ def trapezoidal_ap(num_clips: int, num_relevant: int) -> float:
     return float(((last_precision + (expected_hits + 1) / (before + 1)) / 2).mean())
 
 
+def top_ranked_ap(num_clips: int, num_relevant: int, top: int) -> float:
+    """Expected `metrics_highlights.top_ranked_ap` of a random ranking: its `top` best hold any k of the relevant clips.
+
+    How many they hold has a hypergeometric distribution; given that number they are in random order.
+    """
+    drawn = min(top, num_clips)
+    every = math.comb(num_clips, drawn)
+    return sum(
+        math.comb(num_relevant, hits) * math.comb(num_clips - num_relevant, drawn - hits) / every
+        * trapezoidal_ap(drawn, hits)
+        for hits in range(1, drawn + 1)
+    )  # fmt: skip
+
+
 def f1(share: float, reference_share: float) -> float:
     """Expected F1 of a random summary that takes `share` of the frames, against a reference of `reference_share`."""
     total = share + reference_share

@@ -75,6 +75,8 @@ class _Case:
 
 Needs = tuple[tuple[str, ...], ...]
 SHOTS = ("change_points", "n_frames")
+TOP_CLIPS = {"ap_top5": 5, "ap_top15": 15}
+LAST_FRAME_S = 1 / 30  # of a video's length, how long its last frame is shown
 FRAME_EMBEDDINGS = frozenset({"f_clip", "cross_f_clip"})
 
 
@@ -94,6 +96,7 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         "summary-vs-mean": (summary, *shots),
     }
     ranks, sentences = by_rank[protocol.rank], (("sentence_label",), ("summary_text",))
+    clips: Needs = {"users": (("user_score",),), "one": (("gt_summary",),)}[protocol.summary_reference]
     return {
         "f1": (summary, *shots),
         "tau": ranks,
@@ -101,7 +104,7 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         "map50": (("gt_score",),),
         "map15": (("gt_score",),),
         "ap_trapezoidal": (("gt_summary",),),
-        "ap_top5": (("user_score",),),
+        **dict.fromkeys(TOP_CLIPS, clips),
         "rouge1": sentences,
         "rouge2": sentences,
         "rougeL": sentences,
@@ -129,6 +132,8 @@ def lacks(metric: str, video: Video, protocol: Protocol, *, has_summary: bool = 
         why.append("keyshots need change_points and n_frames")
     if references:
         why.append(f"protocol {protocol.name} needs {', '.join(references)}")
+    elif metric in TOP_CLIPS and protocol.clip_s and video.picks is not None and not video.duration_s:
+        why.append(f"clips of {protocol.clip_s:g} s need the video's length (duration_s), which its annotations lack")
     # A bare benchmark file has the users' mean alone. The number against that is printed under its own name.
     if references == ["user_score"] and metric in ("tau", "rho") and video.gt_score is not None:
         why.append(f"protocol {SCORES_VS_MEAN} compares with gt_score, the users' mean")
@@ -306,13 +311,18 @@ def _ap_trapezoidal(case: _Case) -> dict[str, float]:
 
 
 def _ap_top(case: _Case) -> dict[str, float]:
-    score, users = case.frame_score, case.read("user_score")
+    score, (reference,) = case.frame_score, needs(case.protocol)["ap_top5"]
+    users = np.atleast_2d(case.read(*reference))
     if case.protocol.clip_s and case.video.picks is not None:
         score, users = clips_in_time(score, users, case.video, case.protocol.clip_s)
-    values = metrics_highlights.top_clips_ap(score, users, case.protocol.top_clips or 5)
+    relevant = metrics_highlights.above_median(users) if case.protocol.summary_reference == "users" else users
+    wanted = [name for name in TOP_CLIPS if name in case.protocol.metrics]
+    values = np.array(
+        [[metrics_highlights.top_ranked_ap(row, score, TOP_CLIPS[n]) for row in relevant] for n in wanted]
+    )
     if not values.any():
         case.note("no_positives")
-    return {"ap_top5": float(values.mean())}
+    return dict(zip(wanted, values.mean(1).tolist(), strict=True))
 
 
 def clips_in_time(
@@ -320,10 +330,11 @@ def clips_in_time(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The clips of `clip_s` seconds that UMT cuts: their mean scores [n], and the users' at their middles [U,n].
 
-    A rest shorter than a clip is none; a video shorter than one is one clip.
+    A clip ends before the last original frame is shown: with that, all 50 videos of TVSum have UMT's number of clips. A
+    rest shorter than a clip is none; a video shorter than one is one clip.
     """
     time_s = np.asarray(video.frame_time_s, np.float64)
-    lasts = video.duration_s or time_s[-1] + (time_s[-1] - time_s[-2] if len(time_s) > 1 else 0.0)
+    lasts = (video.duration_s or time_s[-1] + (time_s[-1] - time_s[-2] if len(time_s) > 1 else 0.0)) - LAST_FRAME_S
     count = max(1, int(lasts / clip_s))
     middle = (np.arange(count) + 0.5) * clip_s
     nearest = np.abs(time_s[None] - middle[:, None]).argmin(1)
@@ -404,7 +415,7 @@ METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     "map50": _map,
     "map15": _map,
     "ap_trapezoidal": _ap_trapezoidal,
-    "ap_top5": _ap_top,
+    **dict.fromkeys(TOP_CLIPS, _ap_top),
     "rouge1": _rouge,
     "rouge2": _rouge,
     "rougeL": _rouge,

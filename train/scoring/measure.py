@@ -110,6 +110,14 @@ class Measured:
             return summarize_sums(runs, corpus.value)
         return summarize([values for (its, _), values in sorted(self.values.items()) if its == metric])
 
+    def of_folds(self, metric: str) -> dict[int, float]:
+        """The metric's value in each fold: the mean over its videos, then over seeds."""
+        found: dict[int, list[float]] = {}
+        for (name, (_, fold)), values in sorted(self.values.items()):
+            if name == metric:
+                found.setdefault(fold, []).append(float(np.mean(list(values.values()))))
+        return {fold: float(np.mean(values)) for fold, values in found.items()}
+
     def notes(self) -> list[str]:
         """Each note with the number of videos that it holds for."""
         total = len(self.videos)

@@ -77,12 +77,20 @@ def top_clips_ap(score: np.ndarray, user_score: np.ndarray, top: int = 5) -> np.
 
     A clip is relevant if the user scored it above his or her own median. If none of the `top` is, the AP is 0.
     """
+    return np.array([top_ranked_ap(row, score, top) for row in above_median(user_score)])
+
+
+def above_median(user_score: np.ndarray) -> np.ndarray:
+    """Which of the scores [U,n] are above the user's own median, the lower one of an even number: bool [U,n]."""
     user_score = np.atleast_2d(user_score)
-    _check(user_score[0], score)
     # torch.median takes the lower of the two middle values, numpy's their mean.
-    median = np.sort(user_score, axis=1)[:, (user_score.shape[1] - 1) // 2]
-    ranked = (user_score > median[:, None])[:, _ranking(score)[:top]]
-    return np.array([trapezoidal_ap(row) for row in ranked])
+    return np.asarray(user_score > np.sort(user_score, axis=1)[:, [(user_score.shape[1] - 1) // 2]])
+
+
+def top_ranked_ap(relevant: np.ndarray, score: np.ndarray, top: int) -> float:
+    """`trapezoidal_ap` of the `top` best clips alone; of all if there are fewer. Equal scores keep their order."""
+    relevant, score = _check(relevant, score)
+    return trapezoidal_ap(relevant[_ranking(score)[:top]])
 
 
 def interpolated_ap(relevant: np.ndarray, score: np.ndarray) -> float:

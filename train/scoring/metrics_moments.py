@@ -66,3 +66,36 @@ def of_length(windows: Sequence[Sequence[float]], length: str) -> list[Sequence[
     """The windows of one range of LENGTHS; a query without any is left out of the range's means."""
     low, high = LENGTHS[length]
     return [window for window in windows if low < window[1] - window[0] <= high]
+
+
+# HiREST divides by the union and this, so an IoU of exactly the threshold does not reach it.
+EPSILON = 1e-8
+
+
+def _hirest_iou(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    windows, others = (np.asarray(each, np.float64).reshape(-1, 2) for each in (windows, others))
+    first = np.maximum(windows[:, None, 0], others[None, :, 0])
+    common = np.clip(np.minimum(windows[:, None, 1], others[None, :, 1]) - first, 0, None)
+    outer = np.maximum(windows[:, None, 1], others[None, :, 1]) - np.minimum(windows[:, None, 0], others[None, :, 0])
+    lengths = np.ptp(windows, axis=1)[:, None] + np.ptp(others, axis=1)[None]
+    return np.asarray(common / (np.minimum(outer, lengths) + EPSILON))
+
+
+def moment_recall(predicted: np.ndarray, relevant: np.ndarray, threshold: float) -> float:
+    """HiREST's R@`threshold` of one video: 1 if the predicted moment [2] overlaps the relevant one [2] enough, else 0.
+
+    As in j-min/HiREST@e8d6e2f evaluate.py, `evaluate_moment_retrieval`; the mean is over videos with a moment.
+    """
+    return float(_hirest_iou(predicted, relevant)[0, 0] >= threshold)
+
+
+def bound_scores(predicted: np.ndarray, relevant: np.ndarray, threshold: float) -> tuple[float, float]:
+    """HiREST's recall and precision of predicted steps [P,2] for the relevant ones [R,2], both of at least one row.
+
+    A step counts if it overlaps one of the other side by more than `threshold`; several may overlap the same one. As in
+    j-min/HiREST@e8d6e2f evaluate.py, `compute_step_bound_scores`. Raises ValueError without steps.
+    """
+    if not len(predicted) or not len(relevant):
+        raise ValueError("recall and precision of steps need a predicted and a relevant step")
+    covered = _hirest_iou(predicted, relevant) > threshold
+    return float(covered.any(0).mean()), float(covered.any(1).mean())

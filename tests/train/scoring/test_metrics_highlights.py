@@ -20,6 +20,7 @@ from vsumdata.train.scoring.metrics_highlights import (
     saliency,
     softmax32,
     top_clips_ap,
+    top_ranked_ap,
     trapezoidal_ap,
 )
 
@@ -65,6 +66,21 @@ def test_chance_is_the_mean_of_all_rankings(clips: int, relevant: int) -> None:
     trapezoidal = np.mean([trapezoidal_ap(ranking) for ranking in rankings])
     assert chance.average_precision(clips, relevant) == pytest.approx(standard, abs=1e-12)
     assert chance.trapezoidal_ap(clips, relevant) == pytest.approx(trapezoidal, abs=1e-12)
+
+
+@pytest.mark.parametrize(("clips", "relevant"), [(1, 1), (4, 0), (4, 2), (5, 5), (6, 2), (7, 4), (3, 1)])
+@pytest.mark.parametrize("top", [1, 3, 5])
+def test_chance_of_the_best_clips_is_the_mean_of_all_rankings(clips: int, relevant: int, top: int) -> None:
+    labels = np.arange(clips) < relevant
+    every = [top_ranked_ap(labels, np.array(score), top) for score in itertools.permutations(range(clips))]
+    assert chance.top_ranked_ap(clips, relevant, top) == pytest.approx(np.mean(every), abs=1e-12)
+
+
+def test_the_best_clips_of_few() -> None:
+    """A video of three shots has no fifth; recall is that of the best clips alone."""
+    assert top_ranked_ap(np.array([0, 1, 1]), np.array([3.0, 2, 1]), 5) == trapezoidal_ap(np.array([0, 1, 1]))
+    assert top_ranked_ap(np.array([1, 0, 1]), np.array([3.0, 2, 1]), 1) == 1
+    assert top_ranked_ap(np.array([0, 1]), np.array([2.0, 1]), 1) == 0
 
 
 def test_chance_of_mr_hisum_and_of_wikihow() -> None:

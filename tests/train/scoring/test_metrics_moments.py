@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsumdata.train.scoring.metrics import concept_match
-from vsumdata.train.scoring.metrics_moments import best_moment_iou, moment_ap, of_length, temporal_iou
+from vsumdata.train.scoring.metrics_moments import (
+    best_moment_iou,
+    bound_scores,
+    moment_ap,
+    moment_recall,
+    of_length,
+    temporal_iou,
+)
 
 
 def test_iou() -> None:
@@ -75,3 +82,21 @@ def test_the_match_with_itself_is_1_and_with_nothing_0() -> None:
     shots = np.eye(3)
     assert concept_match(shots, shots) == (1, 1, 1)
     assert concept_match(shots, shots[:0]) == concept_match(shots[:0], shots) == (0, 0, 0)
+
+
+def test_hirest_counts_a_moment_above_the_threshold_not_at_it() -> None:
+    """Its IoU is divided by the union and 1e-8, and annotators' seconds are whole: exactly one half is no hit."""
+    assert moment_recall(np.array([0, 10]), np.array([0, 20]), 0.5) == 0
+    assert moment_recall(np.array([0, 10.01]), np.array([0, 20]), 0.5) == 1
+    assert moment_recall(np.array([0, 15]), np.array([0, 20]), 0.7) == 1
+    assert moment_recall(np.array([30, 40]), np.array([0, 20]), 0.5) == 0
+
+
+def test_hirest_steps() -> None:
+    relevant = np.array([[0, 10], [10, 20], [20, 30]])
+    assert bound_scores(relevant, relevant, 0.7) == (1, 1)
+    # Two predictions cover one step, a third covers none.
+    found = bound_scores(np.array([[0, 9], [1, 10], [40, 50]]), relevant, 0.5)
+    assert found == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    with pytest.raises(ValueError, match="need a predicted and a relevant step"):
+        bound_scores(np.zeros((0, 2)), relevant, 0.5)

@@ -125,6 +125,13 @@ def above_rank(frame_score: np.ndarray, budget: float, in_time: bool = False) ->
     return np.asarray(frame_score >= descending[int(len(frame_score) * budget)])
 
 
+def num_of_users(video: Video) -> int:
+    """How many frames the users of `video` choose on average, rounded, but at least one. ValueError without users."""
+    if video.user_summary is None or not len(video.user_summary):
+        raise ValueError(f"{video.video_id}: the number of key frames is that of its users, and it has no user_summary")
+    return max(1, round(float((video.user_summary > 0).sum(1).mean())))
+
+
 def summary_from_scores(frame_score: np.ndarray, video: Video, protocol: Protocol) -> np.ndarray:
     """The summary that `protocol` makes of `frame_score` [T], bool: one value an original frame for keyshots, else [T].
 
@@ -136,4 +143,6 @@ def summary_from_scores(frame_score: np.ndarray, video: Video, protocol: Protoco
         raise ValueError(f"{video.video_id}: {len(frame_score)} scores for {len(video.frame_time_s)} frames")
     if protocol.selection == "top":
         return best_frames(frame_score, int(protocol.budget * len(frame_score)))
+    if protocol.selection == "as-users":
+        return best_frames(frame_score, num_of_users(video))
     return above_rank(frame_score, protocol.budget, in_time=protocol.selection == "time-threshold")

@@ -23,20 +23,20 @@ from vsumdata.train.methods import METHODS
 
 OF_OTHERS = {
     "iptnet", "tldw", "clip-it", "human", "videosage", "segment-cm", "iv-sum", "googlenet", "visp+googlenet",
-    "triplesumm", "summdiff", "cfsum", "umt", "csum+umt", "joint-va", "sspvs", "chd",
+    "egovlpv2", "triplesumm", "summdiff", "cfsum", "umt", "csum+umt", "joint-va", "sspvs", "chd",
 }  # fmt: skip
 # Tables on data sets that no loader reads yet, with the metrics that their protocols have.
 NO_LOADER = {
-    "qfvs": {"tau", "rho"},
     "youtube-highlights": set(PROTOCOLS["umt-youtube-highlights"].metrics),
     "mosu": {"tau", "rho", "map50", "map15"},
     "videos of 70 minutes": {"tau"},
 }
 # Ranks on Mr. HiSum and texts of VideoXum are of other protocols than our defaults there. No F_CLIP is on VideoXum: it
-# has ten references, and the paper does not say which counts.
+# has ten references, and the paper does not say which counts. ViSP's numbers on QFVS are ranks.
 METRICS = NO_LOADER | {
     "mrhisum": {*PROTOCOLS["mrhisum"].metrics, *PROTOCOLS["mr-hisum"].metrics},
     "videoxum": {*PROTOCOLS["own-set"].metrics, "f_clip", "cross_f_clip"},
+    "qfvs": {*PROTOCOLS["qfvs"].metrics, *PROTOCOLS["scores-vs-mean"].metrics},
 }
 
 

@@ -107,8 +107,9 @@ def keyshots(frame_score: np.ndarray, shots: Shots, protocol: Protocol) -> np.nd
 def best_frames(frame_score: np.ndarray, count: int) -> np.ndarray:
     """The `count` frames with the highest scores, bool [T]. Of equal scores the earlier frame is chosen."""
     chosen = np.zeros(len(frame_score), bool)
-    # Only a stable sort keeps equal scores in order; numpy's default sort does not.
-    chosen[np.argsort(-np.asarray(frame_score), kind="stable")[:count]] = True
+    # Only a stable sort keeps equal scores in order; numpy's default sort does not. As floats: the negative of an
+    # unsigned 1, as of a data set's own summary, is 255.
+    chosen[np.argsort(-np.asarray(frame_score, np.float64), kind="stable")[:count]] = True
     return chosen
 
 

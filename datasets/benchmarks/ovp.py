@@ -40,17 +40,17 @@ NAMES = tuple(f"v{number}" for number in range(21, 71))
 BELOW = (".", "VSUMM", "user_summaries/VSUMM")
 
 
-def load(path: str | Path, *, step: int = eccv16.STEP) -> list[Video]:
+def load(path: str | Path) -> list[Video]:
     """The 50 videos: of the HDF5 file, of the users' key frames, or of a folder that holds either or both.
 
-    Key frames alone give videos `v21` to `v70` with every `step`-th frame, D = 0, and `user_summary` true at the key
+    Key frames alone give videos `v21` to `v70` with every 15th frame, D = 0, and `user_summary` true at the key
     frames; protocol `vsumm` compares with them. `n_frames` is then the last key frame of any user and one more, the
     least that it can be. Raises UsageError.
     """
     path = Path(path)
     folder = _key_frames_in(path)
     if folder is not None and not any(path.rglob(f"*{NAME}*.h5")):
-        return [_annotated(name, users, step) for name, users in _read(folder).items()]
+        return [_annotated(name, users) for name, users in _read(folder).items()]
     file = eccv16.find(path, NAME)
     videos = eccv16.load(file, WHERE, NUM_VIDEOS, eccv16.NEEDED_TO_TRAIN)
     # TVSum's file has as many videos, of the same names. Only the number of users tells.
@@ -87,9 +87,9 @@ def _read(folder: Path) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def _annotated(name: str, users: list[np.ndarray], step: int) -> Video:
+def _annotated(name: str, users: list[np.ndarray]) -> Video:
     summary = key_frames.as_summary(users, 0)
-    picks = np.arange(0, summary.shape[1], step)
+    picks = np.arange(0, summary.shape[1], eccv16.STEP)
     return Video(
         video_id=name,
         # All of VSUMM's videos from OVP have 30 frames a second (sandraavila/vsumm@1a5167e README.md).

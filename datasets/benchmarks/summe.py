@@ -45,21 +45,21 @@ WHERE = "e-apostolidis/PGL-SUM on GitHub (data/SumMe, unpacked)"
 WHERE_GT = "https://gyglim.github.io/me/vsum/index.html (SumMe.zip, folder GT)"
 
 
-def load(path: str | Path, *, step: int = eccv16.STEP) -> list[Video]:
+def load(path: str | Path) -> list[Video]:
     """The 25 videos: of the HDF5 file, of the folder `GT`, or of a folder that holds either or both.
 
     The HDF5 file gives features and shots, A2Summ's `text_roberta.npy` beside it sentences. `GT` adds the true frame
     rate (`frame_time_s`, `duration_s`). It must fit the HDF5 file: the same users, and as many frames but for a few.
     The HDF5 file must then name its videos.
 
-    `GT` alone gives every `step`-th frame, with D = 0 and without shots: no summary can be made of scores, so scores
+    `GT` alone gives every 15th frame, with D = 0 and without shots: no summary can be made of scores, so scores
     are ranked against the users' choices, `user_score` (1 where the user chose the frame) and their mean `gt_score`.
     Raises UsageError.
     """
     path = Path(path)
     features, folder = _find(path)
     if features is None:
-        return _annotated(folder or path, step)
+        return _annotated(folder or path)
     videos = eccv16.load(features, WHERE, NUM_VIDEOS)
     if folder is None:
         return eccv16.with_text(videos, features)
@@ -86,7 +86,7 @@ def _find(path: Path) -> tuple[Path | None, Path | None]:
     return eccv16.find(path, NAME), annotations
 
 
-def _annotated(folder: Path, step: int) -> list[Video]:
+def _annotated(folder: Path) -> list[Video]:
     there = {file.stem for file in folder.glob(f"*{SUFFIX}")}
     # Their order gives the ids, so one name too many would shift those of the others.
     if missing := [name for name in NAMES if name not in there]:
@@ -94,12 +94,12 @@ def _annotated(folder: Path, step: int) -> list[Video]:
             f"{folder} annotates {NUM_VIDEOS - len(missing)} of SumMe's {NUM_VIDEOS} videos, not {missing[0]}: a part, "
             f"or another data set's folder; get it from {WHERE_GT}"
         )
-    return [_of_annotation(f"video_{number}", folder / f"{name}{SUFFIX}", step) for number, name in enumerate(NAMES, 1)]
+    return [_of_annotation(f"video_{number}", folder / f"{name}{SUFFIX}") for number, name in enumerate(NAMES, 1)]
 
 
-def _of_annotation(video_id: str, path: Path, step: int) -> Video:
+def _of_annotation(video_id: str, path: Path) -> Video:
     chosen, fps = _choices(path)
-    picks = np.arange(0, chosen.shape[1], step)
+    picks = np.arange(0, chosen.shape[1], eccv16.STEP)
     return Video(
         video_id=video_id,
         title=path.stem,

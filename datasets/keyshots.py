@@ -107,8 +107,9 @@ def keyshots(frame_score: np.ndarray, shots: Shots, protocol: Protocol) -> np.nd
 def best_frames(frame_score: np.ndarray, count: int) -> np.ndarray:
     """The `count` frames with the highest scores, bool [T]. Of equal scores the earlier frame is chosen."""
     chosen = np.zeros(len(frame_score), bool)
-    # Only a stable sort keeps equal scores in order; numpy's default sort does not.
-    chosen[np.argsort(-np.asarray(frame_score), kind="stable")[:count]] = True
+    # Only a stable sort keeps equal scores in order; numpy's default sort does not. As floats: the negative of an
+    # unsigned 1, as of a data set's own summary, is 255.
+    chosen[np.argsort(-np.asarray(frame_score, np.float64), kind="stable")[:count]] = True
     return chosen
 
 
@@ -125,6 +126,13 @@ def above_rank(frame_score: np.ndarray, budget: float, in_time: bool = False) ->
     return np.asarray(frame_score >= descending[int(len(frame_score) * budget)])
 
 
+def num_of_users(video: Video) -> int:
+    """How many frames the users of `video` choose on average, rounded, but at least one. ValueError without users."""
+    if video.user_summary is None or not len(video.user_summary):
+        raise ValueError(f"{video.video_id}: the number of key frames is that of its users, and it has no user_summary")
+    return max(1, round(float((video.user_summary > 0).sum(1).mean())))
+
+
 def summary_from_scores(frame_score: np.ndarray, video: Video, protocol: Protocol) -> np.ndarray:
     """The summary that `protocol` makes of `frame_score` [T], bool: one value an original frame for keyshots, else [T].
 
@@ -136,4 +144,6 @@ def summary_from_scores(frame_score: np.ndarray, video: Video, protocol: Protoco
         raise ValueError(f"{video.video_id}: {len(frame_score)} scores for {len(video.frame_time_s)} frames")
     if protocol.selection == "top":
         return best_frames(frame_score, int(protocol.budget * len(frame_score)))
+    if protocol.selection == "as-users":
+        return best_frames(frame_score, num_of_users(video))
     return above_rank(frame_score, protocol.budget, in_time=protocol.selection == "time-threshold")

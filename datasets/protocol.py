@@ -2,11 +2,11 @@
 
 The name of the protocol is printed beside every number. A preset repeats the code base that it is named after, its
 errors included. Our own presets are `tvsum`, `summe`, `mrhisum`, `bliss`, `wikihow-summaries`, `videoxum`, `own-set`,
-`instruct-v2xum`, `shards`, `synthetic`, `scores-vs-mean`. The same scores give τ .257 under one rule and .502 under
-another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d, thswodnjs3/CSTA
-b070f7d, ok1zjf/VASNet c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea,
+`instruct-v2xum`, `shards`, `synthetic`, `scores-vs-mean`, `vsumm`. The same scores give τ .257 under one rule and .502
+under another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d,
+thswodnjs3/CSTA b070f7d, ok1zjf/VASNet c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea,
 MRHiSum/MR.HiSum aeb667f, TencentARC/UMT bde05e3, xuantengh/MINI-Net 6651852 (`cosum`), jylins/videoxum 11bd4fe,
-medhini/Instructional-Video-Summarization 472b606.
+medhini/Instructional-Video-Summarization 472b606, ckczzj/CHAN 9899243, showlab/UniVTG 32659ac.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Protocol:
 
     # keyshots: shots by knapsack.   top: the best `budget` of the frames.   threshold: all frames that reach the score
     # of rank int(budget·T).   time-threshold: the same with the scores left in time order. VideoXum's released code
-    # does this by mistake: it sorts along an axis of size 1.
-    selection: Literal["keyshots", "top", "threshold", "time-threshold"] = "keyshots"
+    # does this by mistake: it sorts along an axis of size 1.   as-users: the best frames, as many as the video's users
+    # choose on average.
+    selection: Literal["keyshots", "top", "threshold", "time-threshold", "as-users"] = "keyshots"
     budget: float = 0.15
     # A model's own choice of frames, where it makes one, is the summary that F1 judges.
     own_summary: bool = False
@@ -52,8 +53,10 @@ class Protocol:
     summary_length: Literal["frames", "last-shot", "shots"] = "frames"
 
     # users: the users' summaries.   one: the data set's one summary, which its video calls gt_summary, or user_summary
-    # with one row. A reference that a video lacks is never replaced by another (`train/scoring/evaluate.py`).
-    summary_reference: Literal["users", "one"] = "users"
+    # with one row.   oracle: gt_summary, which the data set made of its users' summaries to agree with each of them;
+    # human rows compare each user with it.
+    # A reference that a video lacks is never replaced by another (`train/scoring/evaluate.py`).
+    summary_reference: Literal["users", "one", "oracle"] = "users"
     # How the F1 with each user of a video becomes one number: TVSum takes the mean, SumMe the best user.
     f1_users: Literal["mean", "max"] = "mean"
     # If summary and reference differ in length: pad the shorter, cut or pad the summary to the reference, or refuse.
@@ -81,6 +84,9 @@ class Protocol:
     # The clips of `ap_top5` last so long, in seconds; a video without `picks` has its clips for frames already.
     clip_s: float | None = None
 
+    # Two key frames are the same if they are at most so many original frames apart.
+    match_frames: int = 0
+
     note: str = ""  # printed with the table
 
     def __post_init__(self) -> None:
@@ -88,6 +94,8 @@ class Protocol:
             raise ValueError(f"protocol {self.name}: tau and rho need a rank")
         if not 0 < self.budget <= 1:
             raise ValueError(f"protocol {self.name}: budget {self.budget} is not a share, above 0 and at most 1")
+        if self.match_frames < 0:
+            raise ValueError(f"protocol {self.name}: match_frames {self.match_frames} is below 0")
 
 
 # The presets below copy official code. A value that looks wrong (a NaN, a budget up to the last shot) is theirs, and
@@ -200,6 +208,26 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         # The shots that two of the three judges chose, the five and 15 best of the ranking.
         Protocol(name="cosum", metrics=("ap_top5", "ap_top15"), summary_reference="one"),
+        # CHAN and UniVTG choose int(0.02·T) shots (`top_percent`).
+        Protocol(
+            name="qfvs",
+            metrics=("concept_f1", "concept_precision", "concept_recall"),
+            selection="top",
+            budget=0.02,
+            summary_reference="oracle",
+            note="each method chooses 2 % of the shots, as CHAN and UniVTG do; users choose as many as they like, and "
+            "the oracle was made of their summaries",
+        ),
+        # The tolerance is what OST (BHI-Research/OST 5e7a339, evaluator/README.md) recommends, to both sides
+        # (`--enable-double-zone`). OST and VSUMM compare the pictures as well, which needs the videos.
+        Protocol(
+            name="vsumm",
+            metrics=("cus_a", "cus_e", "keyframe_f1"),
+            selection="as-users",
+            match_frames=120,
+            note="key frames match by time alone, at most 120 frames apart; VSUMM's own figures match by histograms of "
+            "the pictures, and are others. Less CUS_E is better",
+        ),
         _VIDEOXUM,
         replace(_VIDEOXUM, name="videoxum-released", selection="time-threshold"),
         replace(_VIDEOXUM, name="own-set", metrics=(*_TVSUM, *_TEXT), own_summary=True),

@@ -46,6 +46,10 @@ KNOWN = ("tvsum", "summe", "ovp", "youtube")
 # What a pool's other data sets are for. canonical: nothing that needs labels. augmented: they join the training videos
 # of each fold. transfer: they are all training videos, and the split data set is tested whole.
 SETTINGS = ("canonical", "augmented", "transfer")
+# Each task, which is a video with several queries, is tested once; the validation videos are another task.
+ONE_OUT = "leave-one-out"
+# As in CHAN's config.json (train_videos, test_video) and UniVTG's main/train_qfvs.py, which choose on the test video.
+DEFAULTS = {"qfvs": ONE_OUT}
 FILES = (".json", ".yml", ".yaml", ".txt")
 NUM_FOLDS = 5
 NESTED_SHARE = 0.2  # of a fold's training videos, for validation
@@ -146,10 +150,10 @@ def folds(
     """The folds of a data set.
 
     `name` is the data set, or `<data set>/<source>`. The source is one of `sources`, or the path of a file in the
-    format of PGL-SUM (.json), DSNet (.yml) or CSTA (.txt). A data set without published splits is cut into five parts
-    by `seed`. The seed also draws the validation videos. Videos of one group (`groups`: video_id -> task) stay
-    together in both. `legacy` validates on the test videos, as five official code bases do: it is for comparison only,
-    and the label says so.
+    format of PGL-SUM (.json), DSNet (.yml) or CSTA (.txt), or `ONE_OUT`, which tests one task in each fold. A data set
+    without published splits is cut into five parts by `seed`, if `DEFAULTS` does not have it. The seed also draws the
+    validation videos. Videos of one group (`groups`: video_id -> task) stay together in all of these. `legacy`
+    validates on the test videos, as five official code bases do: it is for comparison only, and the label says so.
 
     `others`: data set -> the names of its videos (`ovp/video_1`), which may be trained on as well. One of `SETTINGS`,
     alone or after the source (`pgl-sum/transfer`), says how; the default is the file's own lists, else augmented.
@@ -230,6 +234,9 @@ def _cuts(
 ) -> tuple[str, list[_Cut]]:
     """The label of the split, and its folds."""
     known = sources(data_set)
+    source = source or DEFAULTS.get(data_set, "")
+    if source == ONE_OUT:
+        return f"{data_set}/{ONE_OUT}", [_Cut(its) for its in _some_members(video_ids, groups)]
     if not source and not known:
         return f"{data_set}/{NUM_FOLDS} parts, seed {seed}", [_Cut(its) for its in _parts(video_ids, groups, seed)]
     source = SAME_AS.get(source, source or known[0])
@@ -241,7 +248,8 @@ def _cuts(
     if Path(source).suffix in FILES:
         return f"{data_set}/{Path(source).name}", _of_file(Path(source), data_set, video_ids, others)
     raise UsageError(
-        f"no split {source!r} of {data_set} is known; known: {', '.join((*known, *SETTINGS))}, or the path of a file"
+        f"no split {source!r} of {data_set} is known; known: {', '.join((*known, ONE_OUT, *SETTINGS))}, or the path of "
+        "a file"
     )
 
 
@@ -366,17 +374,23 @@ def _data_set_of(name: str) -> str:
 
 def _parts(video_ids: Sequence[str], groups: Mapping[str, str], seed: int) -> list[list[str]]:
     """Up to five parts of whole groups, as equal in size as whole groups allow."""
+    members = _some_members(video_ids, groups)
+    parts: list[list[str]] = [[] for _ in range(min(NUM_FOLDS, len(members)))]
+    # Always to the smallest part: dealt in turn, a few large groups could land in one part.
+    for at in np.random.default_rng(seed).permutation(len(members)):
+        min(parts, key=len).extend(members[at])
+    return parts
+
+
+def _some_members(video_ids: Sequence[str], groups: Mapping[str, str]) -> list[list[str]]:
+    """The videos of each group. Raises UsageError for a single group."""
     members = _members(video_ids, groups)
     if len(members) < 2:
         raise UsageError(
             f"{len(video_ids)} videos of {len(members)} groups cannot be split: videos of one task stay together, "
             "so at least two groups are needed"
         )
-    parts: list[list[str]] = [[] for _ in range(min(NUM_FOLDS, len(members)))]
-    # Always to the smallest part: dealt in turn, a few large groups could land in one part.
-    for at in np.random.default_rng(seed).permutation(len(members)):
-        min(parts, key=len).extend(members[at])
-    return parts
+    return members
 
 
 def _draw(video_ids: Sequence[str], groups: Mapping[str, str], share: float, seed: Sequence[int]) -> list[str]:

@@ -31,6 +31,7 @@ DATASETS = {
     "umt-tvsum": "vsumdata.datasets.benchmarks.highlights.umt_tvsum",
     "cosum": "vsumdata.datasets.benchmarks.cosum",
     "hirest": "vsumdata.datasets.benchmarks.hirest",
+    "qfvs": "vsumdata.datasets.benchmarks.qfvs",
     "shards": "vsumdata.datasets.shards",
     "synthetic": "vsumdata.datasets.synthetic",
 }

@@ -42,7 +42,7 @@ def test_a_model_that_chooses_frames_is_judged_by_them_where_the_protocol_says_s
 
 
 def test_a_wrong_name_is_answered_with_near_ones() -> None:
-    with pytest.raises(UsageError, match=r"'tvsumm'; try tvsum"):
+    with pytest.raises(UsageError, match=r"'tvsumm'; try vsumm, tvsum"):
         protocol("tvsumm")
     with pytest.raises(UsageError, match="try tvsum, summe, mrhisum"):
         protocol("@@@")
@@ -53,5 +53,7 @@ def test_a_protocol_cannot_be_changed_or_contradict_itself() -> None:
         protocol("tvsum").budget = 0.5  # type: ignore[misc]
     with pytest.raises(ValueError, match="tau and rho need a rank"):
         Protocol(name="mine", metrics=("tau",))
+    with pytest.raises(ValueError, match="match_frames -1 is below 0"):
+        Protocol(name="mine", metrics=("cus_a",), match_frames=-1)
     with pytest.raises(ValueError, match=r"budget 15 is not a share"):
         Protocol(name="mine", metrics=("f1",), budget=15)

@@ -84,6 +84,19 @@ def test_legacy_validates_on_the_test_videos_and_says_so():
         assert fold.label.endswith("legacy: validated on the test videos")
 
 
+def test_each_task_may_be_tested_once_and_another_chooses_the_epoch():
+    groups = {f"v{i}": f"task {i % 3}" for i in range(9)}
+    for name in ("qfvs", "qfvs/leave-one-out", "mine/leave-one-out"):
+        found = folds(name, list(groups), groups=groups)
+        assert [{groups[each] for each in fold.test} for fold in found] == [{"task 0"}, {"task 1"}, {"task 2"}]
+        assert all({len(fold.train), len(fold.val), len(fold.test)} == {3} for fold in found)
+        assert found[0].label == f"{name.partition('/')[0]}/leave-one-out, fold 1 of 3"
+    with pytest.raises(UsageError, match="9 videos of 1 groups cannot be split"):
+        folds("qfvs", list(groups), groups=dict.fromkeys(groups, "one"))
+    # A published split stays the default of its data set.
+    assert len(folds("tvsum/leave-one-out", ids("tvsum"))) == 50
+
+
 def test_a_split_that_does_not_fit():
     with pytest.raises(UsageError, match="no split 'nonesuch' of tvsum is known; known: csta, dsnet, msva-ordered"):
         folds("tvsum/nonesuch", ids("tvsum"))

@@ -15,6 +15,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import published
 from vsumdata.train.benchmark.published import PaperTable
 from vsumdata.train.scoring.measure import Measured
+from vsumdata.train.scoring.metrics_keyframes import LESS_IS_BETTER
 from vsumdata.train.scoring.significance import compare
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Row:
     """One method and metric; NaN where nothing could be measured. `n` videos count, `notes` say what is odd.
 
     `p` is that of the paired test against the table's baseline, and `direction` ▲ or ▼ where the row is significantly
-    above or below it. `missing` says why the cell has no number, and `has_failed` that its method broke. `protocol` is
+    better or worse. `missing` says why the cell has no number, and `has_failed` that its method broke. `protocol` is
     there if the table has several. `domains` has the value in each domain, where each fold is of one.
     """
 
@@ -155,6 +156,7 @@ def rows(
         missing = measured[name].missing.get(metric, "")
         other = summaries.get((baseline, metric)) if name != baseline else None
         difference, p = compare(summary, other) if other else (math.nan, math.nan)
+        is_better = difference < 0 if metric in LESS_IS_BETTER else difference > 0
         found.append(
             Row(
                 method=name,
@@ -164,7 +166,7 @@ def rows(
                 ci95=summary.ci95,
                 n=summary.n,
                 p=p,
-                direction=(BETTER if difference > 0 else WORSE) if p < SIGNIFICANT else "",
+                direction=(BETTER if is_better else WORSE) if p < SIGNIFICANT else "",
                 notes=() if missing else tuple(measured[name].notes()),
                 missing=missing,
                 domains={domains[at]: its for at, its in measured[name].of_folds(metric).items() if at in domains},

@@ -39,6 +39,7 @@ DEFAULT_RULES: dict[str, Rule] = {
     "umt-tvsum": "given",
     "cosum": "given",
     "hirest": "given",
+    "qfvs": "given",
     "shards": "replay",
     "synthetic": "given",
 }

@@ -17,6 +17,7 @@ from vsumdata.train.scoring.baselines import random
 from vsumdata.train.scoring.evaluate import UnusableScoresError
 from vsumdata.train.scoring.evaluate import lacks as lacks_reference
 from vsumdata.train.scoring.measure import allowed_metrics, evaluate_one, without, without_reference
+from vsumdata.train.scoring.metrics_keyframes import LESS_IS_BETTER
 
 SHOWN = ("tau", "rho")
 VS_MEAN = "tau and rho of validation are against the mean score: the protocol's own reference is not there"
@@ -65,6 +66,9 @@ class Validation:
             )
         if not self.allowed:
             raise UsageError(f"nothing can be validated on {videos[0].video_id}: {'; '.join(reasons)}")
+        # The epoch with the largest value is kept.
+        if select_on in LESS_IS_BETTER:
+            raise UsageError(f"select_on: less {select_on} is better, so it cannot choose an epoch; take another")
         self.metric = self.allowed[0] if select_on == "auto" else select_on
         self.note = "" if its_own or protocol.rank is None or "tau" not in self.allowed else VS_MEAN
         shown = dict.fromkeys([*(name for name in SHOWN if name in self.allowed), self.metric])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vsumdata.datasets.keyshots import num_of_users
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.video import Video
 from vsumdata.train.scoring.evaluate import Words
@@ -47,10 +48,14 @@ def random(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:
 
 
 def uniform(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:
-    """1 for equally spaced frames and sentences, as many as the budget allows (at least one); 0 for the others."""
+    """1 for equally spaced frames and sentences, as many as the protocol chooses (at least one); 0 for the others."""
+    share = protocol.budget
+    # More ones than are chosen would not be spread: of equal scores the first are chosen.
+    if protocol.selection == "as-users" and video.user_summary is not None:
+        share = num_of_users(video) / len(video.frame_time_s)
     yield Trial(
         video=video,
-        frame_score=evenly(len(video.frame_time_s), protocol.budget),
+        frame_score=evenly(len(video.frame_time_s), share),
         sentence_score=evenly(len(video.sentence), protocol.budget) if video.sentence else None,
     )
 
@@ -76,9 +81,9 @@ def human(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:
                 video,
                 user_score=None if scores is None else scores[others],
                 user_summary=None if summaries is None else summaries[others],
-                # Both are made from all users, this one included.
+                # Both are made from all users, this one included. Where that is the reference itself, it stays.
                 gt_score=None,
-                gt_summary=None,
+                gt_summary=video.gt_summary if protocol.summary_reference == "oracle" else None,
             ),
             frame_score=scores[user] if scores is not None else at_picks(summaries[user], video),  # type: ignore[index]
             summary=None if summaries is None else summaries[user].astype(bool),
@@ -88,8 +93,11 @@ def human(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:
 def mean_user(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:
     """The mean of all users, against each of them; or the mean that the data set gives.
 
-    This is a ceiling, not a competitor: it is scored against annotations that it contains.
+    This is a ceiling, not a competitor: it is scored against annotations that it contains. Yields nothing where users
+    chose single frames: these hardly ever coincide, so their mean is no ranking.
     """
+    if protocol.selection == "as-users":
+        return
     if video.user_score is not None:
         mean = video.user_score.mean(axis=0)
     elif video.gt_score is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from vsumdata.datasets.keyshots import best_frames, summary_from_scores
 from vsumdata.datasets.protocol import SCORES_VS_MEAN, Protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train.scoring import meteor, metrics, metrics_highlights, metrics_text
+from vsumdata.train.scoring import meteor, metrics, metrics_highlights, metrics_keyframes, metrics_text
 from vsumdata.train.scoring.corpora import CORPORA
 from vsumdata.train.scoring.metrics_caption import ptb_tokens
 
@@ -78,6 +78,9 @@ SHOTS = ("change_points", "n_frames")
 TOP_CLIPS = {"ap_top5": 5, "ap_top15": 15}
 LAST_FRAME_S = 1 / 30  # of a video's length, how long its last frame is shown
 FRAME_EMBEDDINGS = frozenset({"f_clip", "cross_f_clip"})
+CONCEPTS = ("concept_f1", "concept_precision", "concept_recall")
+KEY_FRAMES = metrics_keyframes.Cus._fields
+OF_SUMMARIES = frozenset({"f1", "f_clip", "cross_f_clip", *CONCEPTS, *KEY_FRAMES})
 
 
 def needs(protocol: Protocol) -> dict[str, Needs]:
@@ -86,7 +89,8 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
     The names in one entry are the same reference in the words of two data sets: one of them is enough. Nothing else
     stands in for a reference: the same scores give τ .35 against each user and .79 against the users' mean.
     """
-    summary = {"users": ("user_summary",), "one": ("user_summary", "gt_summary")}[protocol.summary_reference]
+    one, oracle = ("user_summary", "gt_summary"), ("gt_summary",)
+    summary = {"users": ("user_summary",), "one": one, "oracle": oracle}[protocol.summary_reference]
     shots: Needs = tuple((name,) for name in SHOTS) if protocol.selection == "keyshots" else ()
     by_rank: dict[str | None, Needs] = {
         None: (),
@@ -96,7 +100,7 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         "summary-vs-mean": (summary, *shots),
     }
     ranks, sentences = by_rank[protocol.rank], (("sentence_label",), ("summary_text",))
-    clips: Needs = {"users": (("user_score",),), "one": (("gt_summary",),)}[protocol.summary_reference]
+    clips: Needs = (("user_score" if protocol.summary_reference == "users" else "gt_summary",),)
     return {
         "f1": (summary, *shots),
         "tau": ranks,
@@ -112,6 +116,8 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         **dict.fromkeys(CORPORA, (("summary_text",),)),
         "f_clip": (("gt_summary",),),
         "cross_f_clip": (("gt_summary",), ("summary_text",)),
+        **dict.fromkeys(CONCEPTS, (("gt_summary",), ("concept",))),
+        **dict.fromkeys(KEY_FRAMES, (("user_summary",),)),
     }
 
 
@@ -130,6 +136,8 @@ def lacks(metric: str, video: Video, protocol: Protocol, *, has_summary: bool = 
     why = []
     if len(missing) > len(references) and not has_summary:
         why.append("keyshots need change_points and n_frames")
+        if metric in ("tau", "rho") and video.user_score is not None:
+            why.append(f"protocol {SCORES_VS_MEAN} ranks the scores themselves")
     if references:
         why.append(f"protocol {protocol.name} needs {', '.join(references)}")
     elif metric in TOP_CLIPS and protocol.clip_s and video.picks is not None and not video.duration_s:
@@ -137,6 +145,9 @@ def lacks(metric: str, video: Video, protocol: Protocol, *, has_summary: bool = 
     # A bare benchmark file has the users' mean alone. The number against that is printed under its own name.
     if references == ["user_score"] and metric in ("tau", "rho") and video.gt_score is not None:
         why.append(f"protocol {SCORES_VS_MEAN} compares with gt_score, the users' mean")
+    # Key frames alone (VSUMM) have no importance.
+    if references == ["user_score or gt_score"] and video.user_summary is not None:
+        why.append("it has users' summaries alone (key frames: protocol vsumm)")
     return f"{video.video_id}: {'; '.join(why)}" if why else None
 
 
@@ -165,12 +176,12 @@ def evaluate(
             raise ValueError(why)
     # An exact knapsack can take seconds for thousands of shots, so it runs only if a metric reads the summary.
     ranks_summary = protocol.rank == "summary-vs-mean" and {"tau", "rho"} & set(protocol.metrics)
-    needs_summary = ranks_summary or bool({"f1", "f_clip", "cross_f_clip"} & set(protocol.metrics))
+    needs_summary = ranks_summary or bool(OF_SUMMARIES & set(protocol.metrics))
     flat = len(frame_score) < 2 or bool((frame_score == frame_score[0]).all())
     if summary is None:
         summary = summary_from_scores(frame_score, video, protocol) if needs_summary else np.zeros(0, bool)
-    # The ranks then come from the given summary, so constant scores are not worth a note.
-    elif protocol.rank == "summary-vs-mean":
+    # The values then come from the given summary, so constant scores are not worth a note.
+    elif protocol.rank == "summary-vs-mean" or set(KEY_FRAMES) & set(protocol.metrics):
         flat = False
     case = _Case(
         frame_score=frame_score,
@@ -408,6 +419,23 @@ def _chosen_frames(case: _Case) -> np.ndarray:
     return summary
 
 
+def _concepts(case: _Case) -> dict[str, float]:
+    concept, reference = case.read("concept"), case.read("gt_summary") > 0
+    if not reference.any():
+        case.note("empty_reference")
+    found = metrics.concept_match(concept[_chosen_frames(case)], concept[reference])
+    return {f"concept_{name}": value for name, value in found._asdict().items()}
+
+
+def _key_frames(case: _Case) -> dict[str, float]:
+    users, chosen = case.read("user_summary") > 0, metrics_keyframes.frames_of(case.summary, case.video.picks)
+    if not len(chosen):
+        case.note("empty_summary")
+    if not users.any(1).all():
+        case.note("empty_reference")
+    return metrics_keyframes.cus(chosen, list(map(np.flatnonzero, users)), case.protocol.match_frames)._asdict()
+
+
 METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     "f1": _f1,
     "tau": _ranks,
@@ -423,4 +451,6 @@ METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     **dict.fromkeys(CORPORA, _captions),
     "f_clip": _f_clip,
     "cross_f_clip": _f_clip,
+    **dict.fromkeys(CONCEPTS, _concepts),
+    **dict.fromkeys(KEY_FRAMES, _key_frames),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +130,39 @@ def read_npy_dict(path: Path, where: str) -> dict[str, np.ndarray]:
     # `np.save` wraps a dictionary into an array of shape () with one object.
     found = value.item() if isinstance(value, np.ndarray) and value.shape == () else value
     if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no dictionary of arrays; get the right file from {where}")
+    return found
+
+
+def read_mat5(path: Path, names: Sequence[str], where: str) -> dict[str, np.ndarray]:
+    """The variables `names` of the MATLAB 5 file at `path`. Raises UsageError if it is not one, or lacks them."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    check(path, where)
+    try:
+        values = loadmat(path, variable_names=tuple(names))
+    # scipy raises any of these for a damaged or foreign file; NotImplementedError is its word for MATLAB 7.3.
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, zlib.error) as error:
+        raise UsageError(f"{path} is not a MATLAB 5 file, or is cut off ({error}); get it from {where}") from error
+    if missing := set(names) - set(values):
+        raise UsageError(f"{path} has no {', '.join(sorted(missing))}; get it from {where}")
+    return {name: np.asarray(values[name]) for name in names}
+
+
+def read_pickled_dict(path: Path, where: str) -> dict[str, np.ndarray]:
+    """The dictionary of arrays pickled in the file at `path`.
+
+    Raises UsageError if the file is cut off or holds anything else; no code in it runs.
+    """
+    check(path, where)
+    with path.open("rb") as file:
+        try:
+            found = ArraysOnly(file).load()
+        # A damaged pickle fails in any of these ways.
+        except (pickle.UnpicklingError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} is damaged or holds no arrays ({error}); get it again from {where}") from error
+    if not isinstance(found, dict) or not all(isinstance(value, np.ndarray) for value in found.values()):
         raise UsageError(f"{path} holds no dictionary of arrays; get the right file from {where}")
     return found
 

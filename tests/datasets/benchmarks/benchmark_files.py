@@ -8,6 +8,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from scipy.io import savemat
+
+from vsumdata.datasets.benchmarks import qfvs, summe
 
 TVSUM_IDS = [f"youtube{i:04d}" for i in range(1, 51)]
 
@@ -242,3 +245,71 @@ def write_llava_pretrain(folder: Path, num: int, *, pictures: bool = True) -> Pa
         path.parent.mkdir()
         Image.new("RGB", (40, 30), (40 * number % 256, 90, 200)).save(path)
     return folder
+
+
+def write_summe_annotations(folder: Path, changes: dict | None = None) -> Path:
+    """SumMe.zip's folder GT. `changes`: a video's name -> variables to replace, or None for no file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(summe.NAMES, 1):
+        rng = np.random.default_rng(number)
+        # The number of the user's segment that holds the frame.
+        chosen = rng.integers(0, 4, (60 + number, 5)) * (rng.random((60 + number, 5)) < 0.4)
+        changed = (changes or {}).get(name, {})
+        if changed is not None:
+            values = {"user_score": chosen.astype(np.uint8), "FPS": 25.0, "nFrames": 60 + number} | changed
+            savemat(folder / f"{name}.mat", {key: value for key, value in values.items() if value is not None})
+    return folder
+
+
+def write_key_frames(folder: Path, changes: dict[str, str | None] | None = None) -> Path:
+    """OST's folder user_summaries/VSUMM: five lines of key frames a video. `changes`: a file's name -> its text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(21, 71):
+        users = [f"{31 + user},{301 + number},{601 + 30 * user}" for user in range(5)]
+        text = (changes or {}).get(f"v{number}.csv", "\n".join(users) + "\n")
+        if text is not None:
+            (folder / f"v{number}.csv").write_text(text)
+    return folder
+
+
+QFVS_SHOTS = {"P01": 100, "P02": 120, "P03": 90, "P04": 110}
+
+
+def write_qfvs(folder: Path) -> Path:
+    """CHAN's `data/origin_data`: four videos of about a hundred shots, 48 concepts, 45 queries, three users."""
+    rng = np.random.default_rng(3)
+    concepts = [f"Concept{number:02d}" for number in range(45)] + list(qfvs.RENAMED)
+    tags, queries = folder / qfvs.TAGS, folder / qfvs.QUERIES
+    tags.mkdir(parents=True)
+    (tags / "Dictionary.txt").write_text("\n".join(f"'{concept}'" for concept in concepts))
+    for name, total in QFVS_SHOTS.items():
+        (tags / name).mkdir()
+        shown = [",".join(rng.choice(concepts, 3, replace=False)) for _ in range(total)]
+        (tags / name / f"{name}.txt").write_text("\n".join(shown))  # as published: the last line does not end
+        pairs = [f"{concepts[at]}_{concepts[at + 1]}" for at in range(45)]
+        for where, before, users in (
+            [(folder / qfvs.GLOBAL / name, "", folder / qfvs.GLOBAL / name)]
+            + [(queries / "Oracle_Summaries" / name, f"{pair}_", queries / "User_Summaries" / name) for pair in pairs]
+        ):  # fmt: skip
+            where.mkdir(parents=True, exist_ok=True)
+            users.mkdir(parents=True, exist_ok=True)
+            for path in (where / f"{before}oracle.txt", *(users / f"{before}user{user}.txt" for user in (1, 2, 3))):
+                chosen = np.sort(rng.choice(total, 8, replace=False)) + 1
+                path.write_text("".join(f"{shot}\n" for shot in chosen))
+    return folder
+
+
+def write_qfvs_tags(path: Path, origin_data: Path, changes: dict | None = None) -> Path:
+    """Tags.mat as published: the text's tags, without the last concept of the last shot."""
+    concepts = [line.strip("'") for line in (origin_data / qfvs.TAGS / "Dictionary.txt").read_text().splitlines()]
+    structs = np.zeros((1, 4), [("Bin_Vecs", object)])
+    for at, name in enumerate(QFVS_SHOTS):
+        lines = (origin_data / qfvs.TAGS / name / f"{name}.txt").read_text().splitlines()
+        lines[-1] = lines[-1].rpartition(",")[0]
+        rows = np.array([[concept in line.split(",") for concept in concepts] for line in lines], np.uint8)
+        rows = (changes or {}).get(name, lambda rows: rows)(rows)
+        vectors = np.empty((len(rows), 1), object)
+        vectors[:, 0] = [row[None] for row in rows]
+        structs[0, at]["Bin_Vecs"] = vectors
+    savemat(path, {"Tags": structs})
+    return path

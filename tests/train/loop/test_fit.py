@@ -56,6 +56,14 @@ def test_the_epoch_is_chosen_on_the_validation_videos(tmp_path: Path) -> None:
     assert trained.info.val == tuple(video.video_id for video in found[8:])
 
 
+def test_a_metric_of_errors_chooses_no_epoch() -> None:
+    users = np.eye(2, 24, dtype=bool)
+    found = [replace(each, user_summary=users, picks=None, n_frames=None, user_score=None) for each in videos(2)]
+    assert Validation(found, protocol("vsumm"), "cus_a").metric == "cus_a"
+    with pytest.raises(UsageError, match="select_on: less cus_e is better"):
+        Validation(found, protocol("vsumm"), "cus_e")
+
+
 def test_of_equal_epochs_the_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Validation, "__call__", lambda self, trained: {"tau": 0.5, "rho": 0.5, "f1": 0.5})
     found = videos(6)

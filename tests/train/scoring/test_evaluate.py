@@ -14,9 +14,10 @@ import pytest
 from scipy import stats
 
 from vsumdata.datasets.benchmarks import tvsum
-from vsumdata.datasets.keyshots import summary_from_scores
+from vsumdata.datasets.keyshots import best_frames, summary_from_scores
 from vsumdata.datasets.protocol import PROTOCOLS, Protocol, protocol
 from vsumdata.datasets.video import Video
+from vsumdata.train.scoring.baselines import human, uniform
 from vsumdata.train.scoring.evaluate import UnusableScoresError, Words, clips_in_time, evaluate, lacks, needs
 from vsumdata.train.scoring.metrics_highlights import top_clips_ap
 
@@ -337,6 +338,7 @@ def a_full_video() -> Video:
         sentence=[{"start_s": i, "end_s": i + 1, "text": f"word {i}"} for i in range(3)],
         sentence_label=np.array([1, 0, 1]),
         summary_text="word 0\nword 2",
+        concept=np.eye(20)[:, :5] + np.eye(20)[:, 3:8],
     )
 
 
@@ -391,3 +393,88 @@ def test_a_metric_reads_nothing_but_what_its_needs_name() -> None:
         assert whole == pytest.approx(alone), (name, metric)
         values |= set(whole.values())
     assert len(values) > 9, "the values tell the metrics apart"
+
+
+CONCEPT = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 1]])
+
+
+def of_shots(**changes: Any) -> Video:
+    """Four shots of 5 s with three concepts; the oracle chooses the first and the last, two users others."""
+    fields: dict[str, Any] = {
+        "video_id": "shots",
+        "frame_time_s": np.arange(4) * 5.0,
+        "frame_feature": np.zeros((4, 0), np.float32),
+        "concept": CONCEPT,
+        "gt_summary": np.array([1, 0, 0, 1], np.uint8),
+        "user_summary": np.array([[1, 0, 0, 1], [0, 1, 1, 0]], bool),
+    }
+    return Video(**(fields | changes))
+
+
+def test_qfvs_pairs_the_shots_of_summary_and_oracle() -> None:
+    rules = replace(protocol("qfvs"), budget=0.5)
+    values = evaluate(np.array([0.1, 0.9, 0.8, 0.2]), of_shots(), rules).values
+    # Shot 2 (concepts 1 and 2) and the first of the oracle share 1 of 2 concepts, or 1 of 3 with the last; shot 3 none.
+    assert values == {"concept_f1": 0.25, "concept_precision": 0.25, "concept_recall": 0.25}
+    assert list(evaluate(np.array([1, 0, 0, 1]), of_shots(), rules).values.values()) == [1, 1, 1]
+    one = evaluate(np.array([1, 0, 0, 0]), of_shots(), protocol("qfvs"), summary=np.array([1, 0, 0, 0])).values
+    assert (one["concept_precision"], one["concept_recall"]) == (1, 0.5)
+
+
+def test_qfvs_without_choice_or_reference() -> None:
+    rules = protocol("qfvs")
+    found = evaluate(np.arange(4.0), of_shots(), rules)  # 2 % of four shots are none
+    assert (list(found.values.values()), found.notes) == ([0, 0, 0], ("empty_summary",))
+    found = evaluate(np.arange(4.0), of_shots(gt_summary=np.zeros(4)), replace(rules, budget=0.5))
+    assert found.notes == ("empty_reference",)
+    assert lacks("concept_f1", of_shots(gt_summary=None), rules) == "shots: protocol qfvs needs gt_summary"
+    assert lacks("concept_f1", of_shots(concept=None), rules) == "shots: protocol qfvs needs concept"
+
+
+def test_people_are_compared_with_the_oracle_where_that_is_the_reference() -> None:
+    trials = list(human(of_shots(), protocol("qfvs"), 0))
+    assert [trial.video.gt_summary is not None for trial in trials] == [True, True]
+    values = [evaluate(each.frame_score, each.video, protocol("qfvs"), summary=each.summary).values for each in trials]
+    assert [each["concept_f1"] for each in values] == [1, 0.25]
+    assert all(trial.video.gt_summary is None for trial in human(of_shots(), protocol("tvsum"), 0))
+
+
+def test_key_frames_of_scores_are_at_the_picks() -> None:
+    users = np.zeros((2, 300), bool)
+    users[0, [10, 250]] = users[1, [40, 200]] = True
+    video, rules = a_video(user_summary=users, user_score=None), replace(protocol("vsumm"), match_frames=20)
+    scores = np.zeros(20)
+    scores[[1, 16]] = 1  # frames 15 and 240
+    values = evaluate(scores, video, rules).values
+    assert values == {"cus_a": 0.5, "cus_e": 0.5, "keyframe_f1": 0.5}
+    given = np.zeros(300, bool)
+    given[[10, 250, 40]] = True
+    found = evaluate(np.zeros(20), video, rules, summary=given)
+    assert found.values == {"cus_a": 0.75, "cus_e": 0.75, "keyframe_f1": pytest.approx(0.6)}
+    assert found.notes == (), "a given summary is no constant score"
+    assert lacks("cus_a", a_video(user_summary=None), rules) == "a: protocol vsumm needs user_summary"
+
+
+def test_key_frames_without_any_user() -> None:
+    users = np.zeros((2, 300), bool)
+    found = evaluate(SCORES, a_video(user_summary=users, user_score=None), protocol("vsumm"))
+    assert all(map(math.isnan, found.values.values()))
+    assert "empty_reference" in found.notes
+
+
+def test_uniform_key_frames_are_spread_and_as_many_as_the_users() -> None:
+    users = np.zeros((2, 300), bool)
+    users[:, [10, 100, 200]] = True
+    users[0, 290] = True  # 3.5 on average
+    video, rules = a_video(user_summary=users, user_score=None), protocol("vsumm")
+    (trial,) = uniform(video, rules, 0)
+    chosen = summary_from_scores(trial.frame_score, video, rules)
+    assert np.flatnonzero(chosen).tolist() == [2, 7, 12, 17]
+    with pytest.raises(ValueError, match="it has no user_summary"):
+        summary_from_scores(SCORES, a_video(user_summary=None), rules)
+
+
+def test_scores_of_any_type_are_ranked_alike() -> None:
+    score = np.array([0, 1, 0, 1])
+    for kind in (np.uint8, np.int8, np.float32, bool):
+        assert best_frames(score.astype(kind), 2).tolist() == [False, True, False, True]

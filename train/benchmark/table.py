@@ -27,6 +27,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 SIGNIFICANT = 0.05
+LOWER_IS_BETTER = frozenset({"wse", "cis"})
 BETTER, WORSE = "▲", "▼"
 PUBLISHED = "as published, each under its own paper's protocol; not measured here"
 
@@ -36,7 +37,7 @@ class Row:
     """One method and metric; NaN where nothing could be measured. `n` videos count, `notes` say what is odd.
 
     `p` is that of the paired test against the table's baseline, and `direction` ▲ or ▼ where the row is significantly
-    above or below it. `missing` says why the cell has no number, and `has_failed` that its method broke. `protocol` is
+    better or worse. `missing` says why the cell has no number, and `has_failed` that its method broke. `protocol` is
     there if the table has several.
     """
 
@@ -154,7 +155,9 @@ def rows(measured: Mapping[str, Measured], baseline: str, metrics: Sequence[str]
                 ci95=summary.ci95,
                 n=summary.n,
                 p=p,
-                direction=(BETTER if difference > 0 else WORSE) if p < SIGNIFICANT else "",
+                direction=(BETTER if (difference > 0) != (metric in LOWER_IS_BETTER) else WORSE)
+                if p < SIGNIFICANT
+                else "",
                 notes=() if missing else tuple(measured[name].notes()),
                 missing=missing,
             )

@@ -36,7 +36,7 @@ def best_clips(
     """The best clips, bool [n]: int(share·n) of them, or with `ceil` as many as that is rounded up.
 
     Of equal clips the earlier wins, or the later; MR.HiSum's torch.argsort takes any. TripleSumm takes the last ones of
-    an ascending numpy.argsort: the later, as far as that sort keeps ties in order (of more than 16 it need not).
+    an ascending numpy.argsort: the later ones if the sort is stable. numpy's default is not, and differs by processor.
     """
     chosen = np.zeros(len(clip_score), bool)
     count = len(clip_score) * share

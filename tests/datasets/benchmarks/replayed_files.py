@@ -22,8 +22,8 @@ def mosu_video(name: str, seconds: int) -> dict[str, Any]:
     rng = np.random.default_rng([seconds, *name.encode()])
     truth = {
         "gt_score": rng.random(seconds, np.float32),
-        "gt_summary": np.repeat(np.float32([1, 0]), [3, seconds - 3]),
-        "change_points": np.int32([[0, 2], [3, 9], [10, seconds - 1]]),
+        "gt_summary": np.repeat(np.array([1, 0], np.float32), [3, seconds - 3]),
+        "change_points": np.array([[0, 2], [3, 9], [10, seconds - 1]], np.int32),
     }
     return truth | {kind: rng.random((seconds, size), np.float32) for kind, size in FEATURES.items()}
 

@@ -29,7 +29,10 @@ from vsumdata.datasets.video import collate
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark.bench import Request, bench
 
-SETS = {"sm_mrhisum": (sm_mrhisum, write_sm_mrhisum), "sm_videoxum": (sm_videoxum, write_sm_videoxum)}
+SETS: dict[str, tuple[Any, Any]] = {
+    "sm_mrhisum": (sm_mrhisum, write_sm_mrhisum),
+    "sm_videoxum": (sm_videoxum, write_sm_videoxum),
+}
 XUM = "v_uqiMw7tQ1Cc"
 
 
@@ -67,7 +70,7 @@ def test_sm_videoxum_has_a_video_for_each_script(tmp_path: Path) -> None:
         assert video.video_id == f"{XUM}#{number + 1}"
         np.testing.assert_array_equal(video.query_feature, made["script_embeddings"][number, : number % 4 + 1])
         np.testing.assert_array_equal(video.gt_score, made["gtscores"][number])
-        assert np.flatnonzero(video.gt_summary).tolist() == [at for at in range(21) if at % 10 == number]
+        assert np.flatnonzero(np.asarray(video.gt_summary)).tolist() == [at for at in range(21) if at % 10 == number]
         np.testing.assert_array_equal(video.user_summary, video.gt_summary[None] > 0)
         assert video.url == "https://www.youtube.com/watch?v=uqiMw7tQ1Cc"
     assert pickle.loads(pickle.dumps(videos[3:5])).video_ids == ["v_QOlSCBRmfWY#4", "v_QOlSCBRmfWY#5"]
@@ -108,7 +111,7 @@ def test_sm_mrhisum_without_scores_keeps_its_summaries(tmp_path: Path) -> None:
     assert "gt_score" in found["random", "tau"].missing
 
 
-BOTH = [
+BOTH: list[tuple[str, Any, str]] = [
     ("video_embeddings", None, "has no video_embeddings"),
     ("script_embeddings", None, "has no script_embeddings"),
     ("aligned_transcripts", None, "has no aligned_transcripts"),
@@ -123,7 +126,7 @@ BOTH = [
     ("transcript_timestamps", np.array([[0, 1], [3, 2], [4, 5]]), r"transcript_timestamps 1 is \[3, 2\]; expected sta"),
     ("transcript_timestamps", np.array([[-1, 1], [1, 2], [4, 5]]), r"transcript_timestamps 0 is \[-1, 1\]"),
 ]
-OWN = {
+OWN: dict[str, list[tuple[str, Any, str]]] = {
     "sm_mrhisum": [
         ("gt_summary", None, "has no gt_summary"),
         ("change_points", None, "has no change_points"),

@@ -29,7 +29,6 @@ OF_OTHERS = {
 NO_LOADER = {
     "qfvs": {"tau", "rho"},
     "youtube-highlights": set(PROTOCOLS["umt-youtube-highlights"].metrics),
-    "mosu": {"tau", "rho", "map50", "map15"},
     "videos of 70 minutes": {"tau"},
 }
 # Ranks on Mr. HiSum and texts of VideoXum are of other protocols than our defaults there. No F_CLIP is on VideoXum: it

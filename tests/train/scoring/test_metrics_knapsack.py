@@ -137,7 +137,7 @@ def test_on_a_video_of_mr_hisum(tmp_path: Path) -> None:
         [float(np.float32(scores[start : stop + 1]).mean()) for start, stop in shots]
         for scores in (frame_score, np.asarray(video.gt_score))
     ]
-    expected = official(*means, [0, 0, 1, 0, 0], np.diff(shots)[:, 0].tolist(), 3)
+    expected = official(means[0], means[1], [0, 0, 1, 0, 0], np.diff(shots)[:, 0].tolist(), 3)
     found = evaluate(frame_score, video, SUMMDIFF).values
     assert [found[name] for name in NAMES] == pytest.approx(expected, abs=1e-6)
     assert found["tau"] == pytest.approx(evaluate(frame_score, video, protocol("scores-vs-mean")).values["tau"])
@@ -148,7 +148,7 @@ def test_several_predictions_of_a_video_count_as_their_mean(tmp_path: Path) -> N
     videos = mrhisum.load(write_mrhisum(tmp_path))
     with_shots(tmp_path)
     rng = np.random.default_rng(0)
-    rows = {video.video_id: rng.random((3, video.n_frames)) for video in videos}
+    rows = {video.video_id: rng.random((3, len(video.frame_time_s))) for video in videos}
     (tmp_path / "several.json").write_text(json.dumps({name: its.tolist() for name, its in rows.items()}))
     singles = []
     for at in range(3):

@@ -62,7 +62,7 @@ SCORES = st.lists(st.integers(0, 16).map(lambda whole: whole / 16), min_size=2, 
 @given(SCORES, st.randoms(use_true_random=False))
 def test_mosu_is_triplesumms_evaluation(truth: list[float], draw: Any) -> None:
     predicted = [draw.randrange(17) / 16 for _ in truth]
-    found = evaluate(np.array(predicted, np.float32), a_video(np.float32(truth)), MOSU).values
+    found = evaluate(np.array(predicted, np.float32), a_video(np.array(truth, np.float32)), MOSU).values
     assert list(found) == ["tau", "rho", "map50", "map15"]
     assert found == pytest.approx(triplesumm(predicted, truth), nan_ok=True, abs=1e-12)
 
@@ -78,7 +78,7 @@ def test_mosu_on_scores_without_ties() -> None:
 def test_mosu_by_hand() -> None:
     # Three clips: .6, .5 and (.9 + .9) / 5 = .36. Not padded, the last would be the best with .9.
     truth = [0.6] * 5 + [0.5] * 5 + [0.9] * 2
-    assert clip_means(truth, 5, "zero-padded") == pytest.approx([0.6, 0.5, 0.36])
+    assert clip_means(np.array(truth), 5, "zero-padded") == pytest.approx([0.6, 0.5, 0.36])
     predicted = [0.1] * 5 + [0.3] * 5 + [0.9] * 2
     # ceil(1.5) = 2 clips are relevant, the first two: ranked 3rd and 2nd. ceil(.45) = 1 is, ranked 3rd.
     found = evaluate(np.array(predicted), a_video(truth), MOSU).values
@@ -160,7 +160,7 @@ def test_sd_mvsum_on_videoxum(score: list[float], draw: Any) -> None:
     common = sum(map(bool.__and__, chosen, reference))
     too_many = np.mean(chosen) > 0.25
     expected = 0 if too_many or not common else 2 * common / (sum(chosen) + sum(reference))
-    video = a_video(np.float32(reference), gt_summary=np.uint8(reference), user_summary=np.array([reference]))
-    found = evaluate(np.float32(score), video, XUM)
+    video = a_video(reference, gt_summary=np.array(reference, np.uint8), user_summary=np.array([reference]))
+    found = evaluate(np.array(score, np.float32), video, XUM)
     assert found.values == {"f1": pytest.approx(expected, abs=1e-6)}
     assert ("too_many_chosen" in found.notes) == too_many

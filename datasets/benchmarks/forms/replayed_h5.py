@@ -178,13 +178,15 @@ def cut_without_gap(shots: np.ndarray, last: tuple[int, ...]) -> bool:
 def closed_shots(path: Path, name: str, shots: np.ndarray, num_frames: int) -> np.ndarray:
     """`shots` [C,2] as closed ones, first to last frame, whether they were closed or half-open.
 
-    A last shot may count its end as the last frame or as the number of frames. Raises UsageError for shots that do
-    not cut the frames without gap or overlap.
+    In both forms the last shot may count its end as the last frame or as the number of frames. Raises UsageError for
+    shots that do not cut the frames without gap or overlap.
     """
     shots = shot_pairs(path, name, shots)
     half_open = without_empty(shots)
-    if cut_without_gap(half_open, (num_frames,)):
-        return np.stack([half_open[:, 0], half_open[:, 1] - 1], axis=1)
+    # SummDiff's and SD-MVSum's code lengthen the last shot of Mr. HiSum by a frame: their files end at T-1.
+    if cut_without_gap(half_open, (num_frames, num_frames - 1)):
+        last = np.append(half_open[1:, 0], num_frames) - 1
+        return np.stack([half_open[:, 0], last], axis=1)
     opened = np.stack([shots[:, 0], shots[:, 1] + 1], axis=1)
     if opened[-1, 1] == num_frames + 1 and opened[-1, 0] < num_frames:
         opened[-1, 1] = num_frames

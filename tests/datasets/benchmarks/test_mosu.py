@@ -99,6 +99,7 @@ def test_bench_shows_the_rows_without_training(tmp_path: Path) -> None:
     [
         ([[0, 3], [3, 10], [10, 23]], [[0, 2], [3, 9], [10, 22]]),  # half-open, as Mr. HiSum's own file has them
         ([[0, 3], [3, 10], [10, 10], [10, 23], [23, 23]], [[0, 2], [3, 9], [10, 22]]),
+        ([[0, 3], [3, 10], [10, 22]], [[0, 2], [3, 9], [10, 22]]),  # half-open, but for the end
         ([[0, 2], [3, 9], [10, 23]], [[0, 2], [3, 9], [10, 22]]),  # closed, but for the end
         ([[0, 0], [1, 1], [2, 22]], [[0, 0], [1, 1], [2, 22]]),
         ([[0, 22]], [[0, 22]]),
@@ -127,7 +128,7 @@ LACKS_B: dict[str, Any] = {"train_keys": ["video_1"], "val_keys": ["video_2"], "
         ("gt_summary", np.zeros(22), r"gt_score is \[23\], gt_summary \[22\]"),
         ("change_points", np.array([[0, 2], [3, 21]]), "do not cut frames 0 to 22 without gap or overlap"),
         ("change_points", np.array([[0, 2], [4, 22]]), "do not cut frames 0 to 22"),
-        ("change_points", np.array([[0, 3], [3, 22]]), "do not cut frames 0 to 22"),
+        ("change_points", np.array([[0, 3], [3, 21]]), "do not cut frames 0 to 22"),
         ("change_points", np.array([[5, 5]]), "do not cut frames 0 to 22"),
         ("change_points", np.array([[0, 24]]), "do not cut frames 0 to 22"),
         ("change_points", np.zeros(4), r"change_points is \[4\]; expected \[shots, 2\]"),

@@ -40,6 +40,8 @@ class Shots:
         if self.num_shot_frames is not None:
             return np.asarray(self.num_shot_frames, np.int64)
         frames = self.change_points[:, 1] - self.change_points[:, 0] + (protocol.shots == "closed")
+        if protocol.shots == "sd-mvsum":
+            frames[-1] += 1
         return np.asarray(frames, np.int64)
 
 
@@ -70,7 +72,7 @@ def full_rate(frame_score: np.ndarray, shots: Shots, protocol: Protocol) -> np.n
 def shot_scores(frame_score: np.ndarray, shots: Shots, protocol: Protocol) -> np.ndarray:
     """The value of each shot in the knapsack, float64 [C]: the float32 mean of its frames' scores."""
     scores = full_rate(frame_score, shots, protocol)
-    # MR.HiSum's code weighs b - a frames, but takes the mean over a to b inclusive: one frame of the next shot counts.
+    # MR.HiSum's and SD-MVSum's code weigh b - a frames, but take the mean over a to b: a frame of the next shot counts.
     after = shots.change_points[:, 1] + (protocol.shots != "half-open")
     bounds = zip(shots.change_points[:, 0].tolist(), after.tolist(), strict=True)
     means = [float(scores[first:stop].mean()) for first, stop in bounds]

@@ -103,7 +103,7 @@ def labelled(label: str, *, legacy: bool) -> str:
 
 def tasks(videos: Iterable[Video]) -> dict[str, str]:
     """Video id -> task, for videos that have one."""
-    return {video.video_id: video.task for video in videos if video.task}
+    return {video.video_id: video.task for video in getattr(videos, "described", videos) if video.task}
 
 
 def what_crosses(partition: Partition, videos: Sequence[Video], also: Sequence[str] = ()) -> list[str]:
@@ -186,8 +186,9 @@ def tasks_of_root(root: str) -> dict[str, str]:
 
 def own_parts(videos: Sequence[Video]) -> dict[str, list[str]] | None:
     """The data set's own split: part -> video ids. None if no video is in its test part."""
+    # `described` knows the split and the task of a lazy sequence's videos without reading them.
     parts: dict[str, list[str]] = {part: [] for part in ("train", "val", "test")}
-    for video in videos:
+    for video in getattr(videos, "described", videos):
         if video.split in parts:
             parts[video.split].append(video.video_id)
     return parts if parts["test"] else None

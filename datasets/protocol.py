@@ -6,7 +6,8 @@ errors included. Our own presets are `tvsum`, `summe`, `mrhisum`, `bliss`, `wiki
 under another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d,
 thswodnjs3/CSTA b070f7d, ok1zjf/VASNet c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea,
 MRHiSum/MR.HiSum aeb667f, TencentARC/UMT bde05e3, xuantengh/MINI-Net 6651852 (`cosum`), jylins/videoxum 11bd4fe,
-medhini/Instructional-Video-Summarization 472b606, ckczzj/CHAN 9899243, showlab/UniVTG 32659ac.
+medhini/Instructional-Video-Summarization 472b606, ckczzj/CHAN 9899243, showlab/UniVTG 32659ac,
+smkim37/TripleSumm b7a8e7e, IDT-ITI/SD-MVSum 5bc59a2, Kwanseok-K/SummDiff 1d4b8ae.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Protocol:
     # choose on average.
     selection: Literal["keyshots", "top", "threshold", "time-threshold", "as-users"] = "keyshots"
     budget: float = 0.15
+    # A summary that takes a larger share of the frames has F1 0: with `threshold`, equal scores are chosen together.
+    most_chosen: float | None = None
     # A model's own choice of frames, where it makes one, is the summary that F1 judges.
     own_summary: bool = False
     # The length that the budget is a share of: all frames of the video, or those up to the end of the last shot.
@@ -43,8 +46,8 @@ class Protocol:
     # int1000 is int(1000 · float(mean)), because ortools takes integers only. Scores below 0.001 become worthless.
     shot_value: Literal["mean", "int1000"] = "mean"
     # How change points (a, b) are read: frames a to b, or without b. MR.HiSum's code contradicts itself: a shot weighs
-    # b-a frames, but its mean includes frame b.
-    shots: Literal["closed", "half-open", "mr-hisum"] = "closed"
+    # b-a frames, but its mean includes frame b. SD-MVSum's does the same, and its last shot weighs one frame more.
+    shots: Literal["closed", "half-open", "mr-hisum", "sd-mvsum"] = "closed"
     # All break ties alike: a later item is taken only if strictly better. datasets/knapsack.py has the differences.
     knapsack: Literal["exact", "pgl-sum", "ortools"] = "exact"
     # If there is one score less than picks: the last pick gets 0, or it is an error.
@@ -79,6 +82,11 @@ class Protocol:
 
     # A highlight is a clip of this many frames; the clip's score is their mean.
     clip_frames: int = 5
+    # How many clips are relevant: floor or ceil of the share. Of clips that tie there, the earlier or the later ones.
+    clip_share: Literal["floor", "ceil"] = "floor"
+    clip_ties: Literal["earlier", "later"] = "earlier"
+    # A last clip of fewer frames: their mean, or their sum divided by `clip_frames` as if zeros followed.
+    last_clip: Literal["shorter", "zero-padded"] = "shorter"
     # MR.HiSum's float32 softmax overflows at scores of about 90.
     clip_score: Literal["mean", "softmax32"] = "mean"
     # The clips of `ap_top5` last so long, in seconds; a video without `picks` has its clips for frames already.
@@ -136,6 +144,19 @@ _MRHISUM = Protocol(
     rank="summary-vs-mean",
     constant_rank="nan",
     clip_score="softmax32",
+)
+_SD_MVSUM = Protocol(
+    name="sd-mvsum",
+    metrics=_TVSUM,
+    shots="sd-mvsum",
+    knapsack="pgl-sum",
+    missing_score="zero",
+    summary_length="shots",
+    summary_reference="one",
+    lengths="pad",
+    frame_epsilon=1e-8,
+    rank="scores-vs-mean",
+    constant_rank="nan",
 )
 _WIKIHOW = Protocol(
     name="wikihow-summaries",
@@ -196,6 +217,35 @@ PROTOCOLS: dict[str, Protocol] = {
         replace(_DSNET, name="a2summ", budget_rounding="round"),
         replace(_DSNET, name="a2summ-summe", budget_rounding="round", f1_users="max"),
         _MRHISUM,
+        # TripleSumm's, on MoSu.
+        Protocol(
+            name="mosu",
+            metrics=("tau", "rho", "map50", "map15"),
+            rank="scores-vs-mean",
+            constant_rank="nan",
+            clip_share="ceil",
+            clip_ties="later",
+            last_clip="zero-padded",
+            note="a mean over videos; the official number is a mean of the means of batches (64; Mr. HiSum: 32), where "
+            "the videos of a smaller last batch weigh more, and it is NaN if one video's scores are constant",
+        ),
+        # On Mr. HiSum. Of WSE and CIS lower is better.
+        replace(
+            _MRHISUM,
+            name="summdiff",
+            metrics=("f1", "map50", "map15", "tau", "rho", "wse", "cis", "wir"),
+            rank="scores-vs-mean",
+        ),
+        _SD_MVSUM,
+        replace(
+            _SD_MVSUM,
+            name="sd-mvsum-videoxum",
+            metrics=("f1",),
+            selection="threshold",
+            most_chosen=0.25,
+            rank=None,
+            note="each script is a video of its own; a summary of more than 25 % of the frames counts 0",
+        ),
         _WIKIHOW,
         replace(_WIKIHOW, name="wikihow-summaries-released", empty_f1="one", note=""),
         Protocol(name="umt-youtube-highlights", metrics=("ap_trapezoidal",)),

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.datasets.benchmarks.benchmark_files import write_mrhisum
+from tests.datasets.benchmarks.replayed_files import write_mosu
 from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
 
-from vsumdata.datasets.benchmarks import mrhisum
+from vsumdata.datasets.benchmarks import mosu, mrhisum
 from vsumdata.datasets.join import join_features
 from vsumdata.datasets.partition import ids_of, pick
 from vsumdata.datasets.video import Video
@@ -117,6 +118,22 @@ def test_mrhisums_own_frames_and_a_roots_texts_are_read_when_asked_for(tmp_path)
     assert with_text.gt_score is not None
     assert without.sentence_feature is None
     assert [video.video_id for video in videos[1:3]] == ["video_1", "video_2"]
+
+
+def test_mosus_seconds_give_way_to_a_roots_texts_and_its_sound_stays(tmp_path):
+    store, part = Store(tmp_path / "root"), payload(23, "train", text=True)
+    found = [row("youtube0000", part | {"duration_s": 23.0})]
+    store.write("features", FINGERPRINT, rows.to_table(SCHEMA, found))
+    store.write_json("dataset.json", {"manifest": {}, "tables": {"features": {"fingerprint": FINGERPRINT}}})
+    data = mosu.load(write_mosu(tmp_path / "mosu"))
+    videos, report = join_features(data, f"text:{tmp_path / 'root'}")
+    assert report.joined == {"b": "youtube0000"}
+    joined, alone = pick(videos, ["b", "video_1"])
+    assert (joined.sentence_feature.shape, joined.audio_feature.shape) == ((1, 3), (23, 5))
+    np.testing.assert_array_equal(joined.frame_feature, data[0].frame_feature)
+    assert alone.sentence_feature.shape == (21, 6)
+    (ours,), _ = join_features(data, tmp_path / "root")
+    assert (ours.frame_feature.shape[0], ours.audio_feature.shape, ours.gt_score.shape) == (23, (23, 5), (23,))
 
 
 def test_annotations_alone_can_be_joined(root):

@@ -73,9 +73,9 @@ def score(request: Request) -> Table:
         found = measure(videos, always, rules, folds)
         for name, its in given.items():
             try:
-                for run, trial in trials(its, videos):
-                    measured = found.measured.get(name) or found.start(name, trial, rules)
-                    measured.add(trial.video.video_id, [run], [trial])
+                for run, each in trials(its, videos):
+                    measured = found.measured.get(name) or found.start(name, each[0], rules)
+                    measured.add(each[0].video.video_id, [run], each)
             except BREAKS as error:
                 found.fail(name, error)
         found.settle()
@@ -174,18 +174,20 @@ def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str
     if video.picks is not None and video.n_frames and video.n_frames != needed:
         lengths.add(video.n_frames)
         expected += f", or {video.n_frames}, one for each frame"
-    if frame.ndim != 1:
+    # A method that answers several summaries has a row for each: [S,T].
+    if frame.ndim not in (1, 2) or not frame.size:
         return f"no list of numbers; expected {expected}"
-    if len(frame) not in lengths:
-        return f"{len(frame)} scores; expected {expected}"
+    num = frame.shape[-1]
+    if num not in lengths:
+        return f"{num if frame.ndim == 1 else list(frame.shape)} scores; expected {expected}"
     if sentence is not None and sentence.shape != (len(video.sentence),):
         return f"sentence scores of shape {list(sentence.shape)}; expected {len(video.sentence)}"
     for values in (frame, sentence):
         if values is not None and not np.isfinite(values).all():
             at = int((~np.isfinite(values)).argmax())
-            return f"score {at} is {values[at]}"
-    if video.picks is not None and len(frame) > needed:
-        frame = frame[video.picks]
+            return f"score {at} is {values.reshape(-1)[at]}"
+    if video.picks is not None and num > needed:
+        frame = frame[..., video.picks]
     return Scores(frame=frame, sentence=sentence)
 
 
@@ -233,9 +235,10 @@ def folds_of(given: Mapping[str, Given], files: Mapping[str, Mapping[Run, File]]
     return Partition(label, tuple(tuple(folds) for folds in seeds.values()))
 
 
-def trials(given: Given, videos: Sequence[Video]) -> Iterator[tuple[Run, Trial]]:
-    """Each video with its scores, in every run that has it. A video is read once."""
+def trials(given: Given, videos: Sequence[Video]) -> Iterator[tuple[Run, list[Trial]]]:
+    """Each video with its scores, in every run that has it. A video is read once. Several predictions: a trial each."""
     for video in videos:
         for run, scores in given.runs.items():
             if its := scores.get(video.video_id):
-                yield run, Trial(video=video, frame_score=its.frame, sentence_score=its.sentence)
+                rows = np.atleast_2d(its.frame)
+                yield run, [Trial(video=video, frame_score=row, sentence_score=its.sentence) for row in rows]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.benchmark import published
 from vsumdata.train.benchmark.published import PaperTable
+from vsumdata.train.scoring.evaluate import LESS_IS_BETTER
 from vsumdata.train.scoring.measure import Measured
-from vsumdata.train.scoring.metrics_keyframes import LESS_IS_BETTER
 from vsumdata.train.scoring.significance import compare
 
 if TYPE_CHECKING:

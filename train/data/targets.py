@@ -31,6 +31,9 @@ DEFAULT_RULES: dict[str, Rule] = {
     "ovp": "given",
     "youtube": "given",
     "mrhisum": "replay",  # its gt_score is the replay score
+    "mosu": "replay",  # likewise
+    "sm-mrhisum": "given",
+    "sm-videoxum": "given",
     "bliss": "given",
     "wikihow-summaries": "given",
     "videoxum": "given",

@@ -14,10 +14,9 @@ from vsumdata.manifests.errors import Diverged, UsageError
 from vsumdata.train.loop.predict import Prediction, predict, trial_of
 from vsumdata.train.loop.runs import Trained
 from vsumdata.train.scoring.baselines import random
-from vsumdata.train.scoring.evaluate import UnusableScoresError
+from vsumdata.train.scoring.evaluate import LESS_IS_BETTER, UnusableScoresError
 from vsumdata.train.scoring.evaluate import lacks as lacks_reference
 from vsumdata.train.scoring.measure import allowed_metrics, evaluate_one, without, without_reference
-from vsumdata.train.scoring.metrics_keyframes import LESS_IS_BETTER
 
 SHOWN = ("tau", "rho")
 VS_MEAN = "tau and rho of validation are against the mean score: the protocol's own reference is not there"

@@ -11,7 +11,14 @@ import numpy as np
 from vsumdata.datasets.keyshots import best_frames, summary_from_scores
 from vsumdata.datasets.protocol import SCORES_VS_MEAN, Protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train.scoring import meteor, metrics, metrics_highlights, metrics_keyframes, metrics_text
+from vsumdata.train.scoring import (
+    meteor,
+    metrics,
+    metrics_highlights,
+    metrics_keyframes,
+    metrics_knapsack,
+    metrics_text,
+)
 from vsumdata.train.scoring.corpora import CORPORA
 from vsumdata.train.scoring.metrics_caption import ptb_tokens
 
@@ -42,8 +49,9 @@ class Result:
 
     `values` lacks a metric that the protocol leaves out for this video. Tables count the `notes`: `constant_scores`,
     `constant_reference` (a user scored all frames alike, so the correlation counts as 0), `empty_summary`,
-    `empty_reference` (of at least one user), `no_positives` (no clip is relevant, so AP is 0), `empty_text` and
-    `dropped` (no F1). `counts` holds what the metrics of `CORPORA` counted, whose values are of many videos.
+    `empty_reference` (of at least one user), `no_positives` (no clip is relevant, so AP is 0), `empty_text`,
+    `too_many_chosen` (F1 0, by `most_chosen`) and `dropped` (no F1). `counts` holds what the metrics of `CORPORA`
+    counted, whose values are of many videos.
     """
 
     values: dict[str, float]
@@ -64,6 +72,10 @@ class _Case:
     counts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def prediction(self) -> tuple[np.ndarray, Video, Protocol]:
+        return self.frame_score, self.video, self.protocol
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
@@ -77,6 +89,8 @@ Needs = tuple[tuple[str, ...], ...]
 SHOTS = ("change_points", "n_frames")
 TOP_CLIPS = {"ap_top5": 5, "ap_top15": 15}
 LAST_FRAME_S = 1 / 30  # of a video's length, how long its last frame is shown
+# Errors, not merits.
+LESS_IS_BETTER = frozenset({"cus_e", "wse", "cis"})
 FRAME_EMBEDDINGS = frozenset({"f_clip", "cross_f_clip"})
 CONCEPTS = ("concept_f1", "concept_precision", "concept_recall")
 KEY_FRAMES = metrics_keyframes.Cus._fields
@@ -107,6 +121,7 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         "rho": ranks,
         "map50": (("gt_score",),),
         "map15": (("gt_score",),),
+        **dict.fromkeys(metrics_knapsack.NAMES, (("gt_score",), ("gt_summary",), *shots)),
         "ap_trapezoidal": (("gt_summary",),),
         **dict.fromkeys(TOP_CLIPS, clips),
         "rouge1": sentences,
@@ -236,6 +251,9 @@ def _f1(case: _Case) -> dict[str, float]:
         if not len(references):
             case.note("dropped")
             return {}
+    if protocol.most_chosen is not None and np.mean(case.summary) > protocol.most_chosen:
+        case.note("too_many_chosen")
+        return {"f1": 0.0}
     summary = at_full_rate(case.summary, case.video, references.shape[1])
     return {"f1": f1_of(summary, references, protocol)}
 
@@ -301,13 +319,14 @@ def sigmoid32(scores: np.ndarray) -> np.ndarray:
 
 
 def _map(case: _Case) -> dict[str, float]:
-    clips = metrics_highlights.clip_means(case.frame_score, case.protocol.clip_frames)
-    truth = metrics_highlights.clip_means(case.read("gt_score"), case.protocol.clip_frames)
-    if case.protocol.clip_score == "softmax32":
+    rules = case.protocol
+    clips = metrics_highlights.clip_means(case.frame_score, rules.clip_frames, rules.last_clip)
+    truth = metrics_highlights.clip_means(case.read("gt_score"), rules.clip_frames, rules.last_clip)
+    if rules.clip_score == "softmax32":
         clips = metrics_highlights.softmax32(clips)
     values = {}
     for name, share in (("map50", 0.5), ("map15", 0.15)):
-        relevant = metrics_highlights.best_clips(truth, share)
+        relevant = metrics_highlights.best_clips(truth, share, rules.clip_share, rules.clip_ties)
         if name in case.protocol.metrics and not relevant.any():
             case.note("no_positives")
         values[name] = metrics_highlights.average_precision(relevant, clips)
@@ -442,6 +461,7 @@ METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     "rho": _ranks,
     "map50": _map,
     "map15": _map,
+    **dict.fromkeys(metrics_knapsack.NAMES, lambda case: metrics_knapsack.of_video(*case.prediction)),
     "ap_trapezoidal": _ap_trapezoidal,
     **dict.fromkeys(TOP_CLIPS, _ap_top),
     "rouge1": _rouge,

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import numpy as np
 
 SALIENCY_LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}  # QVHighlights' annotators rate from 0 to 4
 
 
-def clip_means(frame_score: np.ndarray, clip_frames: int = 5) -> np.ndarray:
-    """Means of consecutive clips of `clip_frames` frames, in the scores' precision. The last clip may be shorter."""
+def clip_means(
+    frame_score: np.ndarray, clip_frames: int = 5, last: Literal["shorter", "zero-padded"] = "shorter"
+) -> np.ndarray:
+    """Means of consecutive clips of `clip_frames` frames, in the scores' precision.
+
+    The last clip may be shorter. With `zero-padded` its sum is divided by `clip_frames` all the same, in float64.
+    """
     frame_score = np.asarray(frame_score)
+    if last == "zero-padded":
+        # TripleSumm's code computes with Python's floats.
+        padded = np.pad(frame_score.astype(np.float64), (0, -len(frame_score) % clip_frames))
+        return np.asarray(padded.reshape(-1, clip_frames).mean(1))
     whole = len(frame_score) // clip_frames * clip_frames
     means = frame_score[:whole].reshape(-1, clip_frames).mean(1)
     return np.append(means, frame_score[whole:].mean()) if whole < len(frame_score) else means
 
 
-def best_clips(clip_score: np.ndarray, share: float) -> np.ndarray:
-    """The int(share·n) best clips, bool [n]. Of equal clips the earlier wins; MR.HiSum's torch.argsort takes any."""
+def best_clips(
+    clip_score: np.ndarray,
+    share: float,
+    rounding: Literal["floor", "ceil"] = "floor",
+    ties: Literal["earlier", "later"] = "earlier",
+) -> np.ndarray:
+    """The best clips, bool [n]: int(share·n) of them, or with `ceil` as many as that is rounded up.
+
+    Of equal clips the earlier wins, or the later; MR.HiSum's torch.argsort takes any. TripleSumm takes the last ones of
+    an ascending numpy.argsort: the later ones if the sort is stable. numpy's default is not, and differs by processor.
+    """
     chosen = np.zeros(len(clip_score), bool)
-    chosen[_ranking(clip_score)[: int(len(clip_score) * share)]] = True
+    count = len(clip_score) * share
+    ranking = _ranking(clip_score) if ties == "earlier" else np.argsort(clip_score, kind="stable")[::-1]
+    chosen[ranking[: math.ceil(count) if rounding == "ceil" else int(count)]] = True
     return chosen
 
 

@@ -20,8 +20,6 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-# Metrics of which a smaller value is better: CUS_E counts errors.
-LESS_IS_BETTER = frozenset({"cus_e"})
 NUM_HUES = 16
 MOST_UNLIKE = 0.5
 

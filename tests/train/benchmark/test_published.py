@@ -27,7 +27,6 @@ OF_OTHERS = {
 }  # fmt: skip
 # Tables on data sets that no loader reads yet, with the metrics that their protocols have.
 NO_LOADER = {
-    "mosu": {"tau", "rho", "map50", "map15"},
     "videos of 70 minutes": {"tau"},
 }
 # Ranks on Mr. HiSum and texts of VideoXum are of other protocols than our defaults there. No F_CLIP is on VideoXum: it

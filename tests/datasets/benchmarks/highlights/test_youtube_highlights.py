@@ -253,9 +253,9 @@ def test_official_answers_on_the_loaded_videos(recordings: Path) -> None:
     pack = json.loads((recordings / "golden_real" / "15_umt_real.json").read_text())["youtube"]
     val = load(recordings / "benchmarks" / "YouTubeHighlights" / "youtube_highlight_val_release.jsonl")
     videos = {video.video_id: video for video in val}
-    for name, row in pack.items():
+    for name, clips in pack.items():
         video = videos[name]
-        assert (np.asarray(video.gt_summary) == (np.array(row["match"]) > 0)).all()
+        assert (np.asarray(video.gt_summary) == (np.array(clips["match"]) > 0)).all()
         assert video.query == row["domain"]
         found = evaluate(np.array(row["score"]), video, youtube_highlights.PROTOCOL).values["ap_trapezoidal"]
         assert found == pytest.approx(row["ap_rounded5"], abs=6e-6)

@@ -6,7 +6,7 @@ errors included. Our own presets are `tvsum`, `summe`, `mrhisum`, `bliss`, `wiki
 another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d, thswodnjs3/CSTA
 b070f7d, ok1zjf/VASNet c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea,
 MRHiSum/MR.HiSum aeb667f, TencentARC/UMT bde05e3, jylins/videoxum 11bd4fe, medhini/Instructional-Video-Summarization
-472b606.
+472b606, jayleicn/moment_detr b7e553a.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ class Protocol:
     shots: Literal["closed", "half-open", "mr-hisum"] = "closed"
     # All break ties alike: a later item is taken only if strictly better. datasets/knapsack.py has the differences.
     knapsack: Literal["exact", "pgl-sum", "ortools"] = "exact"
-    # If there is one score less than picks: the last pick gets 0, or it is an error.
-    missing_score: Literal["error", "zero"] = "error"
+    # If there is one score less than picks: the last pick gets 0, or it is an error.   any: QVHighlights' code takes
+    # any number of scores: missing ones count as 0, those beyond the last clip are ignored, and if one of these is the
+    # highest, HIT@1 is missed.
+    missing_score: Literal["error", "zero", "any"] = "error"
     # frames: as long as the video.   last-shot: to the end of the last shot.   shots: the shots one after another.
     summary_length: Literal["frames", "last-shot", "shots"] = "frames"
 
@@ -149,6 +151,11 @@ _VIDEOXUM = Protocol(
     rank="scores-vs-mean",
     rank_score="sigmoid32",
 )
+# By the lowest rating of a relevant clip, then of proposed moments.
+_QVHIGHLIGHTS = (
+    "hl_map_fair", "hl_hit1_fair", "hl_map_good", "hl_hit1_good", "hl_map_verygood", "hl_hit1_verygood",
+    "mr_r1_50", "mr_r1_70", "mr_map", "mr_map_50", "mr_map_75",
+)  # fmt: skip
 # V2Xum-LLM's metrics of text.
 _TEXT = ("bleu4", "meteor", "rouge_l", "cider")
 
@@ -200,6 +207,12 @@ PROTOCOLS: dict[str, Protocol] = {
             clip_s=2.0,
             note="2-second clips as UMT cuts them, but the mean is over videos of all domains, of models for all "
             "domains; UMT trains a model for each",
+        ),
+        Protocol(
+            name="qvhighlights",
+            metrics=_QVHIGHLIGHTS,
+            missing_score="any",
+            note="means over queries; missing clips count as score 0, scores beyond the last clip are ignored",
         ),
         _VIDEOXUM,
         replace(_VIDEOXUM, name="videoxum-released", selection="time-threshold"),

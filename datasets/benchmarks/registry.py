@@ -27,6 +27,7 @@ DATASETS = {
     "wikihow-summaries": "vsumdata.datasets.benchmarks.wikihow_summaries",
     "videoxum": "vsumdata.datasets.benchmarks.videoxum",
     "instruct-v2xum": "vsumdata.datasets.benchmarks.instruct_v2xum",
+    "qvhighlights": "vsumdata.datasets.benchmarks.highlights.qvhighlights",
     "shards": "vsumdata.datasets.shards",
     "synthetic": "vsumdata.datasets.synthetic",
 }

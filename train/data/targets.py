@@ -35,6 +35,7 @@ DEFAULT_RULES: dict[str, Rule] = {
     "wikihow-summaries": "given",
     "videoxum": "given",
     "instruct-v2xum": "given",
+    "qvhighlights": "given",
     "shards": "replay",
     "synthetic": "given",
 }

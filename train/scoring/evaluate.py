@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from vsumdata.datasets.keyshots import best_frames, summary_from_scores
-from vsumdata.datasets.protocol import SCORES_VS_MEAN, Protocol
+from vsumdata.datasets.protocol import PROTOCOLS, SCORES_VS_MEAN, Protocol
 from vsumdata.datasets.video import Video
-from vsumdata.train.scoring import meteor, metrics, metrics_highlights, metrics_text
+from vsumdata.train.scoring import meteor, metrics, metrics_highlights, metrics_moments, metrics_text
 from vsumdata.train.scoring.corpora import CORPORA
 from vsumdata.train.scoring.metrics_caption import ptb_tokens
 
@@ -61,6 +61,7 @@ class _Case:
     summary: np.ndarray
     sentence_score: np.ndarray | None
     words: Words | None = None
+    moments: np.ndarray | None = None
     counts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -76,6 +77,8 @@ class _Case:
 Needs = tuple[tuple[str, ...], ...]
 SHOTS = ("change_points", "n_frames")
 FRAME_EMBEDDINGS = frozenset({"f_clip", "cross_f_clip"})
+SALIENCY = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("hl_"))
+MOMENTS = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("mr_"))
 
 
 def needs(protocol: Protocol) -> dict[str, Needs]:
@@ -102,6 +105,8 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         "map15": (("gt_score",),),
         "ap_trapezoidal": (("gt_summary",),),
         "ap_top5": (("user_score",),),
+        **dict.fromkeys(SALIENCY, (("user_score",),)),
+        **dict.fromkeys(MOMENTS, (("moment",),)),
         "rouge1": sentences,
         "rouge2": sentences,
         "rougeL": sentences,
@@ -143,18 +148,21 @@ def evaluate(
     summary: np.ndarray | None = None,
     sentence_score: np.ndarray | None = None,
     words: Words | None = None,
+    moments: np.ndarray | None = None,
 ) -> Result:
     """Score `frame_score` [T] against the annotations of `video`.
 
     `summary`, binary and as long as the protocol's own, replaces the summary that the protocol would make from
     `frame_score` (for human rows, and for models that emit frames instead of scores). BLiSS's ROUGE needs
-    `sentence_score` [M], the metrics of text need `words`. Raises UnusableScoresError if a score is not finite, their
-    number is wrong or a text is missing, and ValueError if the video lacks annotations that the protocol needs.
+    `sentence_score` [M], the metrics of text need `words`, moment retrieval `moments` [P,3]: start and end in s and
+    score, the best first. Raises UnusableScoresError if a score is not finite, their number is wrong, or a text or the
+    moments are missing, and ValueError if the video lacks annotations that the protocol needs.
     """
-    # The code of PGL-SUM, VASNet and MR.HiSum accepts one score less than there are picks, and gives the last pick 0.
-    _check(frame_score, len(video.frame_time_s) - (protocol.missing_score == "zero"), len(video.frame_time_s))
+    # Predicted moments may come without scores of clips.
+    if not set(protocol.metrics) <= set(MOMENTS):
+        _check(frame_score, protocol, len(video.frame_time_s))
     if sentence_score is not None:
-        _check(sentence_score, len(video.sentence), len(video.sentence))
+        _check(sentence_score, None, len(video.sentence))
     for name in protocol.metrics:
         if why := lacks(name, video, protocol, has_summary=summary is not None):
             raise ValueError(why)
@@ -174,8 +182,9 @@ def evaluate(
         summary=summary,
         sentence_score=sentence_score,
         words=words,
+        moments=moments,
     )
-    if flat:
+    if flat and len(frame_score):
         case.note("constant_scores")
     values: dict[str, float] = {}
     for name in protocol.metrics:
@@ -189,9 +198,12 @@ def evaluate(
     )
 
 
-def _check(scores: np.ndarray, least: int, most: int) -> None:
-    if scores.ndim != 1 or not least <= len(scores) <= most:
-        raise UnusableScoresError("wrong_length", f"{list(scores.shape)} scores where {most} are needed")
+def _check(scores: np.ndarray, protocol: Protocol | None, needed: int) -> None:
+    # The code of PGL-SUM, VASNet and MR.HiSum accepts one score less than there are picks, and gives the last pick 0.
+    missing = protocol.missing_score if protocol else "error"
+    fits = len(scores) > 0 if missing == "any" else needed - (missing == "zero") <= len(scores) <= needed
+    if scores.ndim != 1 or not fits:
+        raise UnusableScoresError("wrong_length", f"{list(scores.shape)} scores where {needed} are needed")
     if not np.isfinite(scores).all():
         raise UnusableScoresError(
             "not_finite", f"score {np.isfinite(scores).argmin()} is {scores[~np.isfinite(scores)][0]}"
@@ -315,6 +327,18 @@ def _ap_top(case: _Case) -> dict[str, float]:
     return {"ap_top5": float(values.mean())}
 
 
+def _saliency(case: _Case) -> dict[str, float]:
+    return metrics_highlights.saliency_by_level(case.frame_score, case.read("user_score").T)
+
+
+def _moments(case: _Case) -> dict[str, float]:
+    if case.moments is None:
+        raise UnusableScoresError("no_moments", "moment retrieval needs moments")
+    if not len(case.moments):
+        case.note("no_moments")
+    return metrics_moments.moment_metrics(case.moments, case.read("moment"))
+
+
 def clips_in_time(
     frame_score: np.ndarray, user_score: np.ndarray, video: Video, clip_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -405,6 +429,8 @@ METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     "map15": _map,
     "ap_trapezoidal": _ap_trapezoidal,
     "ap_top5": _ap_top,
+    **dict.fromkeys(SALIENCY, _saliency),
+    **dict.fromkeys(MOMENTS, _moments),
     "rouge1": _rouge,
     "rouge2": _rouge,
     "rougeL": _rouge,

@@ -90,14 +90,31 @@ def interpolated_ap(relevant: np.ndarray, score: np.ndarray) -> float:
 
     It is 1 if all clips are relevant, and 0 if none is.
     """
-    from sklearn.metrics import precision_recall_curve
-
     relevant, score = _check(relevant, score)
     if relevant.all() or not relevant.any():
         return float(relevant.any())
-    precision, recall, _ = precision_recall_curve(relevant, score)
+    precision, recall = precision_recall(relevant, score)
     # The official code compares recalls in float32: fewer values count as changes than in float64.
     return float(np.maximum.accumulate(precision)[np.flatnonzero(np.diff(recall.astype(np.float32)))].mean())
+
+
+def precision_recall(relevant: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall at each distinct score, the lowest first, and last 1 and 0; as scikit-learn has them."""
+    # scikit-learn's own function checks its input for a millisecond: QVHighlights asks for nine curves a query.
+    order = np.argsort(score, kind="stable")[::-1]
+    ranked = score[order]
+    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    hits = np.cumsum(relevant[order], dtype=np.float64)[last]
+    return np.append((hits / (last + 1))[::-1], 1), np.append((hits / hits[-1])[::-1], 0)
+
+
+def saliency_by_level(score: np.ndarray, clip_saliency: np.ndarray) -> dict[str, float]:
+    """`saliency` at each of SALIENCY_LEVELS, under the names of the protocol `qvhighlights`."""
+    found: dict[str, float] = {}
+    for name, level in SALIENCY_LEVELS.items():
+        ap, hit = saliency(score, clip_saliency, level)
+        found |= {f"hl_map_{name.lower()}": ap, f"hl_hit1_{name.lower()}": hit}
+    return found
 
 
 def saliency(score: np.ndarray, clip_saliency: np.ndarray, level: int) -> tuple[float, float]:

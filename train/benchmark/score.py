@@ -143,7 +143,8 @@ def ids_by_name(videos: Sequence[Video]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     # `described` gives the names of a lazy sequence's videos without reading them.
     for video in getattr(videos, "described", videos):
-        for name in names(video):
+        # A query's scores may name the query alone; its video's name would be of any query about it.
+        for name in names(video) if video.query is None else (video.video_id.rpartition("/")[2],):
             found.setdefault(name, set()).add(video.video_id)
     ours = {video_id: video_id for video_id in partition.ids_of(videos)}
     return {name: next(iter(ids)) for name, ids in found.items() if len(ids) == 1} | ours
@@ -153,10 +154,10 @@ def by_id(file: File, ids: Mapping[str, str], on: str) -> dict[str, Scores]:
     """The file's scores by our video ids. Raises UsageError if none is known, or a video has two names there."""
     found: dict[str, Scores] = {}
     for name, scores in file.scores.items():
-        if name in ids:
-            if ids[name] in found:
-                raise UsageError(f"{file.path}: {ids[name]} is there under two names, one is {name}")
-            found[ids[name]] = scores
+        if (known := known_as(name, ids)) in ids:
+            if ids[known] in found:
+                raise UsageError(f"{file.path}: {ids[known]} is there under two names, one is {name}")
+            found[ids[known]] = scores
     if not found:
         raise UsageError(
             f"{file.path}: none of its {len(file.scores)} names is a video of {on} (first: {next(iter(file.scores))}; "
@@ -165,18 +166,28 @@ def by_id(file: File, ids: Mapping[str, str], on: str) -> dict[str, Scores]:
     return found
 
 
+def known_as(name: str, ids: Mapping[str, str]) -> str:
+    """The name in a file as the data may have it: the data of a record with a `qid` need not ask for queries."""
+    video, slash, _ = name.rpartition("/")
+    return video if slash and name not in ids and video in ids else name
+
+
 def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str:
     """The scores at the video's picks, or why they do not fit."""
     frame, sentence, needed = scores.frame, scores.sentence, len(video.frame_time_s)
+    takes_any = any(rules.missing_score == "any" for rules in every)
     # Some protocols complete one missing score; under the others the table counts the video as of the wrong length.
     lengths = {needed, needed - any(rules.missing_score == "zero" for rules in every)}
     expected = f"{needed}, one for each of its picks"
     if video.picks is not None and video.n_frames and video.n_frames != needed:
         lengths.add(video.n_frames)
         expected += f", or {video.n_frames}, one for each frame"
+    if wrong := wrong_moments(scores.moments):
+        return wrong
     if frame.ndim != 1:
         return f"no list of numbers; expected {expected}"
-    if len(frame) not in lengths:
+    # Moments may come alone.
+    if len(frame) not in lengths and not (len(frame) and takes_any) and (len(frame) or scores.moments is None):
         return f"{len(frame)} scores; expected {expected}"
     if sentence is not None and sentence.shape != (len(video.sentence),):
         return f"sentence scores of shape {list(sentence.shape)}; expected {len(video.sentence)}"
@@ -186,7 +197,17 @@ def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str
             return f"score {at} is {values[at]}"
     if video.picks is not None and len(frame) > needed:
         frame = frame[video.picks]
-    return Scores(frame=frame, sentence=sentence)
+    return Scores(frame=frame, sentence=sentence, moments=scores.moments)
+
+
+def wrong_moments(moments: np.ndarray | None) -> str | None:
+    """Why these are no moments; None if they are, or if there are none."""
+    if moments is None:
+        return None
+    if moments.ndim != 2 or moments.shape[1] != 3:
+        return "no moments; expected rows of start and end in seconds and score"
+    odd = ~np.isfinite(moments).all(1) | (moments[:, 0] > moments[:, 1])
+    return f"moment {int(odd.argmax())} is {moments[odd.argmax()].tolist()}" if odd.any() else None
 
 
 def told(
@@ -206,7 +227,8 @@ def told(
     measured = set().union(*kept.values())
     if missing := [video_id for video_id in all_ids if video_id not in measured]:
         said.append(f"{len(measured)} of {len(all_ids)} videos of {on}; without {', '.join(some(missing))}")
-    if unknown := list(dict.fromkeys(name for file in files.values() for name in file.scores if name not in ids)):
+    named = dict.fromkeys(name for file in files.values() for name in file.scores)
+    if unknown := [name for name in named if known_as(name, ids) not in ids]:
         said.append(f"{len(unknown)} names are no videos of {on}: {', '.join(some(unknown))}")
     return said
 
@@ -238,4 +260,7 @@ def trials(given: Given, videos: Sequence[Video]) -> Iterator[tuple[Run, Trial]]
     for video in videos:
         for run, scores in given.runs.items():
             if its := scores.get(video.video_id):
-                yield run, Trial(video=video, frame_score=its.frame, sentence_score=its.sentence)
+                yield (
+                    run,
+                    Trial(video=video, frame_score=its.frame, sentence_score=its.sentence, moments=its.moments),
+                )

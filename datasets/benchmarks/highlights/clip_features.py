@@ -71,7 +71,10 @@ class Released:
         return np.concatenate([kind[held] for kind in kinds], axis=1)
 
     def of_query(self, qid: str) -> np.ndarray | None:
-        """The features of a query's words, float32 [Q,E]; None without a folder. Raises UsageError for a broken file."""
+        """The features of a query's words, float32 [Q,E]; None without a folder.
+
+        Raises UsageError for a broken file.
+        """
         if self.of_queries is None:
             return None
         return self._rows(self.of_queries / f"qid{qid}.npz", QUERY_KEY)[:MOST_WORDS]

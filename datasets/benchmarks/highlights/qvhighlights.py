@@ -223,7 +223,7 @@ def _labels(path: Path, name: str, record: Mapping[str, Any], duration_s: float)
     if not rated.shape[1] or (rated != np.round(rated)).any() or rated.min() < 0 or rated.max() > BEST_RATING:
         raise UsageError(f"{path}: {name}: saliency_scores are not users' ratings from 0 to {BEST_RATING}")
     moment = numbers(path, name, "relevant_windows", record["relevant_windows"], (None, 2))
-    is_inside = (0 <= moment[:, 0]) & (moment[:, 0] < moment[:, 1]) & (moment[:, 1] <= duration_s)
+    is_inside = (moment[:, 0] >= 0) & (moment[:, 0] < moment[:, 1]) & (moment[:, 1] <= duration_s)
     if not len(moment) or not is_inside.all():
         raise UsageError(
             f"{path}: {name}: relevant_windows are {moment[:3].tolist()}; expected starts and ends in seconds of its "

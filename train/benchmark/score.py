@@ -128,12 +128,13 @@ def fitted(
                 else:
                     fits[name][run][video.video_id] = found
     given = {}
+    parts = parts_of(videos)
     for name, its in fits.items():
         kept = {run: scores for run, scores in its.items() if scores}
         if not kept:
             first = next(iter(reasons[name].items()))
             raise UsageError(f"{name}: no scores fit their videos of {on} (first: {first[0]}: {first[1]})")
-        remarks = told(files[name], kept, reasons[name], ids, all_ids, on)
+        remarks = told(files[name], kept, reasons[name], ids, parts, on)
         given[name] = Given(runs=kept, remarks=remarks)
     return given
 
@@ -215,7 +216,7 @@ def told(
     kept: Mapping[Run, Mapping[str, Scores]],
     reasons: Mapping[str, str],
     ids: Mapping[str, str],
-    all_ids: Sequence[str],
+    parts: Mapping[str, str | None],
     on: str,
 ) -> list[str]:
     """Where a method's scores are from, and the videos that its numbers lack."""
@@ -225,12 +226,25 @@ def told(
         lines = [f"{video_id}: {reason}" for video_id, reason in reasons.items()]
         said.append(f"left out: {'; '.join(some(lines))}")
     measured = set().union(*kept.values())
+    # Predictions are of a part, as a rule: videos of the other parts are not missing.
+    touched = dict.fromkeys(parts[video_id] for video_id in measured)
+    all_ids = [video_id for video_id, part in parts.items() if part in touched]
+    if len(all_ids) < len(parts):
+        said.append(f"measured on its {' and '.join(map(str, touched))} part")
     if missing := [video_id for video_id in all_ids if video_id not in measured]:
         said.append(f"{len(measured)} of {len(all_ids)} videos of {on}; without {', '.join(some(missing))}")
     named = dict.fromkeys(name for file in files.values() for name in file.scores)
     if unknown := [name for name in named if known_as(name, ids) not in ids]:
         said.append(f"{len(unknown)} names are no videos of {on}: {', '.join(some(unknown))}")
     return said
+
+
+def parts_of(videos: Sequence[Video]) -> dict[str, str | None]:
+    """The part that each video is in, by its id; None for all where they would have to be read for it."""
+    known = getattr(videos, "annotated", videos if isinstance(videos, list) else None)
+    if known is None:
+        return dict.fromkeys(partition.ids_of(videos))
+    return {video.video_id: video.split for video in known}
 
 
 def some(names: Iterable[str]) -> list[str]:

@@ -117,12 +117,13 @@ def fitted(
     reasons: dict[str, dict[str, str]] = {name: {} for name in files}
     fits: dict[str, dict[Run, dict[str, Scores]]] = {name: {run: {} for run in its} for name, its in named.items()}
     all_ids = partition.ids_of(videos)
+    halves = {name: halves_of(its.values()) for name, its in named.items()}
     for video in partition.pick(videos, [video_id for video_id in all_ids if video_id in wanted]):
         for name, its in named.items():
             for run, scores in its.items():
                 if video.video_id not in scores:
                     continue
-                found = fit(scores[video.video_id], video, every)
+                found = gap(scores[video.video_id], halves[name]) or fit(scores[video.video_id], video, every)
                 if isinstance(found, str):
                     reasons[name][video.video_id] = found
                 else:
@@ -199,6 +200,20 @@ def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str
     if video.picks is not None and len(frame) > needed:
         frame = frame[video.picks]
     return Scores(frame=frame, sentence=sentence, moments=scores.moments)
+
+
+def halves_of(runs: Iterable[Mapping[str, Scores]]) -> tuple[bool, bool]:
+    """Whether a method scores frames at all, and whether it proposes moments."""
+    every = [scores for run in runs for scores in run.values()]
+    return any(len(its.frame) for its in every), any(its.moments is not None for its in every)
+
+
+def gap(scores: Scores, halves: tuple[bool, bool]) -> str | None:
+    """What this video lacks of that which the method gives of others; None if nothing."""
+    scores_frames, proposes = halves
+    if scores_frames and not len(scores.frame) and scores.moments is not None:
+        return "no scores, which others have"
+    return "no moments, which others have" if proposes and scores.moments is None else None
 
 
 def wrong_moments(moments: np.ndarray | None) -> str | None:

@@ -23,7 +23,7 @@ from vsumdata.train.methods import METHODS
 
 OF_OTHERS = {
     "iptnet", "tldw", "clip-it", "human", "videosage", "segment-cm", "iv-sum", "googlenet", "visp+googlenet",
-    "triplesumm", "summdiff", "cfsum", "umt", "csum+umt", "joint-va", "sspvs", "chd",
+    "triplesumm", "summdiff", "cfsum", "umt", "csum+umt", "joint-va", "sspvs", "chd", "qd-detr", "univtg",
 }  # fmt: skip
 # Tables on data sets that no loader reads yet, with the metrics that their protocols have.
 NO_LOADER = {

@@ -51,8 +51,8 @@ ItsFeatures = Annotated[
 ItsSplit = Annotated[
     str | None,
     typer.Option(
-        help="A published split by name, or a split file; with several data sets also canonical, augmented or "
-        "transfer, alone or after it (pgl-sum/transfer)"
+        help="A published split by name, or a split file; `val`: test the data set's own val part; with several data "
+        "sets also canonical, augmented or transfer, alone or after it (pgl-sum/transfer)"
     ),
 ]
 Init = Annotated[str | None, typer.Option(metavar="RUN", help="Start from the weights of another run")]

@@ -54,5 +54,8 @@ def write_features(folder: Path, qid: int, vid: str, clips: int = 10, **more: in
         (folder / name).mkdir(parents=True, exist_ok=True)
         np.savez(folder / name / f"{vid}.npz", features=rng.normal(size=(more.get(name, clips), size)).astype("f4"))
     (folder / "clip_text_features").mkdir(exist_ok=True)
-    words = {"last_hidden_state": rng.normal(size=(40, WORD_DIM)), "pooler_output": rng.normal(size=WORD_DIM)}
-    np.savez(folder / "clip_text_features" / f"qid{qid}.npz", **{k: v.astype("f4") for k, v in words.items()})
+    np.savez(
+        folder / "clip_text_features" / f"qid{qid}.npz",
+        last_hidden_state=rng.normal(size=(40, WORD_DIM)).astype("f4"),
+        pooler_output=rng.normal(size=WORD_DIM).astype("f4"),
+    )

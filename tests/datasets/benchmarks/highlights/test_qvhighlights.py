@@ -68,9 +68,11 @@ def test_the_test_part_with_labels_counts_where_it_is_there(tmp_path: Path) -> N
     assert len(videos) == 8
     assert all(video.moment is not None for video in videos)
     parts = partition.own_parts(videos)
+    assert parts is not None
     assert {name: len(ids) for name, ids in parts.items()} == {"train": 4, "val": 2, "test": 2}
     assert not parts.tests_val
     on_val = partition.own_parts(videos, "val")
+    assert on_val is not None
     assert on_val["test"] == parts["val"]
     assert (on_val["val"], on_val.label) == ([], "as published, tested on its val part")
 
@@ -79,10 +81,12 @@ def test_without_labels_of_the_test_part_the_val_part_is_tested(tmp_path: Path) 
     videos = qvhighlights.load(write(tmp_path))
     for known in (videos, list(videos)):
         parts = partition.own_parts(known)
+        assert parts is not None
         assert parts["test"] == videos.video_ids[4:6]
         assert parts["val"] == []
         assert parts.tests_val
-    fold = partition.nested(partition.given(parts, {}, seeds=1).folds[0][0], partition.tasks(videos), 0)
+    own: Any = partition.own_parts(videos)
+    fold = partition.nested(partition.given(own, {}, seeds=1).folds[0][0], partition.tasks(videos), 0)
     youtube = {"train": {each.partition("_0")[0] for each in fold.train}}
     assert not youtube["train"] & {each.partition("_0")[0] for each in fold.val}, "cuts of one video stay together"
 
@@ -99,7 +103,8 @@ def test_packed_files(tmp_path: Path) -> None:
 
 def test_features_as_moment_detr_reads_them(tmp_path: Path) -> None:
     videos = qvhighlights.load(write(tmp_path, features=True))
-    video, folder = videos[2], tmp_path / "features"
+    video: Any = videos[2]
+    folder = tmp_path / "features"
     expected = []
     for name in ("slowfast_features", "clip_features"):
         rows = np.load(folder / name / f"{video.title}.npz")["features"]
@@ -108,7 +113,10 @@ def test_features_as_moment_detr_reads_them(tmp_path: Path) -> None:
     words = np.load(folder / "clip_text_features" / "qid2.npz")["last_hidden_state"][:32]
     np.testing.assert_allclose(video.query_feature, words / np.linalg.norm(words, axis=1, keepdims=True), atol=1e-4)
     assert video.query_feature.shape == (32, 4)
-    assert not np.allclose(videos[0].query_feature, videos[1].query_feature), "one cut, two queries"
+    one, other = (each.query_feature for each in videos[:2])
+    assert one is not None
+    assert other is not None
+    assert not np.allclose(one, other), "one cut, two queries"
     np.testing.assert_array_equal(videos[0].frame_feature, videos[1].frame_feature)
     again = pickle.loads(pickle.dumps(videos[2:4]))
     np.testing.assert_array_equal(again[0].frame_feature, video.frame_feature)
@@ -253,7 +261,11 @@ print(len(videos), len(videos.video_ids), resource.getrusage(resource.RUSAGE_SEL
 
 def test_ten_thousand_queries_are_opened_in_a_gigabyte(tmp_path: Path) -> None:
     many = list(range(75))
-    full = {"relevant_clip_ids": many, "saliency_scores": [[1, 2, 3]] * 75, "relevant_windows": [[0, 150]]}
+    full: dict[str, Any] = {
+        "relevant_clip_ids": many,
+        "saliency_scores": [[1, 2, 3]] * 75,
+        "relevant_windows": [[0, 150]],
+    }
     text = [json.dumps(record(at, f"youtube{at:05}_0.0_150.0", 150, **full)) for at in range(MANY)]
     (tmp_path / "highlight_train_release.jsonl").write_text("\n".join(text))
     answer = subprocess.run([sys.executable, "-c", LOOK, str(tmp_path)], capture_output=True, text=True, check=True)
@@ -272,7 +284,7 @@ def test_the_published_parts(recordings: Path) -> None:
     youtube = {part: {query.youtube_id for query in queries if query.split == part} for part in counts}
     assert not youtube["train"] & youtube["val"], "no YouTube video is in two parts"
     for query in queries:
-        if query.relevant is not None:
+        if query.relevant is not None and query.rating is not None and query.moment is not None:
             # The clips are those of the windows, without exception.
             covered = np.zeros(query.num_clips, bool)
             for start, end in query.moment.astype(int) // qvhighlights.CLIP_S:
@@ -281,5 +293,6 @@ def test_the_published_parts(recordings: Path) -> None:
             assert not query.rating[:, ~query.relevant].any()
             assert len(query.rating) == 3
     parts = partition.own_parts(videos)
+    assert parts is not None
     assert len(parts["train"]) == 7218
     assert len(parts["test"]) in (1550, 1542)

@@ -189,6 +189,7 @@ def test_official_weights() -> None:
 LEARNT = (
     "model.hidden=64", "model.heads=4", "model.feedforward=128", "model.slots=4", "model.dropout=0",
     "model.dropout_input=0", "optimizer.lr=1e-3", "clip_norm=1", "epochs=20",
+    "batch_size=16",
 )  # fmt: skip
 
 

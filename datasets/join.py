@@ -2,7 +2,8 @@
 
 The benchmark keeps its grid, so its annotations and its scoring stay the same: each of its `picks` takes the feature
 of our nearest frame in time. Where users judged the frames themselves, those that our video does not reach are cut off.
-A video is found in our root by its YouTube id (from `url`), its `video_id` or its title (SumMe's file names).
+A video is found in our root by its YouTube id (from `url`), its `video_id` or its title (SumMe's file names). One that
+is cut out of a longer video (`offset_s`) takes frames and sentences of that part of ours.
 `text:ROOT` instead of ROOT brings our texts alone, beside the benchmark's own features; `i3d:FOLDER` brings MSVA's
 features of motion beside them.
 """
@@ -110,6 +111,7 @@ def join_text(videos: Sequence[Video], root: str) -> tuple[Sequence[Video], Join
 
 
 def _spoken(video: Video, ours: Video) -> Video:
+    ours = cut_out(video, ours)
     # Times of another cut would put sentences beside frames that they do not speak of.
     if _differ(video, ours):
         return video
@@ -133,6 +135,8 @@ def join_features(videos: Sequence[Video], root: str | Path, data_set: str = "")
     at = {video_id: i for i, video_id in enumerate(shards.video_ids)}
     for video in videos:
         ours = _look_up(video, shards, at)
+        if ours is not None:
+            ours = cut_out(video, ours)
         if ours is None:
             report.left_out[video.video_id] = f"not in the root ({' or '.join(dict.fromkeys(names(video)))})"
         elif why := _differ(video, ours):
@@ -148,15 +152,48 @@ def join_features(videos: Sequence[Video], root: str | Path, data_set: str = "")
     return found, report
 
 
+def cut_out(video: Video, ours: Video) -> Video:
+    """Our video in the times of the benchmark's, which begins at `offset_s` of it; `ours` where it is the cut itself.
+
+    Frames before and after the cut keep their features, with times outside of it. Sentences are those that overlap it.
+    """
+    if video.offset_s is None or ours.video_id not in _on_youtube(video):
+        return ours
+    start_s = video.offset_s
+    # Without a duration our last frame tells how much there is.
+    lasts_s = (ours.duration_s or float(ours.frame_time_s.max(initial=0))) - start_s
+    end_s = start_s + (video.duration_s or lasts_s)
+    heard = [at for at, its in enumerate(ours.sentence) if its["end_s"] > start_s and its["start_s"] < end_s]
+    return replace(
+        ours,
+        frame_time_s=(ours.frame_time_s.astype(np.float64) - start_s).astype(np.float32),
+        # Not 0, which would be taken for no known length: below 0 our video ends before the cut begins.
+        duration_s=min(lasts_s, end_s - start_s) or -1.0,
+        sentence=[
+            {
+                **ours.sentence[at],
+                "start_s": max(0.0, float(ours.sentence[at]["start_s"]) - start_s),
+                "end_s": min(end_s, float(ours.sentence[at]["end_s"])) - start_s,
+            }
+            for at in heard
+        ],
+        sentence_feature=None if ours.sentence_feature is None else ours.sentence_feature[heard],
+        sentence_label=None,
+    )
+
+
 def names(video: Video) -> Iterator[str]:
     """The ids under which a benchmark's video may be in our root, the most certain first."""
     # A YouTube id is unique. `video_7` is in many data sets, and a title may be anything.
-    if video.url:
-        query = parse_qs(urlsplit(video.url).query)
-        yield from query.get("v", [])
+    yield from _on_youtube(video)
     yield video.video_id
     if video.title:
         yield video.title
+
+
+def _on_youtube(video: Video) -> list[str]:
+    """The YouTube id in the video's address, if there is one."""
+    return parse_qs(urlsplit(video.url).query).get("v", []) if video.url else []
 
 
 def on_youtube(data_set: str, video_id: str) -> str | None:
@@ -173,6 +210,8 @@ def _differ(video: Video, ours: Video) -> str | None:
     """Why two videos of one name cannot be the same cut; None where they can."""
     if not len(ours.frame_time_s):
         return "our video has no frames"
+    if ours.duration_s and ours.duration_s < 0:
+        return "our video ends before the cut begins"
     if video.duration_s and ours.duration_s:
         apart = abs(video.duration_s - ours.duration_s) / video.duration_s
         if apart > MOST_APART:

@@ -17,6 +17,13 @@ from vsumdata.manifests.store import Store
 
 Run = tuple[int, int]  # seed, and number of the fold from 0
 LEGACY = "legacy: selected on the test videos"
+# The parts of a data set's own split that `--split` may name as the tested one.
+TESTABLE = ("test", "val")
+# What a video can be scored against: without any of them it is no test video.
+REFERENCES = (
+    "user_score", "user_summary", "gt_score", "gt_summary", "replay_score", "sentence_label", "summary_text", "summary",
+    "moment",
+)  # fmt: skip
 # The videos of training without labels: those of the fold's training part, or all videos.
 Pool = Literal["fold", "transductive"]
 
@@ -73,10 +80,15 @@ def cut(
 
 
 def given(
-    parts: Mapping[str, Sequence[str]], groups: Mapping[str, str], *, seeds: int, legacy: bool = False
+    parts: Mapping[str, Sequence[str]],
+    groups: Mapping[str, str],
+    *,
+    seeds: int,
+    legacy: bool = False,
+    label: str = "as published",
 ) -> Partition:
     """The one fold that a data set's own `train`, `val` and `test` make. Without val, each seed draws it from train."""
-    fold = Fold(tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]), "as published")
+    fold = Fold(tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]), label)
     if legacy:
         fold = replace(fold, val=fold.test)
     return Partition(labelled(fold.label, legacy=legacy), tuple((nested(fold, groups, seed),) for seed in range(seeds)))
@@ -184,13 +196,36 @@ def tasks_of_root(root: str) -> dict[str, str]:
     return {video_id: task for video_id, task in pairs if task}
 
 
-def own_parts(videos: Sequence[Video]) -> dict[str, list[str]] | None:
-    """The data set's own split: part -> video ids. None if no video is in its test part."""
-    # `described` knows the split and the task of a lazy sequence's videos without reading them.
-    parts: dict[str, list[str]] = {part: [] for part in ("train", "val", "test")}
-    for video in getattr(videos, "described", videos):
-        if video.split in parts:
+class OwnParts(dict[str, list[str]]):
+    """A data set's own split: part -> video ids. `label` says what is tested if it is not the test part."""
+
+    label = "as published"
+
+    @property
+    def tests_val(self) -> bool:
+        return self.label != OwnParts.label
+
+
+def own_parts(videos: Sequence[Video], tested: str | None = None) -> OwnParts | None:
+    """The data set's own split. None if no video is in its test part.
+
+    Where the authors keep the labels of the test part (QVHighlights), or `tested` asks for it, the val part is the test
+    part; to choose an epoch by, videos are then drawn from the training part, as for any data set without val.
+    """
+    parts = OwnParts({part: [] for part in ("train", "val", "test")})
+    is_labelled = False
+    # `described` knows the split and the task of a lazy sequence's videos without reading them, `annotated` also what
+    # they are measured against.
+    known = getattr(videos, "annotated", videos if not hasattr(videos, "described") else None)
+    for video in videos.described if known is None else known:  # type: ignore[attr-defined]
+        if video.split is not None and video.split in parts:
             parts[video.split].append(video.video_id)
+            has_reference = known is None or any(getattr(video, name) is not None for name in REFERENCES)
+            is_labelled |= video.split == "test" and has_reference
+    has_no_test = not is_labelled and bool(parts["test"] or parts["train"])
+    if parts["val"] and (tested == "val" or has_no_test):
+        parts["test"], parts["val"], parts.label = parts["val"], [], "as published, tested on its val part"
+        return parts
     return parts if parts["test"] else None
 
 

@@ -7,7 +7,8 @@ under another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-
 thswodnjs3/CSTA b070f7d, ok1zjf/VASNet c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea,
 MRHiSum/MR.HiSum aeb667f, TencentARC/UMT bde05e3, xuantengh/MINI-Net 6651852 (`cosum`), jylins/videoxum 11bd4fe,
 medhini/Instructional-Video-Summarization 472b606, ckczzj/CHAN 9899243, showlab/UniVTG 32659ac,
-smkim37/TripleSumm b7a8e7e, IDT-ITI/SD-MVSum 5bc59a2, Kwanseok-K/SummDiff 1d4b8ae.
+smkim37/TripleSumm b7a8e7e, IDT-ITI/SD-MVSum 5bc59a2, Kwanseok-K/SummDiff 1d4b8ae,
+jayleicn/moment_detr b7e553a.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ class Protocol:
     shots: Literal["closed", "half-open", "mr-hisum", "sd-mvsum"] = "closed"
     # All break ties alike: a later item is taken only if strictly better. datasets/knapsack.py has the differences.
     knapsack: Literal["exact", "pgl-sum", "ortools"] = "exact"
-    # If there is one score less than picks: the last pick gets 0, or it is an error.
-    missing_score: Literal["error", "zero"] = "error"
+    # If there is one score less than picks: the last pick gets 0, or it is an error.   any: QVHighlights' code takes
+    # any number of scores: missing ones count as 0, those beyond the last clip are ignored, and if one of these is the
+    # highest, HIT@1 is missed.
+    missing_score: Literal["error", "zero", "any"] = "error"
     # frames: as long as the video.   last-shot: to the end of the last shot.   shots: the shots one after another.
     summary_length: Literal["frames", "last-shot", "shots"] = "frames"
 
@@ -176,6 +179,11 @@ _VIDEOXUM = Protocol(
     rank="scores-vs-mean",
     rank_score="sigmoid32",
 )
+# By the lowest rating of a relevant clip, then of proposed moments.
+_QVHIGHLIGHTS = (
+    "hl_map_fair", "hl_hit1_fair", "hl_map_good", "hl_hit1_good", "hl_map_verygood", "hl_hit1_verygood",
+    "mr_r1_50", "mr_r1_70", "mr_map", "mr_map_50", "mr_map_75",
+)  # fmt: skip
 # V2Xum-LLM's metrics of text.
 _TEXT = ("bleu4", "meteor", "rouge_l", "cider")
 
@@ -277,6 +285,12 @@ PROTOCOLS: dict[str, Protocol] = {
             match_frames=120,
             note="key frames match by time alone, at most 120 frames apart; VSUMM's own figures match by histograms of "
             "the pictures, and are others. Less CUS_E is better",
+        ),
+        Protocol(
+            name="qvhighlights",
+            metrics=_QVHIGHLIGHTS,
+            missing_score="any",
+            note="means over queries; missing clips count as score 0, scores beyond the last clip are ignored",
         ),
         _VIDEOXUM,
         replace(_VIDEOXUM, name="videoxum-released", selection="time-threshold"),

@@ -72,6 +72,9 @@ class Video:
     and `moment` holds the start and end in s of each part that answers it. `concept` says which concepts each frame
     shows.
 
+    Where a data set cuts its videos out of longer ones, `url` is the longer one's, and `offset_s` the second of it at
+    which this video begins.
+
     `summary` is a summary in words and frames, in order: {text, time_s}, a sentence with the moments in s at which its
     frames are on screen, ascending. A sentence without frames has no moments. `caption` has the same form: what single
     frames show, each text with the moments that look alike.
@@ -86,6 +89,7 @@ class Video:
     title: str | None = None
     source: str | None = None
     url: str | None = None
+    offset_s: float | None = None
     article_url: str | None = None
     license: str | None = None
     duration_s: float | None = None

@@ -35,6 +35,7 @@ DATASETS = {
     "cosum": "vsumdata.datasets.benchmarks.cosum",
     "hirest": "vsumdata.datasets.benchmarks.hirest",
     "qfvs": "vsumdata.datasets.benchmarks.qfvs",
+    "qvhighlights": "vsumdata.datasets.benchmarks.highlights.qvhighlights",
     "shards": "vsumdata.datasets.shards",
     "synthetic": "vsumdata.datasets.synthetic",
 }

@@ -29,7 +29,7 @@ Markdown = Annotated[str | None, typer.Option("--markdown", metavar="FILE", help
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also write the table as CSV")]
 DATA_SETS = (
     "Data set: tvsum, summe, ovp, youtube, mrhisum, mosu, sm-mrhisum, sm-videoxum, bliss, wikihow-summaries, videoxum, "
-    "instruct-v2xum, youtube-highlights, umt-tvsum, cosum, hirest, qfvs, shards or synthetic"
+    "instruct-v2xum, qvhighlights, youtube-highlights, umt-tvsum, cosum, hirest, qfvs, shards or synthetic"
 )
 On = Annotated[str, typer.Option(help=DATA_SETS)]
 ItsData = Annotated[str, typer.Option(help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1")]
@@ -51,8 +51,8 @@ ItsFeatures = Annotated[
 ItsSplit = Annotated[
     str | None,
     typer.Option(
-        help="A published split by name, or a split file; with several data sets also canonical, augmented or "
-        "transfer, alone or after it (pgl-sum/transfer)"
+        help="A published split by name, or a split file; `val`: test the data set's own val part; with several data "
+        "sets also canonical, augmented or transfer, alone or after it (pgl-sum/transfer)"
     ),
 ]
 Init = Annotated[str | None, typer.Option(metavar="RUN", help="Start from the weights of another run")]

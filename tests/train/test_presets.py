@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vsumdata.train.methods import METHODS, SUPERVISED
+from vsumdata.train.methods import METHODS, QUERIED, SUPERVISED
 from vsumdata.train.settings import settings_of
 
 # MRHiSum/MR.HiSum@aeb667f: main.py (rate, l2, batch, epochs), model/solver.py (optimizers, schedules, the loss, and no
@@ -232,6 +232,37 @@ LSTM = {
     "objective.reduction": "videos",
 }
 OFFICIAL |= {("vslstm", "tvsum"): LSTM, ("dpplstm", "tvsum"): LSTM}
+# jayleicn/moment_detr@b7e553a: moment_detr/config.py, moment_detr/scripts/train.sh, moment_detr/inference.py (AdamW),
+# moment_detr/train.py (the epoch, every fifth). Its StepLR would fall at epoch 400 of 200.
+OFFICIAL["moment-detr", "qvhighlights"] = {
+    "optimizer.name": "adamw",
+    "optimizer.lr": 1e-4,
+    "optimizer.weight_decay": 1e-4,
+    "schedule.name": "none",
+    "batch_size": 32,
+    "epochs": 200,
+    "clip_norm": 0.1,
+    "select_on": "mr_map",
+    "validate_every": 5,
+    "model.hidden": 256,
+    "model.heads": 8,
+    "model.encoder_layers": 2,
+    "model.decoder_layers": 2,
+    "model.feedforward": 1024,
+    "model.slots": 10,
+    "model.projections": 2,
+    "model.endpoints": True,
+    "model.dropout": 0.1,
+    "model.dropout_input": 0.5,
+    "objective.w_l1": 10,
+    "objective.w_giou": 1,
+    "objective.w_label": 4,
+    "objective.w_background": 0.1,
+    "objective.w_saliency": 1,
+    "objective.margin": 0.2,
+    "objective.most": 5,
+    "objective.earlier": True,
+}
 # HierSum, arXiv 2504.18689, its table of hyper-parameters; w_mse, ratio, warm-up in epochs and depth are not in it.
 HIERSUM: dict[tuple[str, str], dict[str, Any]] = {
     ("hiersum", "paper"): {
@@ -301,7 +332,8 @@ def test_a_preset_is_its_repositorys_or_papers_configuration(method: str, preset
 
 
 def test_every_preset_is_held_against_a_source() -> None:
-    named = {(name, preset) for name, method in SUPERVISED.items() for preset in method.presets if preset != "default"}
+    every = {**SUPERVISED, **QUERIED}
+    named = {(name, preset) for name, method in every.items() for preset in method.presets if preset != "default"}
     assert named == {*OFFICIAL, *HIERSUM, *OURS}
 
 

@@ -178,7 +178,9 @@ def noting(method: Baseline, scores: dict[str, Scores]) -> Baseline:
 
     def noted(video: Video, rules: Protocol, seed: int) -> Iterator[Trial]:
         for trial in method(video, rules, seed):
-            scores[video.video_id] = Scores(frame=trial.frame_score, sentence=trial.sentence_score)
+            scores[video.video_id] = Scores(
+                frame=trial.frame_score, sentence=trial.sentence_score, moments=trial.moments
+            )
             yield trial
 
     return noted

@@ -120,9 +120,12 @@ def chosen(part: str, data: BenchData, trained: Trained) -> tuple[str, Sequence[
         parts = {"test": info.origin.test, "val": info.val, "train": info.train}
         label = f"the run's {part} videos ({info.origin.split})"
     else:
-        own = partition.own_parts(pool)
+        # Of a data set whose test part has no labels, the val part is the test part.
+        own = partition.own_parts(pool, part)
         parts = {name: tuple(ids) for name, ids in own.items()} if own else {"test": tuple(partition.ids_of(pool))}
         label = f"the data's {part} videos" if own else "all videos"
+        if own and own.tests_val:
+            parts["val"], label = parts["test"], "the data's val videos" if part == "test" else label
     if part == "all":
         parts, label = {"all": tuple(partition.ids_of(pool))}, "all videos"
     ids = parts.get(part, ())

@@ -54,6 +54,8 @@ def choices(trained: Trained, drawn: Collection[str] = ()) -> list[str]:
         said.append(f"text at inference: {text if info.text_dim else 'none, the data has no text features'}")
         if info.text_dim:
             said.append(f"text features of size {info.text_dim} ({text_by(info.origin) or own(info.origin)})")
+    if METHODS[info.settings.method].reads_query and info.query_dim:
+        said.append(f"features of queries' words of size {info.query_dim}")
     if sources := getattr(options, "sources", None):
         said.append(f"features of {sources} source" + "s" * (sources > 1))
     weights = getattr(options, "weights", None)

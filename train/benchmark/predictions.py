@@ -10,6 +10,9 @@ A file maps a video's name to its scores, or to a group that has them under one 
 | JSON, also .json.gz | `NAME: [scores]`, or `NAME: {"score": [scores]}` |
 | JSON lines, or a JSON list | a record with the name under one of `NAMES` and the scores under one of `SCORES` |
 
+Moments that a method proposes stand beside the scores, or alone, under one of `MOMENTS`. A record with a `qid` is of
+one query about its video, and is named `VID/QID`.
+
 Read from TIBHannover/UnsupervisedVideoSummarization@c1fd6ca results/ (`video_<i>/score` at the picks,
 `video_<i>/importance_scores` of every frame, JSON of lists) and jayleicn/moment_detr@b7e553a (JSON lines).
 """
@@ -40,7 +43,10 @@ SCORES = (
     "preds", "pred_score", "pred_scores", "prediction", "predictions", "pred_saliency_scores", "saliency",
 )  # fmt: skip
 SENTENCES = ("sentence_score", "sentence_scores")
-NAMES = ("video_id", "video", "video_name", "name", "vid", "id")
+MOMENTS = ("moments", "pred_relevant_windows")
+QUERY = "qid"
+READ = (*SCORES, *SENTENCES, *MOMENTS)
+NAMES = ("video_id", "video", "video_name", "name", "vid", "id", QUERY)
 SUFFIX = ".h5"
 SUFFIXES = (".h5", ".hdf5", ".npz", ".npy", ".json", ".jsonl", ".json.gz", ".jsonl.gz")
 RUN = re.compile(r"seed-(\d+)-fold-(\d+)")
@@ -50,10 +56,14 @@ OURS = "vsumdata_method"  # an attribute of our files
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """What a file has of one video: of its frames and perhaps of its sentences. Not yet checked against a video."""
+    """What a file has of one video: of its frames and perhaps of its sentences. Not yet checked against a video.
+
+    `moments` [P,3] are start and end in s and score, the best first; without scores of frames, `frame` is empty.
+    """
 
     frame: np.ndarray
     sentence: np.ndarray | None = None
+    moments: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,7 +164,7 @@ def read_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
     with downloads.open_hdf5(path, WHERE) as file:
         entries = {
-            name: {key: value(its) for key, its in node.items() if key in (*SCORES, *SENTENCES)} | others(node)
+            name: {key: value(its) for key, its in node.items() if key in READ} | others(node)
             if isinstance(node, h5py.Group)
             else value(node)
             for name, node in file.items()
@@ -165,7 +175,7 @@ def read_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def others(group: Mapping[str, Any]) -> dict[str, None]:
     """The other keys of a group, for the message that says what it has."""
-    return {key: None for key in group if key not in (*SCORES, *SENTENCES)}
+    return {key: None for key in group if key not in READ}
 
 
 def read_npz(path: Path) -> dict[str, Any]:
@@ -174,7 +184,7 @@ def read_npz(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             for key in file.files:
                 name, _, last = key.rpartition("/")
-                if name and last in (*SCORES, *SENTENCES):
+                if name and last in READ:
                     found.setdefault(name, {})[last] = file[key]
                 else:
                     found[key] = file[key]
@@ -212,10 +222,17 @@ def read_json(path: Path) -> dict[str, Any]:
         key = next((key for key in NAMES if key in record), None) if isinstance(record, dict) else None
         if key is None:
             raise UsageError(f"{path}: record {number} has none of {', '.join(NAMES)}")
-        if str(record[key]) in found:
-            raise UsageError(f"{path}: record {number}: {record[key]} is there twice")
-        found[str(record[key])] = {name: value for name, value in record.items() if name != key}
+        called = name_of(record, key)
+        if called in found:
+            raise UsageError(f"{path}: record {number}: {called} is there twice")
+        found[called] = {name: value for name, value in record.items() if name != key}
     return found
+
+
+def name_of(record: Mapping[str, Any], key: str) -> str:
+    """What a record is of: a video, or a query about it."""
+    name, query = str(record[key]), record.get(QUERY)
+    return name if query is None or key == QUERY else f"{name}/{query}"
 
 
 def is_lines(text: str) -> bool:
@@ -231,11 +248,24 @@ def scores_of(path: Path, name: str, entry: Any) -> Scores:
     if not isinstance(entry, Mapping):
         return Scores(frame=numbers(entry))
     known = [key for key in SCORES if key in entry]
+    moments = next((windows(entry[key]) for key in MOMENTS if entry.get(key) is not None), None)
+    if not known and moments is not None:
+        return Scores(frame=np.zeros(0), moments=moments)
     if len(known) != 1:
         has = ", ".join(known or sorted(entry)) or "nothing"
         raise UsageError(f"{path}: {name} has {has}; expected its scores under one of {', '.join(SCORES)}")
     sentence = next((entry[key] for key in SENTENCES if entry.get(key) is not None), None)
-    return Scores(frame=numbers(entry[known[0]]), sentence=None if sentence is None else numbers(sentence))
+    its = None if sentence is None else numbers(sentence)
+    return Scores(frame=numbers(entry[known[0]]), sentence=its, moments=moments)
+
+
+def windows(value: Any) -> np.ndarray:
+    """Moments as floats [P,3]; an array of other axes for what is none."""
+    try:
+        found = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        return np.zeros((0, 0))
+    return found if found.size else np.zeros((0, 3))
 
 
 def numbers(value: Any) -> np.ndarray:
@@ -277,7 +307,7 @@ def escaped(video_id: str) -> str:
 def save(folder: str, method: str, scores: Mapping[Run, Mapping[str, Scores]], data: BenchData) -> None:
     """Write FOLDER/METHOD/seed-S-fold-F.h5 for each run: a group for each video, `frame_score` [T] at the data's picks.
 
-    `sentence_score` [M] is there if the method scores sentences.
+    `sentence_score` [M] is there if the method scores sentences, `moments` [P,3] if it proposes some.
     """
     import h5py
 
@@ -293,4 +323,6 @@ def save(folder: str, method: str, scores: Mapping[Run, Mapping[str, Scores]], d
                 group["frame_score"] = found.frame
                 if found.sentence is not None:
                     group["sentence_score"] = found.sentence
+                if found.moments is not None:
+                    group["moments"] = found.moments
         os.replace(begun, its / file_name(run))

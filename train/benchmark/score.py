@@ -117,23 +117,25 @@ def fitted(
     reasons: dict[str, dict[str, str]] = {name: {} for name in files}
     fits: dict[str, dict[Run, dict[str, Scores]]] = {name: {run: {} for run in its} for name, its in named.items()}
     all_ids = partition.ids_of(videos)
+    halves = {name: halves_of(its.values()) for name, its in named.items()}
     for video in partition.pick(videos, [video_id for video_id in all_ids if video_id in wanted]):
         for name, its in named.items():
             for run, scores in its.items():
                 if video.video_id not in scores:
                     continue
-                found = fit(scores[video.video_id], video, every)
+                found = gap(scores[video.video_id], halves[name]) or fit(scores[video.video_id], video, every)
                 if isinstance(found, str):
                     reasons[name][video.video_id] = found
                 else:
                     fits[name][run][video.video_id] = found
     given = {}
+    parts = parts_of(videos)
     for name, its in fits.items():
         kept = {run: scores for run, scores in its.items() if scores}
         if not kept:
             first = next(iter(reasons[name].items()))
             raise UsageError(f"{name}: no scores fit their videos of {on} (first: {first[0]}: {first[1]})")
-        remarks = told(files[name], kept, reasons[name], ids, all_ids, on)
+        remarks = told(files[name], kept, reasons[name], ids, parts, on)
         given[name] = Given(runs=kept, remarks=remarks)
     return given
 
@@ -143,7 +145,8 @@ def ids_by_name(videos: Sequence[Video]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     # `described` gives the names of a lazy sequence's videos without reading them.
     for video in getattr(videos, "described", videos):
-        for name in names(video):
+        # A query's scores may name the query alone; its video's name would be of any query about it.
+        for name in names(video) if video.query is None else (video.video_id.rpartition("/")[2],):
             found.setdefault(name, set()).add(video.video_id)
     ours = {video_id: video_id for video_id in partition.ids_of(videos)}
     return {name: next(iter(ids)) for name, ids in found.items() if len(ids) == 1} | ours
@@ -153,10 +156,10 @@ def by_id(file: File, ids: Mapping[str, str], on: str) -> dict[str, Scores]:
     """The file's scores by our video ids. Raises UsageError if none is known, or a video has two names there."""
     found: dict[str, Scores] = {}
     for name, scores in file.scores.items():
-        if name in ids:
-            if ids[name] in found:
-                raise UsageError(f"{file.path}: {ids[name]} is there under two names, one is {name}")
-            found[ids[name]] = scores
+        if (known := known_as(name, ids)) in ids:
+            if ids[known] in found:
+                raise UsageError(f"{file.path}: {ids[known]} is there under two names, one is {name}")
+            found[ids[known]] = scores
     if not found:
         raise UsageError(
             f"{file.path}: none of its {len(file.scores)} names is a video of {on} (first: {next(iter(file.scores))}; "
@@ -165,20 +168,29 @@ def by_id(file: File, ids: Mapping[str, str], on: str) -> dict[str, Scores]:
     return found
 
 
+def known_as(name: str, ids: Mapping[str, str]) -> str:
+    """The name in a file as the data may have it: the data of a record with a `qid` need not ask for queries."""
+    video, slash, _ = name.rpartition("/")
+    return video if slash and name not in ids and video in ids else name
+
+
 def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str:
     """The scores at the video's picks, or why they do not fit."""
     frame, sentence, needed = scores.frame, scores.sentence, len(video.frame_time_s)
+    takes_any = any(rules.missing_score == "any" for rules in every)
     # Some protocols complete one missing score; under the others the table counts the video as of the wrong length.
     lengths = {needed, needed - any(rules.missing_score == "zero" for rules in every)}
     expected = f"{needed}, one for each of its picks"
     if video.picks is not None and video.n_frames and video.n_frames != needed:
         lengths.add(video.n_frames)
         expected += f", or {video.n_frames}, one for each frame"
-    # A method that answers several summaries has a row for each: [S,T].
-    if frame.ndim not in (1, 2) or not frame.size:
+    if wrong := wrong_moments(scores.moments):
+        return wrong
+    # A method that answers several summaries has a row for each: [S,T]. Moments may come alone.
+    if frame.ndim not in (1, 2) or not (frame.size or scores.moments is not None):
         return f"no list of numbers; expected {expected}"
     num = frame.shape[-1]
-    if num not in lengths:
+    if num not in lengths and not (num and takes_any) and (num or scores.moments is None):
         return f"{num if frame.ndim == 1 else list(frame.shape)} scores; expected {expected}"
     if sentence is not None and sentence.shape != (len(video.sentence),):
         return f"sentence scores of shape {list(sentence.shape)}; expected {len(video.sentence)}"
@@ -188,7 +200,31 @@ def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str
             return f"score {at} is {values.reshape(-1)[at]}"
     if video.picks is not None and num > needed:
         frame = frame[..., video.picks]
-    return Scores(frame=frame, sentence=sentence)
+    return Scores(frame=frame, sentence=sentence, moments=scores.moments)
+
+
+def halves_of(runs: Iterable[Mapping[str, Scores]]) -> tuple[bool, bool]:
+    """Whether a method scores frames at all, and whether it proposes moments."""
+    every = [scores for run in runs for scores in run.values()]
+    return any(len(its.frame) for its in every), any(its.moments is not None for its in every)
+
+
+def gap(scores: Scores, halves: tuple[bool, bool]) -> str | None:
+    """What this video lacks of that which the method gives of others; None if nothing."""
+    scores_frames, proposes = halves
+    if scores_frames and not len(scores.frame) and scores.moments is not None:
+        return "no scores, which others have"
+    return "no moments, which others have" if proposes and scores.moments is None else None
+
+
+def wrong_moments(moments: np.ndarray | None) -> str | None:
+    """Why these are no moments; None if they are, or if there are none."""
+    if moments is None:
+        return None
+    if moments.ndim != 2 or moments.shape[1] != 3:
+        return "no moments; expected rows of start and end in seconds and score"
+    odd = ~np.isfinite(moments).all(1) | (moments[:, 0] > moments[:, 1])
+    return f"moment {int(odd.argmax())} is {moments[odd.argmax()].tolist()}" if odd.any() else None
 
 
 def told(
@@ -196,7 +232,7 @@ def told(
     kept: Mapping[Run, Mapping[str, Scores]],
     reasons: Mapping[str, str],
     ids: Mapping[str, str],
-    all_ids: Sequence[str],
+    parts: Mapping[str, str | None],
     on: str,
 ) -> list[str]:
     """Where a method's scores are from, and the videos that its numbers lack."""
@@ -206,11 +242,25 @@ def told(
         lines = [f"{video_id}: {reason}" for video_id, reason in reasons.items()]
         said.append(f"left out: {'; '.join(some(lines))}")
     measured = set().union(*kept.values())
+    # Predictions are of a part, as a rule: videos of the other parts are not missing.
+    touched = dict.fromkeys(parts[video_id] for video_id in measured)
+    all_ids = [video_id for video_id, part in parts.items() if part in touched]
+    if len(all_ids) < len(parts):
+        said.append(f"measured on its {' and '.join(map(str, touched))} part")
     if missing := [video_id for video_id in all_ids if video_id not in measured]:
         said.append(f"{len(measured)} of {len(all_ids)} videos of {on}; without {', '.join(some(missing))}")
-    if unknown := list(dict.fromkeys(name for file in files.values() for name in file.scores if name not in ids)):
+    named = dict.fromkeys(name for file in files.values() for name in file.scores)
+    if unknown := [name for name in named if known_as(name, ids) not in ids]:
         said.append(f"{len(unknown)} names are no videos of {on}: {', '.join(some(unknown))}")
     return said
+
+
+def parts_of(videos: Sequence[Video]) -> dict[str, str | None]:
+    """The part that each video is in, by its id; None for all where they would have to be read for it."""
+    known = getattr(videos, "annotated", videos if isinstance(videos, list) else None)
+    if known is None:
+        return dict.fromkeys(partition.ids_of(videos))
+    return {video.video_id: video.split for video in known}
 
 
 def some(names: Iterable[str]) -> list[str]:
@@ -240,5 +290,11 @@ def trials(given: Given, videos: Sequence[Video]) -> Iterator[tuple[Run, list[Tr
     for video in videos:
         for run, scores in given.runs.items():
             if its := scores.get(video.video_id):
-                rows = np.atleast_2d(its.frame)
-                yield run, [Trial(video=video, frame_score=row, sentence_score=its.sentence) for row in rows]
+                rows = [np.asarray(row) for row in (its.frame if its.frame.ndim == 2 else [its.frame])]
+                yield (
+                    run,
+                    [
+                        Trial(video=video, frame_score=row, sentence_score=its.sentence, moments=its.moments)
+                        for row in rows
+                    ],
+                )

@@ -303,7 +303,9 @@ def encode_for(rules: Protocol, data: BenchData) -> Encode | None:
 def noted(answers: Iterable[Prediction], scores: dict[str, Scores]) -> Iterator[Prediction]:
     """The answers; their scores are added to `scores`, by video id."""
     for answer in answers:
-        scores[answer.video_id] = Scores(frame=answer.frame_score, sentence=answer.sentence_score)
+        scores[answer.video_id] = Scores(
+            frame=answer.frame_score, sentence=answer.sentence_score, moments=answer.moments
+        )
         yield answer
 
 

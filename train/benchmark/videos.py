@@ -62,12 +62,13 @@ def open_data(
     # A root's `load` reads the test part. The training part may not fit in memory: `open_shards` reads it on demand.
     pool: Sequence[Video] = module.open_shards(path) if hasattr(module, "open_shards") else videos
     # Of a pool the split says what is trained on, and a data set's own parts do not.
-    parts = None if split or splits.sources(on) or members else partition.own_parts(videos)
+    is_own = not members and (split in partition.TESTABLE or not (split or splits.sources(on)))
+    parts = partition.own_parts(videos, split) if is_own else None
     if parts is None:
         name = f"{on}/{split}" if split else on
         made = partition.cut(name, videos, seeds=seeds, legacy=legacy, groups=others.tasks, others=others.ids)
     elif pool is videos:
-        made = partition.given(parts, partition.tasks(videos), seeds=seeds, legacy=legacy)
+        made = partition.given(parts, partition.tasks(videos), seeds=seeds, legacy=legacy, label=parts.label)
     else:
         own = {part: module.open_shards(path, split=part).video_ids for part in ("train", "val")}
         made = partition.given(parts | own, partition.tasks_of_root(path), seeds=seeds, legacy=legacy)

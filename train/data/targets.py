@@ -43,6 +43,7 @@ DEFAULT_RULES: dict[str, Rule] = {
     "cosum": "given",
     "hirest": "given",
     "qfvs": "given",
+    "qvhighlights": "given",
     "shards": "replay",
     "synthetic": "given",
 }

@@ -215,9 +215,10 @@ def fold_of(
 ) -> Fold:
     """The fold that is wanted. Raises UsageError for an unknown one, or if it leaves a data set of the pool unused."""
     # Parts that the data set brings apply only if no published split is known, or asked for; a pool needs a split.
-    own = None if wanted.split or splits.sources(name) or others.videos else partition.own_parts(videos)
+    is_own = not others.videos and (wanted.split in partition.TESTABLE or not (wanted.split or splits.sources(name)))
+    own = partition.own_parts(videos, wanted.split) if is_own else None
     if own is not None:
-        folds = [Fold(tuple(own["train"]), tuple(own["val"]), tuple(own["test"]), f"{name}, as published")]
+        folds = [Fold(tuple(own["train"]), tuple(own["val"]), tuple(own["test"]), f"{name}, {own.label}")]
     else:
         called = f"{name}/{wanted.split}" if wanted.split else name
         ids = partition.ids_of(videos)

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.video import Summary, Video, collate
@@ -17,6 +18,7 @@ from vsumdata.train.loop import runs
 from vsumdata.train.loop.runs import Info, Trained
 from vsumdata.train.loop.stopping import flushed_denormals
 from vsumdata.train.losses.boxes import frame_scores
+from vsumdata.train.models.queried.spans import grid
 from vsumdata.train.models.text import TextKind
 from vsumdata.train.objectives.unlabelled import Unlabelled
 from vsumdata.train.scoring.baselines import Trial
@@ -39,7 +41,8 @@ class Prediction:
     """Importance of one video's frames, float64 [T], and sentences, float64 [M], all in [0, 1].
 
     `sentence_score` is None if the model scores no sentences, or the video has none. A language model also has its own
-    choice of frames, bool [T], and what it says of the video, each sentence with the times of its frames.
+    choice of frames, bool [T], and what it says of the video, each sentence with the times of its frames. `moments`
+    [N,3] are start and end in s and score in [0,1] of proposed moments, the best first.
     """
 
     video: Video
@@ -47,6 +50,7 @@ class Prediction:
     sentence_score: np.ndarray | None
     frame_summary: np.ndarray | None = None
     summary: Summary | None = None
+    moments: np.ndarray | None = None
 
     @property
     def video_id(self) -> str:
@@ -108,6 +112,7 @@ def predict_batch(trained: Trained, videos: Sequence[Video], words: TextTask | N
     if scores.sentence_logit is not None and shows_sentences:
         sentences = scores.sentence_logit.double().sigmoid().cpu().numpy()
     chosen = None if scores.frame_summary is None else scores.frame_summary.cpu().numpy()
+    proposed = None if scores.moments is None else scores.moments.double().cpu().numpy()
     found = []
     for i, video in enumerate(videos):
         num = 0 if video.sentence_feature is None else len(video.sentence)
@@ -118,9 +123,19 @@ def predict_batch(trained: Trained, videos: Sequence[Video], words: TextTask | N
                 sentence_score=None if sentences is None or not num else sentences[i, :num],
                 frame_summary=None if chosen is None else chosen[i, : len(video.frame_time_s)],
                 summary=said[i] if said else None,
+                moments=None if proposed is None else ranked(proposed[i], video.frame_time_s),
             )
         )
     return found
+
+
+def ranked(moments: np.ndarray, frame_time_s: np.ndarray) -> np.ndarray:
+    """Proposed moments [N,3] within the video, the best first, with σ(logit) as score."""
+    clip_s, start_s, lasts_s = grid(frame_time_s)
+    # As in Moment-DETR's code: whole clips, from which the labels are made.
+    ends = np.clip(np.round((moments[:, :2] - start_s) / clip_s) * clip_s, 0, lasts_s) + start_s
+    score = expit(moments[:, 2])
+    return np.column_stack([ends, score])[np.argsort(-score, kind="stable")]
 
 
 def trial_of(answer: Prediction, rules: Protocol, encode: Encode | None = None, video: Video | None = None) -> Trial:
@@ -141,6 +156,7 @@ def trial_of(answer: Prediction, rules: Protocol, encode: Encode | None = None, 
         sentence_score=answer.sentence_score,
         summary=answer.frame_summary if rules.own_summary else None,
         words=words,
+        moments=answer.moments,
     )
 
 

@@ -45,3 +45,4 @@ class Scores:
     sentence_boxes: Boxes | None = None
     frame_summary: Tensor | None = None  # bool [B,T], the frames that a language model itself chose
     moments: Tensor | None = None  # [B,N,3] proposed moments: start and end in s, and the logit of being relevant
+    earlier_moments: Tensor | None = None  # [L,B,N,3] the same of the layers before the last, which training looks at

@@ -16,6 +16,7 @@ from vsumdata.datasets.keyshots import num_of_users
 from vsumdata.datasets.protocol import Protocol
 from vsumdata.datasets.video import Video
 from vsumdata.train.scoring.evaluate import Words
+from vsumdata.train.scoring.metrics_moments import MOST_WINDOWS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +24,8 @@ class Trial:
     """One prediction for `video`: scores of its frames [T] and sentences [M].
 
     `summary`, bool [n_frames], replaces the summary that the protocol would make from the scores. `words` is the
-    predicted text, of methods that write one.
+    predicted text, of methods that write one. `moments` [P,3] are start and end in s and score of proposed moments, the
+    best first; there may be no scores of frames beside them.
     """
 
     video: Video
@@ -31,20 +33,31 @@ class Trial:
     sentence_score: np.ndarray | None = None
     summary: np.ndarray | None = None
     words: Words | None = None
+    moments: np.ndarray | None = None
 
 
 Baseline = Callable[[Video, Protocol, int], Iterator[Trial]]
 
 
 def random(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:
-    """Scores drawn uniformly from [0, 1). They depend on the seed and the video's id only."""
+    """Scores drawn uniformly from [0, 1), and moments whose ends are. They depend on the seed and the video's id only.
+
+    Moments are drawn for videos that have some, as many as count.
+    """
     # Python's own `hash` of a string differs in every process.
     rng = np.random.default_rng([seed, zlib.crc32(video.video_id.encode())])
     yield Trial(
         video=video,
         frame_score=rng.random(len(video.frame_time_s)),
         sentence_score=rng.random(len(video.sentence)) if video.sentence else None,
+        moments=None if video.moment is None else random_moments(rng, video),
     )
+
+
+def random_moments(rng: np.random.Generator, video: Video) -> np.ndarray:
+    """Moments anywhere in the video, [MOST_WINDOWS,3]."""
+    ends = np.sort(rng.random((MOST_WINDOWS, 2)), axis=1) * (video.duration_s or float(video.frame_time_s[-1]))
+    return np.column_stack([ends, np.linspace(1, 0, MOST_WINDOWS)])
 
 
 def uniform(video: Video, protocol: Protocol, seed: int) -> Iterator[Trial]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vsumdata.datasets.keyshots import best_frames, summary_from_scores
-from vsumdata.datasets.protocol import SCORES_VS_MEAN, Protocol
+from vsumdata.datasets.protocol import PROTOCOLS, SCORES_VS_MEAN, Protocol
 from vsumdata.datasets.video import Video
 from vsumdata.train.scoring import (
     meteor,
@@ -17,6 +17,7 @@ from vsumdata.train.scoring import (
     metrics_highlights,
     metrics_keyframes,
     metrics_knapsack,
+    metrics_moments,
     metrics_text,
 )
 from vsumdata.train.scoring.corpora import CORPORA
@@ -69,6 +70,7 @@ class _Case:
     summary: np.ndarray
     sentence_score: np.ndarray | None
     words: Words | None = None
+    moments: np.ndarray | None = None
     counts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -88,13 +90,14 @@ class _Case:
 Needs = tuple[tuple[str, ...], ...]
 SHOTS = ("change_points", "n_frames")
 TOP_CLIPS = {"ap_top5": 5, "ap_top15": 15}
-LAST_FRAME_S = 1 / 30  # of a video's length, how long its last frame is shown
 # Errors, not merits.
 LESS_IS_BETTER = frozenset({"cus_e", "wse", "cis"})
 FRAME_EMBEDDINGS = frozenset({"f_clip", "cross_f_clip"})
 CONCEPTS = ("concept_f1", "concept_precision", "concept_recall")
 KEY_FRAMES = metrics_keyframes.Cus._fields
 OF_SUMMARIES = frozenset({"f1", "f_clip", "cross_f_clip", *CONCEPTS, *KEY_FRAMES})
+SALIENCY = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("hl_"))
+MOMENTS = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("mr_"))
 
 
 def needs(protocol: Protocol) -> dict[str, Needs]:
@@ -124,6 +127,8 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         **dict.fromkeys(metrics_knapsack.NAMES, (("gt_score",), ("gt_summary",), *shots)),
         "ap_trapezoidal": (("gt_summary",),),
         **dict.fromkeys(TOP_CLIPS, clips),
+        **dict.fromkeys(SALIENCY, (("user_score",),)),
+        **dict.fromkeys(MOMENTS, (("moment",),)),
         "rouge1": sentences,
         "rouge2": sentences,
         "rougeL": sentences,
@@ -174,18 +179,21 @@ def evaluate(
     summary: np.ndarray | None = None,
     sentence_score: np.ndarray | None = None,
     words: Words | None = None,
+    moments: np.ndarray | None = None,
 ) -> Result:
     """Score `frame_score` [T] against the annotations of `video`.
 
     `summary`, binary and as long as the protocol's own, replaces the summary that the protocol would make from
     `frame_score` (for human rows, and for models that emit frames instead of scores). BLiSS's ROUGE needs
-    `sentence_score` [M], the metrics of text need `words`. Raises UnusableScoresError if a score is not finite, their
-    number is wrong or a text is missing, and ValueError if the video lacks annotations that the protocol needs.
+    `sentence_score` [M], the metrics of text need `words`, moment retrieval `moments` [P,3]: start and end in s and
+    score, the best first. Raises UnusableScoresError if a score is not finite, their number is wrong, or a text or the
+    moments are missing, and ValueError if the video lacks annotations that the protocol needs.
     """
-    # The code of PGL-SUM, VASNet and MR.HiSum accepts one score less than there are picks, and gives the last pick 0.
-    _check(frame_score, len(video.frame_time_s) - (protocol.missing_score == "zero"), len(video.frame_time_s))
+    # Predicted moments may come without scores of clips.
+    if not set(protocol.metrics) <= set(MOMENTS):
+        _check(frame_score, protocol, len(video.frame_time_s))
     if sentence_score is not None:
-        _check(sentence_score, len(video.sentence), len(video.sentence))
+        _check(sentence_score, None, len(video.sentence))
     for name in protocol.metrics:
         if why := lacks(name, video, protocol, has_summary=summary is not None):
             raise ValueError(why)
@@ -205,8 +213,9 @@ def evaluate(
         summary=summary,
         sentence_score=sentence_score,
         words=words,
+        moments=moments,
     )
-    if flat:
+    if flat and len(frame_score):
         case.note("constant_scores")
     values: dict[str, float] = {}
     for name in protocol.metrics:
@@ -220,9 +229,12 @@ def evaluate(
     )
 
 
-def _check(scores: np.ndarray, least: int, most: int) -> None:
-    if scores.ndim != 1 or not least <= len(scores) <= most:
-        raise UnusableScoresError("wrong_length", f"{list(scores.shape)} scores where {most} are needed")
+def _check(scores: np.ndarray, protocol: Protocol | None, needed: int) -> None:
+    # The code of PGL-SUM, VASNet and MR.HiSum accepts one score less than there are picks, and gives the last pick 0.
+    missing = protocol.missing_score if protocol else "error"
+    fits = len(scores) > 0 if missing == "any" else needed - (missing == "zero") <= len(scores) <= needed
+    if scores.ndim != 1 or not fits:
+        raise UnusableScoresError("wrong_length", f"{list(scores.shape)} scores where {needed} are needed")
     if not np.isfinite(scores).all():
         raise UnusableScoresError(
             "not_finite", f"score {np.isfinite(scores).argmin()} is {scores[~np.isfinite(scores)][0]}"
@@ -344,7 +356,7 @@ def _ap_top(case: _Case) -> dict[str, float]:
     score, (reference,) = case.frame_score, needs(case.protocol)["ap_top5"]
     users = np.atleast_2d(case.read(*reference))
     if case.protocol.clip_s and case.video.picks is not None:
-        score, users = clips_in_time(score, users, case.video, case.protocol.clip_s)
+        score, users = metrics_highlights.clips_in_time(score, users, case.video, case.protocol.clip_s)
     relevant = metrics_highlights.above_median(users) if case.protocol.summary_reference == "users" else users
     wanted = [name for name in TOP_CLIPS if name in case.protocol.metrics]
     values = np.array(
@@ -355,25 +367,16 @@ def _ap_top(case: _Case) -> dict[str, float]:
     return dict(zip(wanted, values.mean(1).tolist(), strict=True))
 
 
-def clips_in_time(
-    frame_score: np.ndarray, user_score: np.ndarray, video: Video, clip_s: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The clips of `clip_s` seconds that UMT cuts: their mean scores [n], and the users' at their middles [U,n].
+def _saliency(case: _Case) -> dict[str, float]:
+    return metrics_highlights.saliency_by_level(case.frame_score, case.read("user_score").T)
 
-    A clip ends before the last original frame is shown: with that, all 50 videos of TVSum have UMT's number of clips. A
-    rest shorter than a clip is none; a video shorter than one is one clip.
-    """
-    time_s = np.asarray(video.frame_time_s, np.float64)
-    lasts = (video.duration_s or time_s[-1] + (time_s[-1] - time_s[-2] if len(time_s) > 1 else 0.0)) - LAST_FRAME_S
-    count = max(1, int(lasts / clip_s))
-    middle = (np.arange(count) + 0.5) * clip_s
-    nearest = np.abs(time_s[None] - middle[:, None]).argmin(1)
-    place = np.floor(time_s / clip_s).astype(np.int64)
-    inside = place < count
-    num = np.bincount(place[inside], minlength=count)
-    total = np.bincount(place[inside], weights=frame_score[inside], minlength=count)
-    # Sparse frames leave some clips without any: the frame nearest to the middle stands for them.
-    return np.where(num > 0, total / np.maximum(num, 1), frame_score[nearest]), user_score[:, nearest]
+
+def _moments(case: _Case) -> dict[str, float]:
+    if case.moments is None:
+        raise UnusableScoresError("no_moments", "moment retrieval needs moments")
+    if not len(case.moments):
+        case.note("no_moments")
+    return metrics_moments.moment_metrics(case.moments, case.read("moment"))
 
 
 def _rouge(case: _Case) -> dict[str, float]:
@@ -464,6 +467,8 @@ METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     **dict.fromkeys(metrics_knapsack.NAMES, lambda case: metrics_knapsack.of_video(*case.prediction)),
     "ap_trapezoidal": _ap_trapezoidal,
     **dict.fromkeys(TOP_CLIPS, _ap_top),
+    **dict.fromkeys(SALIENCY, _saliency),
+    **dict.fromkeys(MOMENTS, _moments),
     "rouge1": _rouge,
     "rouge2": _rouge,
     "rougeL": _rouge,

@@ -7,6 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from vsumdata.datasets.video import Video
+
+LAST_FRAME_S = 1 / 30  # of a video's length, how long its last frame is shown
 SALIENCY_LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}  # QVHighlights' annotators rate from 0 to 4
 
 
@@ -25,6 +28,27 @@ def clip_means(
     whole = len(frame_score) // clip_frames * clip_frames
     means = frame_score[:whole].reshape(-1, clip_frames).mean(1)
     return np.append(means, frame_score[whole:].mean()) if whole < len(frame_score) else means
+
+
+def clips_in_time(
+    frame_score: np.ndarray, user_score: np.ndarray, video: Video, clip_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The clips of `clip_s` seconds that UMT cuts: their mean scores [n], and the users' at their middles [U,n].
+
+    A clip ends before the last original frame is shown: with that, all 50 videos of TVSum have UMT's number of clips. A
+    rest shorter than a clip is none; a video shorter than one is one clip.
+    """
+    time_s = np.asarray(video.frame_time_s, np.float64)
+    lasts = (video.duration_s or time_s[-1] + (time_s[-1] - time_s[-2] if len(time_s) > 1 else 0.0)) - LAST_FRAME_S
+    count = max(1, int(lasts / clip_s))
+    middle = (np.arange(count) + 0.5) * clip_s
+    nearest = np.abs(time_s[None] - middle[:, None]).argmin(1)
+    place = np.floor(time_s / clip_s).astype(np.int64)
+    inside = place < count
+    num = np.bincount(place[inside], minlength=count)
+    total = np.bincount(place[inside], weights=frame_score[inside], minlength=count)
+    # Sparse frames leave some clips without any: the frame nearest to the middle stands for them.
+    return np.where(num > 0, total / np.maximum(num, 1), frame_score[nearest]), user_score[:, nearest]
 
 
 def best_clips(
@@ -121,14 +145,31 @@ def interpolated_ap(relevant: np.ndarray, score: np.ndarray) -> float:
 
     It is 1 if all clips are relevant, and 0 if none is.
     """
-    from sklearn.metrics import precision_recall_curve
-
     relevant, score = _check(relevant, score)
     if relevant.all() or not relevant.any():
         return float(relevant.any())
-    precision, recall, _ = precision_recall_curve(relevant, score)
+    precision, recall = precision_recall(relevant, score)
     # The official code compares recalls in float32: fewer values count as changes than in float64.
     return float(np.maximum.accumulate(precision)[np.flatnonzero(np.diff(recall.astype(np.float32)))].mean())
+
+
+def precision_recall(relevant: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall at each distinct score, the lowest first, and last 1 and 0; as scikit-learn has them."""
+    # scikit-learn's own function checks its input for a millisecond: QVHighlights asks for nine curves a query.
+    order = np.argsort(score, kind="stable")[::-1]
+    ranked = score[order]
+    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    hits = np.cumsum(relevant[order], dtype=np.float64)[last]
+    return np.append((hits / (last + 1))[::-1], 1), np.append((hits / hits[-1])[::-1], 0)
+
+
+def saliency_by_level(score: np.ndarray, clip_saliency: np.ndarray) -> dict[str, float]:
+    """`saliency` at each of SALIENCY_LEVELS, under the names of the protocol `qvhighlights`."""
+    found: dict[str, float] = {}
+    for name, level in SALIENCY_LEVELS.items():
+        ap, hit = saliency(score, clip_saliency, level)
+        found |= {f"hl_map_{name.lower()}": ap, f"hl_hit1_{name.lower()}": hit}
+    return found
 
 
 def saliency(score: np.ndarray, clip_saliency: np.ndarray, level: int) -> tuple[float, float]:

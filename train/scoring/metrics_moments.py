@@ -39,6 +39,20 @@ def moment_ap(predicted: np.ndarray, relevant: np.ndarray, thresholds: Sequence[
     return np.array([_ap_of(overlaps, threshold) for threshold in thresholds])
 
 
+def moment_metrics(predicted: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
+    """One query's moment retrieval, under the names of the protocol `qvhighlights`; 0 without a prediction."""
+    predicted = np.asarray(predicted, np.float64).reshape(-1, 3)
+    by_threshold = dict(zip(IOU_THRESHOLDS, moment_ap(predicted, relevant).tolist(), strict=True))
+    best = best_moment_iou(predicted, relevant) if len(predicted) else 0.0
+    return {
+        "mr_r1_50": float(best >= 0.5),
+        "mr_r1_70": float(best >= 0.7),
+        "mr_map": float(np.mean(list(by_threshold.values()))),
+        "mr_map_50": by_threshold[0.5],
+        "mr_map_75": by_threshold[0.75],
+    }
+
+
 def _ap_of(overlaps: np.ndarray, threshold: float) -> float:
     hits, free = np.zeros(len(overlaps), bool), np.ones(overlaps.shape[1], bool)
     for at, row in enumerate(overlaps):

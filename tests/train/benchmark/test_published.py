@@ -23,7 +23,7 @@ from vsumdata.train.methods import METHODS
 
 OF_OTHERS = {
     "iptnet", "tldw", "clip-it", "human", "videosage", "segment-cm", "iv-sum", "googlenet", "visp+googlenet",
-    "egovlpv2", "summdiff", "cfsum", "joint-va", "sspvs", "chd", "mini-net",
+    "egovlpv2", "summdiff", "cfsum", "joint-va", "sspvs", "chd", "mini-net", "qd-detr", "univtg",
 }  # fmt: skip
 # Tables on data sets that no loader reads yet, with the metrics that their protocols have.
 NO_LOADER = {

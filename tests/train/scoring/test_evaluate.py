@@ -18,8 +18,8 @@ from vsumdata.datasets.keyshots import best_frames, summary_from_scores
 from vsumdata.datasets.protocol import PROTOCOLS, Protocol, protocol
 from vsumdata.datasets.video import Video
 from vsumdata.train.scoring.baselines import human, uniform
-from vsumdata.train.scoring.evaluate import UnusableScoresError, Words, clips_in_time, evaluate, lacks, needs
-from vsumdata.train.scoring.metrics_highlights import top_clips_ap
+from vsumdata.train.scoring.evaluate import UnusableScoresError, Words, evaluate, lacks, needs
+from vsumdata.train.scoring.metrics_highlights import clips_in_time, top_clips_ap
 
 PICKS = np.arange(0, 300, 15)
 
@@ -347,6 +347,7 @@ def without(video: Video, names: Iterable[str]) -> Video:
     return replace(video, **missing)
 
 
+PROPOSED = np.array([[0.0, 2.0, 0.9], [1.0, 3.0, 0.4]])
 WORDS = Words(text="word 0 word 1 word 2", feature=np.eye(20)[2:4], reference_feature=np.eye(20)[:2])
 # METEOR runs in Java, which may be missing: `test_corpora` has it.
 CASES = [(name, metric) for name, rules in PROTOCOLS.items() for metric in rules.metrics if metric != "meteor"]
@@ -358,8 +359,8 @@ def test_a_missing_reference_is_never_replaced_by_another(name: str, metric: str
     video, rules = a_full_video(), replace(PROTOCOLS[name], metrics=(metric,))
     if rules.shots != "closed":
         video = replace(video, change_points=np.asarray(video.change_points) + np.array([0, 1]))
-    spoken = np.arange(3.0)
-    assert list(evaluate(SCORES, video, rules, sentence_score=spoken, words=WORDS).values) == [metric]
+    predicted: dict[str, Any] = {"sentence_score": np.arange(3.0), "words": WORDS, "moments": PROPOSED}
+    assert list(evaluate(SCORES, video, rules, **predicted).values) == [metric]
     wanted = needs(rules)[metric]
     assert wanted, "every metric is scored against something"
     for names in wanted:
@@ -368,10 +369,10 @@ def test_a_missing_reference_is_never_replaced_by_another(name: str, metric: str
         assert why is not None
         assert " or ".join(names) in why
         with pytest.raises(ValueError, match=why.partition(";")[0]):
-            evaluate(SCORES, bare, rules, sentence_score=spoken, words=WORDS)
+            evaluate(SCORES, bare, rules, **predicted)
         for one in names:
             only = without(video, set(names) - {one})
-            assert list(evaluate(SCORES, only, rules, sentence_score=spoken, words=WORDS).values) == [metric]
+            assert list(evaluate(SCORES, only, rules, **predicted).values) == [metric]
 
 
 def test_a_metric_reads_nothing_but_what_its_needs_name() -> None:
@@ -388,7 +389,8 @@ def test_a_metric_reads_nothing_but_what_its_needs_name() -> None:
         kept = {names[0] for names in needs(rules)[metric]}
         bare = without(video, references - kept)
         whole, alone = (
-            evaluate(SCORES, one, rules, sentence_score=np.arange(3.0), words=WORDS).values for one in (video, bare)
+            evaluate(SCORES, one, rules, sentence_score=np.arange(3.0), words=WORDS, moments=PROPOSED).values
+            for one in (video, bare)
         )
         assert whole == pytest.approx(alone, nan_ok=True), (name, metric)
         values |= set(whole.values())

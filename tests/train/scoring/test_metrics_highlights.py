@@ -16,6 +16,7 @@ from vsumdata.train.scoring.metrics_highlights import (
     best_clips,
     clip_means,
     interpolated_ap,
+    precision_recall,
     ranked_trapezoidal_ap,
     saliency,
     softmax32,
@@ -127,6 +128,17 @@ def test_saliency_of_one_query() -> None:
     assert saliency(np.array([1.0, 3, 2]), rated, 4)[1] == 0
     assert saliency(np.array([0.0, 0, 0, 9]), rated, 4)[1] == 0  # the best clip is beyond the video
     assert saliency(np.array([1.0]), rated, 4)[0] == pytest.approx((1 + 1 / 3) / 2)  # missing scores are 0
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=1).filter(lambda rows: any(hit for hit, _ in rows))
+)
+def test_precision_and_recall_are_scikit_learns(rows) -> None:
+    from sklearn.metrics import precision_recall_curve
+
+    relevant, score = np.array([hit for hit, _ in rows]), np.array([value / 3 for _, value in rows])
+    for ours, theirs in zip(precision_recall(relevant, score), precision_recall_curve(relevant, score), strict=False):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_softmax_overflows_as_the_official_one() -> None:

@@ -18,8 +18,8 @@ from vsumdata.datasets.splits import folds
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.train.scoring import chance
-from vsumdata.train.scoring.evaluate import clips_in_time, evaluate
-from vsumdata.train.scoring.metrics_highlights import above_median
+from vsumdata.train.scoring.evaluate import evaluate
+from vsumdata.train.scoring.metrics_highlights import above_median, clips_in_time
 
 load = umt_tvsum.load
 # Of UMT's split: a training and a test video of BK, a test video of VU.

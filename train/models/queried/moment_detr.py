@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
-from vsumdata.train.models.official import copy_weights
+from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.queried.spans import grids, to_seconds
 from vsumdata.train.models.summarizer import Scores
 

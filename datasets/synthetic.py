@@ -21,9 +21,9 @@ nuisance of a frame becomes a·θ + √(1 − a²)·ε. θ is a vector of the vi
 with the shown part of the shot. θ depends on u through y alone, so the ceiling stays. A video has `perspectives` such
 vectors, one for each of its subjects. Each shot shows one of them (`Planted.perspective`).
 
-Sound shows nothing of all this, and by default there is none. `audio` plants a fourth part there. Each has a number
-n, standard normal, and z_t becomes √(1 − audio)·z_t + √audio·n for the frames under it. The sound's feature alone shows
-n, with the same noise. So all of the above holds for the new z, bayes included.
+Sound shows nothing of all this, and by default there is none. `audio` plants a fourth part there. Each sound has a
+number n, standard normal, and z_t becomes √(1 − audio)·z_t + √audio·n for the frames under it. The sound's feature
+alone shows n, with the same noise. So all of the above holds for the new z, bayes included.
 
 The annotations have a benchmark's form. Each user sees z through noise of their own, one draw a shot; from that come
 scores of 1 to 5 (as in TVSum) and summaries (as in SumMe). `gt_…` and the replay bins come from the users' mean. So

@@ -69,8 +69,8 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
     method: Annotated[
         str,
         typer.Argument(
-            help="hiersum, a2summ, vasnet, pglsum, csta, msva, vslstm, dpplstm, dsnet, slmodule or mlp; "
-            "visp and csum train one of these (--backbone) without labels; v2xum trains a language model"
+            help="hiersum, a2summ, vasnet, pglsum, csta, msva, vslstm, dpplstm, dsnet, slmodule, umt, triplesumm or "
+            "mlp; visp and csum train one of these (--backbone) without labels; v2xum trains a language model"
         ),
     ],
     data: Annotated[
@@ -81,7 +81,7 @@ def train(  # noqa: PLR0913 - its parameters are the command's flags
         ),
     ],
     output: Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; the same command resumes it")],
-    preset: Annotated[str, typer.Option(help="default, or tvsum, bliss, mrhisum, wikihow if the method has it")] = (
+    preset: Annotated[str, typer.Option(help="default, or another that the method has, such as tvsum or mrhisum")] = (
         "default"
     ),
     set_: Set = None,

@@ -255,10 +255,10 @@ class TripleSumm(nn.Module):
         said, frames = subtitles(batch), batch.frame_feature
         if said is None or not said.mask.shape[1]:
             return frames.new_zeros(*frames.shape[:2], self.sizes.get("text", 0))
-        number = torch.arange(1, 1 + said.mask.shape[1], device=frames.device)
-        last = (said.cover * number).amax(2)  # [B,T], 0: no sentence
-        spoken = said.feature.take_along_dim((last - 1).clamp(min=0)[..., None], 1)
-        return spoken.masked_fill((last == 0)[..., None], 0)
+        # The last that covers the frame is the first from behind. Numbers in place of bools would take 8 times as much.
+        from_behind = said.cover.flip(2).view(torch.uint8).argmax(2)
+        spoken = said.feature.take_along_dim((said.cover.shape[2] - 1 - from_behind)[..., None], 1)
+        return spoken.masked_fill(~said.cover.any(2)[..., None], 0)
 
     def sound(self, batch: Batch) -> Tensor:
         """The sound [B,T,F] of each frame; 0 where a video has none."""

@@ -27,7 +27,12 @@ KINDS = (AST, *WAVEFORM)
 SEED = re.compile(r"seed:(\d+)")
 # Of random weights, for trials: AST's layout in a size that a CPU computes in no time.
 SEEDED_DIM = 192
-SEEDED = {"hidden_size": SEEDED_DIM, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 384}
+SEEDED: dict[str, Any] = {
+    "hidden_size": SEEDED_DIM,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 384,
+}
 WAVEFORM_WINDOW_S = 20
 # AST's spectrogram has a column every 10 ms.
 COLUMNS_PER_S = 100

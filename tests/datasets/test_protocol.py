@@ -11,8 +11,8 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.train.scoring.evaluate import METRICS
 
 NAMED = (
-    "ca-sum pgl-sum csta csta-summe vasnet msva dsnet a2summ mr-hisum bliss wikihow-summaries "
-    "umt-youtube-highlights umt-tvsum cosum videoxum videoxum-released own-set instruct-v2xum tvsum summe mrhisum synthetic"
+    "ca-sum pgl-sum csta csta-summe vasnet msva dsnet a2summ mr-hisum bliss wikihow-summaries cosum "
+    "umt-youtube-highlights umt-tvsum videoxum videoxum-released own-set instruct-v2xum tvsum summe mrhisum synthetic"
 )
 
 

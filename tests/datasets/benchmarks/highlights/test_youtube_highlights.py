@@ -253,12 +253,12 @@ def test_official_answers_on_the_loaded_videos(recordings: Path) -> None:
     pack = json.loads((recordings / "golden_real" / "15_umt_real.json").read_text())["youtube"]
     val = load(recordings / "benchmarks" / "YouTubeHighlights" / "youtube_highlight_val_release.jsonl")
     videos = {video.video_id: video for video in val}
-    for name, row in pack.items():
+    for name, its in pack.items():
         video = videos[name]
-        assert (np.asarray(video.gt_summary) == (np.array(row["match"]) > 0)).all()
-        assert video.query == row["domain"]
-        found = evaluate(np.array(row["score"]), video, youtube_highlights.PROTOCOL).values["ap_trapezoidal"]
-        assert found == pytest.approx(row["ap_rounded5"], abs=6e-6)
+        assert (np.asarray(video.gt_summary) == (np.array(its["match"]) > 0)).all()
+        assert video.query == its["domain"]
+        found = evaluate(np.array(its["score"]), video, youtube_highlights.PROTOCOL).values["ap_trapezoidal"]
+        assert found == pytest.approx(its["ap_rounded5"], abs=6e-6)
     expected = {name: np.mean([_chance(v) for v in val if v.query == name]) for name in youtube_highlights.DOMAINS}
     assert {name: round(float(value), 3) for name, value in expected.items()} == {
         "dog": 0.441, "gymnastics": 0.608, "parkour": 0.518, "skating": 0.362, "skiing": 0.609, "surfing": 0.490,

@@ -24,10 +24,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from vsumdata.datasets import published_splits
 from vsumdata.datasets.benchmarks.forms.downloads import check as check_download
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -37,7 +37,6 @@ SITE = re.compile(r"\s+[-|–—:]\s+(the\s+)?(wikihow|ehow)(\.com)?\s*$")
 HOW_TO = re.compile(r"^(wikihow\s+to|ehow\s+to|how\s+do\s+you|how\s+do\s+i|how\s+to)\s+")
 NOT_A_WORD = re.compile(r"[^\w']+")
 
-PUBLISHED = Path(__file__).with_name("published_splits.json")
 # CSTA's folds test every video exactly once.
 DEFAULT_SOURCE = "csta"
 SAME_AS = {"ca-sum": "pgl-sum", "msva-early": "vasnet"}
@@ -115,13 +114,9 @@ def split_of(task: str, shares: Mapping[str, float]) -> str:
 
 def sources(data_set: str) -> list[str]:
     """The names of the published splits of `data_set`, the default first. Most data sets have none."""
-    return sorted(_published().get(data_set, {}), key=lambda source: (source != DEFAULT_SOURCE, source))
-
-
-def published(data_set: str, source: str) -> dict[str, dict[str, list[str]]]:
-    """The ids of `train` and `test` of each fold of a published split by domain, by the domain's name."""
-    folds: dict[str, dict[str, list[str]]] = _published()[data_set][source]["folds"]
-    return folds
+    return sorted(
+        published_splits.everything().get(data_set, {}), key=lambda source: (source != DEFAULT_SOURCE, source)
+    )
 
 
 @dataclass(frozen=True)
@@ -219,11 +214,6 @@ def given(videos: Sequence[Video], label: str = "as published") -> Fold:
     return Fold(parts["train"], parts["val"], parts["test"], label)
 
 
-def _published() -> dict[str, dict[str, dict[str, Any]]]:
-    found: dict[str, dict[str, dict[str, Any]]] = json.loads(PUBLISHED.read_text(encoding="utf-8"))
-    return found
-
-
 def _cuts(
     data_set: str,
     source: str,
@@ -240,10 +230,10 @@ def _cuts(
     if not source and not known:
         return f"{data_set}/{NUM_FOLDS} parts, seed {seed}", [_Cut(its) for its in _parts(video_ids, groups, seed)]
     source = SAME_AS.get(source, source or known[0])
-    if source in known and "folds" in _published()[data_set][source]:
+    if source in known and "folds" in published_splits.everything()[data_set][source]:
         return _by_domain(data_set, source, video_ids)
     if source in known:
-        numbers: list[list[int]] = _published()[data_set][source]["test"]
+        numbers: list[list[int]] = published_splits.everything()[data_set][source]["test"]
         return f"{data_set}/{source}", [_Cut([f"video_{number}" for number in test]) for test in numbers]
     if Path(source).suffix in FILES:
         return f"{data_set}/{Path(source).name}", _of_file(Path(source), data_set, video_ids, others)
@@ -256,7 +246,7 @@ def _cuts(
 def _by_domain(data_set: str, source: str, video_ids: Sequence[str]) -> tuple[str, list[_Cut]]:
     """The folds of a published split by domain, without videos that are not there, and without empty domains."""
     there, cuts, lacking = set(video_ids), [], []
-    for name, its in published(data_set, source).items():
+    for name, its in published_splits.by_domain(data_set, source).items():
         test = [video_id for video_id in its["test"] if video_id in there]
         # Without a list of its own, a domain trains on all others.
         train = [video_id for video_id in its["train"] if video_id in there] if "train" in its else None

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets import splits
+from vsumdata.datasets import published_splits
 from vsumdata.datasets.benchmarks.forms.downloads import numbers
 from vsumdata.datasets.benchmarks.forms.eccv16 import make_video
 from vsumdata.datasets.benchmarks.forms.gzipped import found, need_keys, read_lines, read_object
@@ -72,7 +72,7 @@ def _parts() -> dict[str, tuple[str, str]]:
     """YouTube id -> domain, and `train` or `test`."""
     return {
         video_id: (domain, part)
-        for domain, fold in splits.published(NAME, "umt").items()
+        for domain, fold in published_splits.by_domain(NAME, "umt").items()
         for part in ("train", "test")
         for video_id in fold[part]
     }

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets import splits
+from vsumdata.datasets import published_splits
 from vsumdata.datasets.benchmarks.forms.downloads import numbers
 from vsumdata.datasets.benchmarks.forms.eccv16 import NOMINAL_FPS, make_video
 from vsumdata.datasets.benchmarks.forms.gzipped import found, need_keys, read_json, read_lines, read_object
@@ -130,7 +130,7 @@ def umt_parts() -> dict[str, str]:
     """YouTube id -> `train` or `test`, for the videos of UMT's split, of which some have no annotation."""
     return {
         video_id: part
-        for fold in splits.published(NAME, "umt").values()
+        for fold in published_splits.by_domain(NAME, "umt").values()
         for part in ("train", "test")
         for video_id in fold[part]
     }

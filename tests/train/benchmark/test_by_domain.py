@@ -10,7 +10,7 @@ import pytest
 from tests.datasets.benchmarks.highlights.highlight_files import CLIPS, record, write_features
 from tests.terminal import WIDE, shown
 
-from vsumdata.datasets import splits
+from vsumdata.datasets import published_splits
 from vsumdata.datasets.benchmarks.highlights import youtube_highlights
 from vsumdata.train.benchmark import table
 from vsumdata.train.benchmark.asked.request import Request
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two domains, in which the features say the opposite of one another: one model for both would be at chance."""
     path = tmp_path_factory.mktemp("youtube")
     rng = np.random.default_rng(0)
-    published = splits.published("youtube-highlights", "umt")
+    published = published_splits.by_domain("youtube-highlights", "umt")
     records, rows = {}, {}
     for domain, count in NUM_TEST.items():
         for name in (*published[domain]["train"][:NUM_TRAIN], *published[domain]["test"][:count]):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.datasets.benchmarks.highlights.highlight_files import USERS, tvsum_line, write_features, write_lines
 
-from vsumdata.datasets import splits
+from vsumdata.datasets import published_splits, splits
 from vsumdata.datasets.benchmarks import tvsum
 from vsumdata.datasets.benchmarks.highlights import umt_tvsum
 from vsumdata.datasets.splits import folds
@@ -125,7 +125,9 @@ def test_ten_folds() -> None:
     tested = [v for fold in by_number for v in (*fold.train, *fold.val, *fold.test)]
     assert sorted(tested) == sorted(f"video_{i}" for i in range(1, 51)), "a domain's videos are in one fold alone"
     assert by_number[0].label == "tvsum/umt, fold 1 of 10 (BK)"
-    every = [v for fold in splits.published("umt-tvsum", "umt").values() for v in (*fold["train"], *fold["test"])]
+    every = [
+        v for fold in published_splits.by_domain("umt-tvsum", "umt").values() for v in (*fold["train"], *fold["test"])
+    ]
     assert [fold.name for fold in folds("umt-tvsum", every)] == [fold.name for fold in by_number]
     assert splits.sources("tvsum")[0] == "csta", "the default stays"
 
@@ -138,7 +140,9 @@ def test_the_published_annotation(recordings: Path) -> None:
     assert Counter(video.split for video in videos.values()) == {"train": 40, "test": 10}
     numbered = {str(video.url)[-11:]: video for video in tvsum.load(folder / "ydata-tvsum50.mat")}
     for (name, theirs), (_, ours) in zip(
-        splits.published("umt-tvsum", "umt").items(), splits.published("tvsum", "umt").items(), strict=True
+        published_splits.by_domain("umt-tvsum", "umt").items(),
+        published_splits.by_domain("tvsum", "umt").items(),
+        strict=True,
     ):
         for part in ("train", "test"):
             assert {videos[v].split for v in theirs[part]} == {part}, name

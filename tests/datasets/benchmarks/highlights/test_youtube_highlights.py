@@ -27,7 +27,7 @@ from tests.datasets.benchmarks.highlights.highlight_files import (
 )
 from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
 
-from vsumdata.datasets import splits
+from vsumdata.datasets import published_splits
 from vsumdata.datasets.benchmarks.highlights import youtube_highlights
 from vsumdata.datasets.benchmarks.highlights.umt_features import Clips
 from vsumdata.datasets.join import join_features
@@ -210,7 +210,11 @@ def test_a_fold_for_each_domain(tmp_path: Path) -> None:
     assert (fold.train, fold.test, fold.name) == ((DOG,), (DOG_TEST,), "dog")
     without = "without gymnastics and parkour and skating and skiing and surfing"
     assert fold.label == f"youtube-highlights/umt {without}, fold 1 of 1 (dog)"
-    every = [v for fold in splits.published("youtube-highlights", "umt").values() for v in fold["train"] + fold["test"]]
+    every = [
+        v
+        for fold in published_splits.by_domain("youtube-highlights", "umt").values()
+        for v in fold["train"] + fold["test"]
+    ]
     found = {fold.name: fold for fold in folds("youtube-highlights/umt", every)}
     counts = {name: (len(fold.train) + len(fold.val), len(fold.test)) for name, fold in found.items()}
     assert counts == {

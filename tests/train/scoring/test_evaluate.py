@@ -305,6 +305,7 @@ def a_full_video() -> Video:
         sentence=[{"start_s": i, "end_s": i + 1, "text": f"word {i}"} for i in range(3)],
         sentence_label=np.array([1, 0, 1]),
         summary_text="word 0\nword 2",
+        moment=np.array([[0.0, 2.0], [5.0, 9.0]]),
     )
 
 

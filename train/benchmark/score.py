@@ -206,13 +206,13 @@ def fit(scores: Scores, video: Video, every: Iterable[Protocol]) -> Scores | str
 def halves_of(runs: Iterable[Mapping[str, Scores]]) -> tuple[bool, bool]:
     """Whether a method scores frames at all, and whether it proposes moments."""
     every = [scores for run in runs for scores in run.values()]
-    return any(len(its.frame) for its in every), any(its.moments is not None for its in every)
+    return any(its.frame.size for its in every), any(its.moments is not None for its in every)
 
 
 def gap(scores: Scores, halves: tuple[bool, bool]) -> str | None:
     """What this video lacks of that which the method gives of others; None if nothing."""
     scores_frames, proposes = halves
-    if scores_frames and not len(scores.frame) and scores.moments is not None:
+    if scores_frames and not scores.frame.size and scores.moments is not None:
         return "no scores, which others have"
     return "no moments, which others have" if proposes and scores.moments is None else None
 

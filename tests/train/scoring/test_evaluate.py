@@ -339,6 +339,7 @@ def a_full_video() -> Video:
         sentence_label=np.array([1, 0, 1]),
         summary_text="word 0\nword 2",
         concept=np.eye(20)[:, :5] + np.eye(20)[:, 3:8],
+        moment=np.array([[0.0, 2.0], [5.0, 9.0]]),
     )
 
 

@@ -2,13 +2,12 @@
 
 The name of the protocol is printed beside every number. A preset repeats the code base that it is named after, its
 errors included. Our own presets are `tvsum`, `summe`, `mrhisum`, `bliss`, `wikihow-summaries`, `videoxum`, `own-set`,
-`instruct-v2xum`, `shards`, `synthetic`, `scores-vs-mean`, `vsumm`. The same scores give τ .257 under one rule and .502
-under another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d,
+`instruct-v2xum`, `shards`, `synthetic`, `scores-vs-mean`, `vsumm`, `hirest`. The same scores give τ .257 under one rule
+and .502 under another. Sources: the evaluation code of e-apostolidis/PGL-SUM 81d0d6d, e-apostolidis/CA-SUM 43eee5d,
 thswodnjs3/CSTA b070f7d, ok1zjf/VASNet c378753, TIBHannover/MSVA dad26a6, li-plus/DSNet 1804176, boheumd/A2Summ 5c7dcea,
 MRHiSum/MR.HiSum aeb667f, TencentARC/UMT bde05e3, xuantengh/MINI-Net 6651852 (`cosum`), jylins/videoxum 11bd4fe,
-medhini/Instructional-Video-Summarization 472b606, ckczzj/CHAN 9899243, showlab/UniVTG 32659ac,
-smkim37/TripleSumm b7a8e7e, IDT-ITI/SD-MVSum 5bc59a2, Kwanseok-K/SummDiff 1d4b8ae,
-jayleicn/moment_detr b7e553a.
+medhini/Instructional-Video-Summarization 472b606, ckczzj/CHAN 9899243, showlab/UniVTG 32659ac, smkim37/TripleSumm
+b7a8e7e, IDT-ITI/SD-MVSum 5bc59a2, Kwanseok-K/SummDiff 1d4b8ae, jayleicn/moment_detr b7e553a, j-min/HiREST e8d6e2f.
 """
 
 from __future__ import annotations
@@ -291,6 +290,14 @@ PROTOCOLS: dict[str, Protocol] = {
             metrics=_QVHIGHLIGHTS,
             missing_score="any",
             note="means over queries; missing clips count as score 0, scores beyond the last clip are ignored",
+        ),
+        # The first is HiREST's own: the one moment that a method proposes. Its code does not score frames.
+        Protocol(
+            name="hirest",
+            metrics=("recall_50", "recall_70", "tau", "rho"),
+            rank="scores-vs-mean",
+            note="recall of the first proposed moment; ranks are of frames' scores against the moment, which its code "
+            "does not compute",
         ),
         _VIDEOXUM,
         replace(_VIDEOXUM, name="videoxum-released", selection="time-threshold"),

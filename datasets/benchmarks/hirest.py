@@ -11,10 +11,10 @@ it then has no moment, and no moment is scored. `formatted_moment_evaluation_gt.
 `<YouTube id>.mp4` -> {captions: [{start, end, sentence}], bounds [steps,2]}. The negative samples of video retrieval
 and the categories of tasks are not read.
 
-What its code computes: R@0.5 and R@0.7 of the one predicted moment of a video, and recall and precision of the steps'
-bounds (functions `moment_recall` and `bound_scores` in `train/scoring/metrics_moments.py`); of captions BLEU, METEOR,
-ROUGE-L, CIDEr and SPICE for each step within its given bounds, BERTScore, CLIPScore and entailment. Scores of frames
-have no protocol of its own: they are ranked against the moment.
+What its code computes: R@0.5 and R@0.7 of the one predicted moment of a video (protocol `hirest`), and recall and
+precision of the steps' bounds (function `bound_scores` in `train/scoring/metrics_moments.py`); of captions BLEU,
+METEOR, ROUGE-L, CIDEr and SPICE for each step within its given bounds, BERTScore, CLIPScore and entailment. Scores of
+frames have no measure of its own: they are ranked against the moment.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ import numpy as np
 from vsumdata.datasets.benchmarks.forms.downloads import numbers
 from vsumdata.datasets.benchmarks.forms.eccv16 import make_video
 from vsumdata.datasets.benchmarks.forms.gzipped import need_keys, read_object
-from vsumdata.datasets.protocol import SCORES_VS_MEAN, protocol
+from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 
 NAME = "hirest"
-PROTOCOL = protocol(SCORES_VS_MEAN)
+PROTOCOL = protocol(NAME)
 WHERE = "j-min/HiREST on GitHub (data/splits)"
 FILE = re.compile(r"all_data_(train|val|test)\.json(\.gz)?")
 EVALUATION = "formatted_moment_evaluation_gt.json"

@@ -97,7 +97,8 @@ CONCEPTS = ("concept_f1", "concept_precision", "concept_recall")
 KEY_FRAMES = metrics_keyframes.Cus._fields
 OF_SUMMARIES = frozenset({"f1", "f_clip", "cross_f_clip", *CONCEPTS, *KEY_FRAMES})
 SALIENCY = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("hl_"))
-MOMENTS = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("mr_"))
+RECALL = {"recall_50": 0.5, "recall_70": 0.7}
+MOMENTS = (*(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("mr_")), *RECALL)
 
 
 def needs(protocol: Protocol) -> dict[str, Needs]:
@@ -379,6 +380,16 @@ def _moments(case: _Case) -> dict[str, float]:
     return metrics_moments.moment_metrics(case.moments, case.read("moment"))
 
 
+def _recall(case: _Case) -> dict[str, float]:
+    if case.moments is None:
+        raise UnusableScoresError("no_moments", "moment retrieval needs moments")
+    if not len(case.moments):
+        case.note("no_moments")
+        return dict.fromkeys(RECALL, 0.0)
+    first, relevant = case.moments[0, :2], case.read("moment")[0]
+    return {name: metrics_moments.moment_recall(first, relevant, least) for name, least in RECALL.items()}
+
+
 def _rouge(case: _Case) -> dict[str, float]:
     label, text = case.read("sentence_label"), case.video.summary_text
     if case.sentence_score is None:
@@ -469,6 +480,7 @@ METRICS: dict[str, Callable[[_Case], dict[str, float]]] = {
     **dict.fromkeys(TOP_CLIPS, _ap_top),
     **dict.fromkeys(SALIENCY, _saliency),
     **dict.fromkeys(MOMENTS, _moments),
+    **dict.fromkeys(RECALL, _recall),
     "rouge1": _rouge,
     "rouge2": _rouge,
     "rougeL": _rouge,

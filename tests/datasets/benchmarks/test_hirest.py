@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from vsumdata.datasets.benchmarks import hirest
+from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.scoring.evaluate import evaluate
 
 load = hirest.load
 STEPS = [
@@ -142,3 +144,25 @@ def test_the_published_annotation(recordings: Path) -> None:
     tested = load(folder / "formatted_moment_evaluation_gt.json.gz")
     assert len(tested) == 507
     assert not {video.video_id for video in tested} & {video.video_id for video in videos}
+
+
+def test_the_moment_that_is_proposed_first_is_measured(tmp_path: Path) -> None:
+    time_s = np.arange(10, dtype=np.float32)
+    video = Video(
+        video_id="a",
+        frame_time_s=time_s,
+        frame_feature=np.zeros((10, 0), np.float32),
+        moment=np.array([[2.0, 6.0]]),
+        gt_score=((time_s >= 2) & (time_s < 6)).astype(np.float32),
+    )
+
+    def measured(*moments: list[float]) -> list[float]:
+        found = evaluate(time_s, video, hirest.PROTOCOL, moments=np.array(moments).reshape(-1, 3)).values
+        return [found["recall_50"], found["recall_70"]]
+
+    # Of [2, 6] with [3, 6] the overlap is .75, with [4, 7] .4; exactly .5 is a miss, as in HiREST's code.
+    assert measured([3.0, 6.0, 0.1], [2.0, 6.0, 0.9]) == [1.0, 1.0]
+    assert measured([4.0, 7.0, 0.9], [2.0, 6.0, 0.1]) == [0.0, 0.0]
+    assert measured([4.0, 6.0, 0.9]) == [0.0, 0.0]
+    assert measured([3.5, 6.0, 0.9]) == [1.0, 0.0]
+    assert measured() == [0.0, 0.0]

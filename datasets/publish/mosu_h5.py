@@ -1,11 +1,11 @@
-"""Write our videos in the layout of MoSu and TripleSumm, a folder of five files.
+"""Write our videos in the layout of MoSu and TripleSumm, a folder of five or six files.
 
-`X_feat_visual_clip.h5` and `X_feat_text_NAME.h5` hold [T, D] for each video, `X_gt.h5` {gt_score [T], gt_summary [T],
+`X_feat_visual_clip.h5`, `X_feat_text_NAME.h5` and, of a root with a table `audio`, `X_feat_audio_NAME.h5` hold [T, D]
+for each video, `X_gt.h5` {gt_score [T], gt_summary [T],
 change_points [C, 2], closed}, `X_split.json` {train_keys, val_keys, test_keys}, `X_metadata.csv` a row for each video.
 X is the folder's name. Read from smkim37/TripleSumm@b7a8e7e, dataset.py and utils/generate_summary.py: file names,
 keys, shapes, and that shots are closed. Not published there and ours: the types, the keys `video_1`, `video_2`, …, and
-what the metadata hold beside `video_id`, `youtube_id` and `duration`. MoSu's sound (`X_feat_audio_ast.h5`) is missing:
-there are no features of sound in a root.
+what the metadata hold beside `video_id`, `youtube_id` and `duration`, and zeros for the sound of a silent video.
 """
 
 from __future__ import annotations
@@ -34,18 +34,22 @@ SPLITS = ("train", "val", "test")
 METADATA = ("video_id", "youtube_id", "duration", "split", "license")
 
 
-def export(videos: Iterable[Video], path: str | Path, text_model: str, fps: float = 1.0) -> eccv16_h5.Exported:
+def export(
+    videos: Iterable[Video], path: str | Path, text_model: str, fps: float = 1.0, audio_model: str | None = None
+) -> eccv16_h5.Exported:
     """Write `videos` to the folder `path`, one at a time; an earlier export in its place is replaced.
 
     A video needs features, an importance and shots. The others are left out and reported. `text_model` names the file
-    of the text features, `fps` is the rate of the frames. Raises UsageError if the folder holds something else, or no
+    of the text features, `audio_model` that of the sound's, where there are any; `fps` is the frames' rate. Raises UsageError if the folder holds something else, or no
     video can be written.
     """
     import h5py
 
     path, done = Path(path), eccv16_h5.Exported()
     name = path.expanduser().absolute().name
-    text_name = re.sub(r"\W+", "-", text_model.rpartition("/")[2].lower()).strip("-") or "text"
+    text_name = file_name(text_model) or "text"
+    lengths: dict[str, int] = {}
+    sound: h5py.File | None = None
     keys: dict[str, list[str]] = {split: [] for split in SPLITS}
     with new_folder(path, lambda entry: entry.name.startswith(f"{name}_")) as folder, contextlib.ExitStack() as stack:
         files = [
@@ -62,6 +66,12 @@ def export(videos: Iterable[Video], path: str | Path, text_model: str, fps: floa
                 continue
             key = f"video_{len(done.names) + 1}"
             write(files, key, with_reference(video), fps)
+            lengths[key] = len(video.frame_time_s)
+            if video.audio_feature is not None:
+                if sound is None:
+                    called = f"{name}_feat_audio_{file_name(audio_model or '') or 'audio'}.h5"
+                    sound = stack.enter_context(h5py.File(folder / called, "w"))
+                sound[key] = video.audio_feature.astype(np.float32)
             split = video.split or "train"
             keys[split].append(key)
             duration = round(video.duration_s if video.duration_s is not None else len(video.frame_time_s))
@@ -70,10 +80,19 @@ def export(videos: Iterable[Video], path: str | Path, text_model: str, fps: floa
         if not done.names:
             first = next(iter(done.left_out.items()), ("", "there are none"))
             raise UsageError(f"none of the {len(done.left_out)} videos can be exported; {first[0]}: {first[1]}")
+        if sound is not None:
+            size = next(iter(sound.values())).shape[1]
+            for key in lengths.keys() - set(sound):
+                sound[key] = np.zeros((lengths[key], size), np.float32)
         stack.close()
         content = {f"{split}_keys": keys[split] for split in SPLITS}
         (folder / f"{name}_split.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
     return done
+
+
+def file_name(model: str) -> str:
+    """A model's name as a part of a file's."""
+    return re.sub(r"\W+", "-", model.rpartition("/")[2].lower()).strip("-")
 
 
 def write(files: list[h5py.File], key: str, video: Video, fps: float) -> None:

@@ -136,9 +136,10 @@ def export_mosu(output: str, root: str) -> None:
     from vsumdata.datasets.publish.mosu_h5 import export
     from vsumdata.datasets.shards import open_shards
     from vsumdata.manifests.store import Store
-    from vsumdata.pipeline.reports.publication import text_model
+    from vsumdata.pipeline.reports.publication import audio_model, text_model
 
-    done = export(open_shards(root), output, *text_model(Store(root)))
+    store = Store(root)
+    done = export(open_shards(root), output, *text_model(store), audio_model=audio_model(store))
     for video_id, reason in done.left_out.items():
         err.print(f"{video_id} is left out: {reason}", highlight=False, markup=False)
     out.print(f"{len(done.names)} videos in {output}, {len(done.left_out)} left out", highlight=False, markup=False)

@@ -102,3 +102,9 @@ def text_model(store: Store) -> tuple[str, float]:
     """The name of the root's text model, without a path, and its frames per second."""
     features = lock.last_manifest(store).manifest.features
     return base_name(features.text.model), features.fps
+
+
+def audio_model(store: Store) -> str | None:
+    """The name of the root's encoder of sound, without a path; None if it names none."""
+    model = lock.last_manifest(store).manifest.features.audio_model
+    return None if model is None else base_name(model)

@@ -1,7 +1,7 @@
 """What we export in MoSu's layout is read by TripleSumm's data set class.
 
 It is restated from smkim37/TripleSumm@b7a8e7e dataset.py: which files and keys it reads and what it does with them. Of
-its file names only that of the text features differs, since RoBERTa is not our model, and there is no sound.
+its file names only that of the text features differs, since RoBERTa is not our model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 import torch
 from tests.datasets.publish.test_eccv16_h5 import video as without_text
 
+from vsumdata.datasets.benchmarks import mosu
 from vsumdata.datasets.publish.mosu_h5 import export, spoken
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -107,3 +108,17 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"notes\.txt"):
         export([video("x1")], tmp_path / "mosu", "sbert")
     assert (tmp_path / "mosu" / "notes.txt").exists()
+
+
+def test_sound_has_a_file_of_its_own_and_a_silent_video_zeros(tmp_path: Path) -> None:
+    sound = np.arange(40 * 2, dtype=np.float16).reshape(40, 2)
+    videos = [video("silent", 23), replace(video("loud"), audio_feature=sound), video("val", 31, "val")]
+    export(videos, tmp_path / "mosu", "text", audio_model="MIT/ast-finetuned-audioset-10-10-0.4593")
+    with h5py.File(tmp_path / "mosu" / "mosu_feat_audio_ast-finetuned-audioset-10-10-0-4593.h5") as file:
+        assert {key: value.shape for key, value in file.items()} == {
+            "video_1": (23, 2), "video_2": (40, 2), "video_3": (31, 2),
+        }  # fmt: skip
+        np.testing.assert_array_equal(file["video_2"][()], sound.astype(np.float32))
+        assert not file["video_1"][()].any()
+    loaded = mosu.load(tmp_path / "mosu")
+    np.testing.assert_array_equal(next(each for each in loaded if each.video_id == "video_2").audio_feature, sound)

@@ -39,9 +39,9 @@ def export(
 ) -> eccv16_h5.Exported:
     """Write `videos` to the folder `path`, one at a time; an earlier export in its place is replaced.
 
-    A video needs features, an importance and shots. The others are left out and reported. `text_model` names the file
-    of the text features, `audio_model` that of the sound's, where there are any; `fps` is the frames' rate. Raises UsageError if the folder holds something else, or no
-    video can be written.
+    A video needs features, an importance and shots. The others are left out and reported. `text_model` names the
+    file of the text features, `audio_model` that of the sound's, where there are any; `fps` is the frames' rate.
+    Raises UsageError if the folder holds something else, or no video can be written.
     """
     import h5py
 

@@ -1,7 +1,7 @@
 """What a run on a cluster tells Prometheus: visits, open breakers, outcomes, what is pending.
 
 It is a second `Display` beside the progress. Ray's agent on the driver's node exports the numbers, and those of the
-workers (pipeline/workers/meters.py). `recipes/grafana.json` shows them.
+workers (pipeline/workers/meters.py). `recipes/cluster/grafana.json` shows them.
 """
 
 from __future__ import annotations

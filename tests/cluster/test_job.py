@@ -45,7 +45,7 @@ def programs(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def submitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitted]:
-    """The sample, by recipes/ray-job.sh, on a cluster of one node that has the packages already."""
+    """The sample, by recipes/cluster/ray-job.sh, on a cluster of one node that has the packages already."""
     folder = tmp_path_factory.mktemp("cluster")
     # By way of the sdist: a wheel built in place leaves build/lib, and the next one ships what was deleted since.
     subprocess.run(
@@ -63,8 +63,8 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitted]:
             "VSUMDATA_TMPDIR": str(folder), "PYTHONPATH": str(ROOT / "build/links"), "RAY_ADDRESS": "elsewhere:1",
         }  # fmt: skip
         command = [
-            str(ROOT / "recipes/ray-job.sh"), "--manifest", "sample", "--stage", "videos,frames", "--limit", "6",
-            "--root", str(root), *SMALL_CLIP,
+            str(ROOT / "recipes/cluster/ray-job.sh"), "--manifest", "sample", "--stage", "videos,frames",
+            "--limit", "6", "--root", str(root), *SMALL_CLIP,
         ]  # fmt: skip
         log = folder / "said"
         seen: dict[str, float] = {}

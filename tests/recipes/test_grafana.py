@@ -1,4 +1,4 @@
-"""recipes/grafana.json shows exactly the metrics that there are."""
+"""recipes/cluster/grafana.json shows exactly the metrics that there are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vsumdata.pipeline.reports import metrics
 from vsumdata.pipeline.workers import meters
 
 ROOT = Path(__file__).parents[2]
-DASHBOARD = json.loads((ROOT / "recipes/grafana.json").read_text())
+DASHBOARD = json.loads((ROOT / "recipes/cluster/grafana.json").read_text())
 RAYS_OWN = {"ray_node_gpus_utilization"}
 
 

@@ -1,4 +1,4 @@
-"""recipes/kuberay.yaml: the fields that matter. KubeRay's own schema of a RayJob is too large to keep here."""
+"""recipes/cluster/kuberay.yaml: the fields that matter. KubeRay's own schema of a RayJob is too large to keep here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from vsumdata.pipeline.commands.main import app
 
 ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "recipes/kuberay.yaml"
+RECIPE = ROOT / "recipes/cluster/kuberay.yaml"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -1,4 +1,4 @@
-"""recipes/slurm.sh, with stand-ins for Slurm: told to stop, it ends in time, and goes on when it is requeued.
+"""recipes/cluster/slurm.sh, with stand-ins for Slurm: told to stop, it ends in time, and goes on when it is requeued.
 
 The real `ray symmetric-run` ends with `ray stop`, which ends every Ray of the machine, and refuses to start beside
 another one. So the script runs in a process namespace of its own.
@@ -21,7 +21,7 @@ from tests.pipeline.sample_kit import leftovers
 from vsumdata.manifests.store import Store
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "recipes/slurm.sh"
+SCRIPT = ROOT / "recipes/cluster/slurm.sh"
 ALONE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
 JOB_ID = "4711"
 # srun without its options, as on a cluster of one node.

@@ -75,13 +75,12 @@ def everything() -> tuple[PaperTable, ...]:
 
 
 def beside(data: str, methods: Collection[str], papers: Collection[str] = ()) -> tuple[PaperTable, ...]:
-    """The papers' tables on this data set that have a row for one of the methods; of `papers` alone if any is named."""
+    """The tables on this data set of `papers`; if none is named, those that have a row for one of the methods."""
     return tuple(
         table
         for table in everything()
         if table.data == data
-        and any(row.method in methods for row in table.rows)
-        and (not papers or table.short_source in papers)
+        and (table.short_source in papers if papers else any(row.method in methods for row in table.rows))
     )
 
 

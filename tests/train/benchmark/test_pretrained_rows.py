@@ -60,6 +60,19 @@ def test_each_fold_pretrains_on_its_own_videos_and_is_fine_tuned(tmp_path, given
     assert "objective: clips=3" in line_of(found, "csum+mlp")
 
 
+def test_csum_is_fine_tuned_where_its_row_says_so(tmp_path, given) -> None:
+    word = "csum+mlp[then=mlp,epochs=1,pretrain.epochs=2]"
+    found = bench(replace(SMALL, methods=(word,), runs=str(tmp_path), sets=("model.hidden=[8]", "objective.clips=3")))
+    assert [each.method for each in given] == ["csum+mlp", "mlp"] * 5
+    for before, after in zip(given[::2], given[1::2], strict=True):
+        assert (before.init, after.init) == (None, str(before.out))
+        assert before.train == after.train
+        assert runs.read_info(before.out).val == (), "without labels nothing is chosen"
+        assert [runs.read_info(each.out).settings.epochs for each in (before, after)] == [2, 1]
+    (name,) = [each for each in found.methods if each.startswith("csum")]
+    assert "; then mlp: " in line_of(found, name)
+
+
 def test_a_transductive_run_is_one_for_all_folds_and_says_so(tmp_path, given) -> None:
     found = bench(replace(SMALL, seeds=2, pool="transductive", runs=str(tmp_path)))
     everything = {video.video_id for video in synthetic.load(SMALL.data)}

@@ -14,8 +14,8 @@ from vsumdata.train.loop.trials import Search, ranges_of
 from vsumdata.train.methods import METHODS
 from vsumdata.train.settings import Settings, options_class, settings_of
 
-# visp+X is pre-trained as such, then fine-tuned as X.
-PRE_TRAINED = "visp+"
+# visp+X is pre-trained as such, then fine-tuned as X. csum+X has no labels at all, but for csum+X[then=X].
+PRE_TRAINED, WITHOUT_LABELS = "visp+", "csum+"
 # Prefix of a setting that applies to the pre-training alone.
 PREFIX = "pretrain."
 # `bench` has an option for each of these, which sets it for all runs of a table.
@@ -43,7 +43,7 @@ def entries_of(
     for a preset or a setting that no stage knows, for a value that a stage refuses, and for two rows that would train
     the same, where `init` is what rows without their own run begin with.
     """
-    stages = {each.name: stages_of(each.method) for each in variants}
+    stages = {each.name: stages_of(each) for each in variants}
     check(stages.values(), preset, sets)
     for each in variants:
         named(each, [stages[each.name]])
@@ -126,9 +126,22 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].strip()
 
 
-def stages_of(method: str) -> tuple[str, ...]:
-    """The methods to train one after the other, each from the weights of the one before."""
-    return (method, method.removeprefix(PRE_TRAINED)) if method.startswith(PRE_TRAINED) else (method,)
+def stages_of(variant: Variant) -> tuple[str, ...]:
+    """The methods to train one after the other, each from the weights of the one before.
+
+    Raises UsageError for a `then` that is not the summarizer which the row trains without labels.
+    """
+    method, then = variant.method, variant.then
+    if method.startswith(PRE_TRAINED):
+        then = then or method.removeprefix(PRE_TRAINED)
+    if then is None:
+        return (method,)
+    backbone = method.removeprefix(PRE_TRAINED).removeprefix(WITHOUT_LABELS)
+    if backbone == method:
+        raise UsageError(f"{variant.name}: then={then}: {method} learns with labels already; leave it out")
+    if then != backbone:
+        raise UsageError(f"{variant.name}: then={then}: {method} trains {backbone}, so write then={backbone}")
+    return (method, then)
 
 
 def check_known(override: str, stages: Sequence[str]) -> None:

@@ -18,7 +18,8 @@ from vsumdata.train.benchmark.asked.request import Request
 
 # Beside the folders of the code, in the tree as in the wheel. Resolved, since the code may be imported through links.
 FOLDER = Path(__file__).resolve().parents[3] / "recipes"
-NO_TABLE = {"kuberay"}  # a recipe of another kind: how to run on a cluster
+# Its rooms with tables. The room `cluster` says how to run elsewhere.
+ROOMS = ("papers", "benchmarks")
 PARAMETER = re.compile(r"\$\{(\w*)\}")
 # Options that a recipe has no place for -> why.
 REFUSED = {
@@ -42,7 +43,11 @@ class Place(Section):
 
 
 class Recipe(Section):
-    source: str = Field(description="the paper; its short name, before the bracket, as in published.json")
+    source: str | None = Field(
+        None,
+        description="the paper; its short name, before the bracket, as in published.json; null: a table of our own, "
+        "beside every paper that prints its methods",
+    )
     beside: tuple[str, ...] = Field((), description="short names of other papers whose numbers the table gathers")
     table: str = Field(description="the paper's table: its number if it is known for sure, and its subject")
     also: tuple[str, ...] = Field((), description="other names by which it is found")
@@ -56,6 +61,11 @@ class Recipe(Section):
     baseline: str = Field("random", description="the row that the others are compared with")
     pool: Pool = Field("fold", description="videos of training without labels: fold or transductive")
     sets: tuple[str, ...] = Field((), description="settings for all rows, as --set")
+
+    @property
+    def papers(self) -> tuple[str, ...]:
+        """The short names of the papers whose numbers stand beside; none: all that print its methods."""
+        return (self.source.partition(" (")[0], *self.beside) if self.source else self.beside
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -72,15 +82,20 @@ class Recipe(Section):
 
 def known() -> list[str]:
     """The names of the recipes that come with the program."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in NO_TABLE)
+    return sorted(files())
+
+
+def files() -> dict[str, Path]:
+    """The file of each recipe that comes with the program, by its name."""
+    return {path.stem: path for room in ROOMS for path in (FOLDER / room).glob("*.yaml")}
 
 
 def by_name(word: str) -> str:
     """The name of the recipe that has the name `word` or is also called so. Raises UsageError."""
     names = {name: name for name in known()}
     if word not in names:
-        for name in known():
-            also = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).get("also") or ()
+        for name, path in files().items():
+            also = yaml.safe_load(path.read_text(encoding="utf-8")).get("also") or ()
             names |= dict.fromkeys(also, name)
     return names[pick(word, names, "recipe")]
 
@@ -89,7 +104,7 @@ def read(word: str) -> Recipe:
     """The recipe of that name, or in that file. Raises UsageError with file, line and key of the first mistake."""
     path = Path(word)
     if path.suffix not in (".yaml", ".yml"):
-        path = FOLDER / f"{by_name(word)}.yaml"
+        path = files()[by_name(word)]
     try:
         text = path.read_text(encoding="utf-8")
         tree, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
@@ -153,7 +168,7 @@ def request_of(word: str, params: Sequence[str], given: Mapping[str, Any]) -> Re
         "methods": tuple(methods),
         "train_on": trained_on or None,
         "sets": (*recipe.sets, *own.get("sets", ())),
-        "papers": (recipe.source.partition(" (")[0], *recipe.beside),
+        "papers": recipe.papers,
         "remarks": tuple(told(word, recipe, stated, own)),
     }
     return Request(**{key: value for key, value in chosen.items() if value is not None})
@@ -161,7 +176,7 @@ def request_of(word: str, params: Sequence[str], given: Mapping[str, Any]) -> Re
 
 def told(word: str, recipe: Recipe, stated: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """What the table is, what the paper's has and this one has not, and what options changed."""
-    lines = [f"recipe {word}: {recipe.source}, {recipe.table}"]
+    lines = [f"recipe {word}: {f'{recipe.source}, ' if recipe.source else ''}{recipe.table}"]
     if recipe.note:
         lines.append(f"recipe {word}: {' '.join(recipe.note.split())}")
     if recipe.left_out:

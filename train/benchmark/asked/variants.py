@@ -1,6 +1,7 @@
 """The words of `bench --methods`: a method, a method with settings of its own in brackets, or a trained run.
 
     hiersum    hiersum[preset=paper,objective.w_inter=0]    hiersum[init=runs/howto]    visp+csta[search=5]
+    csum+umt[then=umt]
     run:runs/howto    run:runs/howto[text=none]
 
 A setting in brackets is one of OWN, or a setting as `--set` names it. It applies to its row alone.
@@ -18,7 +19,7 @@ from vsumdata.manifests.errors import UsageError
 
 RUN = "run:"
 # What a method takes in brackets beside settings, in the order of a row's name.
-OWN = ("preset", "init", "search")
+OWN = ("preset", "init", "search", "then")
 OF_A_RUN = ("text",)
 FORM = "write 'NAME[A.B=C,…]', quoted for the shell"
 OPENS, CLOSES = "[{", "]}"
@@ -30,7 +31,8 @@ class Variant:
     """One row of a table. `name` is the word as typed, normalised; two words that mean the same have one name.
 
     `method` is trained with the settings `sets` (`a.b=c`), or measured if it needs no training. Of a run there is no
-    method: `run` is its folder, and `text` what it is shown.
+    method: `run` is its folder, and `text` what it is shown. With `then` a method without labels goes on with
+    labels, as that summarizer.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Variant:
     preset: str | None = None
     init: str | None = None
     search: int = 0
+    then: str | None = None
     sets: tuple[str, ...] = ()
     run: str | None = None
     text: str | None = None
@@ -100,6 +103,7 @@ def parse(word: str) -> Variant:
         preset=given.get("preset"),
         init=given.get("init"),
         search=_number(word, given["search"]) if "search" in given else 0,
+        then=given.get("then"),
         sets=tuple(f"{key}={given[key]}" for key in others),
     )
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Submit a run to a Ray cluster that is up already:
 #
-#   recipes/ray-job.sh --manifest wikihow_ehow --root s3://bucket/howto
+#   recipes/cluster/ray-job.sh --manifest wikihow_ehow --root s3://bucket/howto
 #
 # The arguments are those of `vsumdata run`. Paths are the cluster's: what they name must be there on every node.
 #

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A run over several nodes of a Slurm cluster, that may be preempted:
 #
-#   sbatch --nodes=4 recipes/slurm.sh --manifest wikihow_ehow --root /shared/howto
+#   sbatch --nodes=4 recipes/cluster/slurm.sh --manifest wikihow_ehow --root /shared/howto
 #
 # The arguments are those of `vsumdata run`. The root must be a folder that all nodes share, or a URL. `vsumdata` and
 # `ray` must be on the nodes' PATH, at the same versions: activate the environment first, sbatch passes it on.

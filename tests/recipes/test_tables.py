@@ -104,6 +104,15 @@ def test_each_states_what_is_known_and_stands_beside_its_paper(name: str) -> Non
         assert {each.method for each in rows if each.method} <= printed
 
 
+def test_four_videos_are_enough_for_visps_pre_training_on_qfvs() -> None:
+    given = PLANTED | {"data": "videos=4,users=2,frames=16", "split": ONE_OUT, "sets": SETS["qfvs"]}
+    found = bench(recipes.request_of("qfvs", ["backbone=vasnet"], given))
+    assert found.failed == {}
+    (pre_trained,) = [row for row in found.rows if row.method.startswith("visp+") and row.metric == "tau"]
+    assert pre_trained.n == 4
+    assert any("transductive: pre-trained without labels on all 4 videos" in line for line in found.remarks)
+
+
 OWN = """
 source: HierSum (arXiv 2504.18689)
 table: mine
@@ -157,12 +166,12 @@ def test_the_help_shows_brackets_as_they_are_to_be_typed(monkeypatch, capsys) ->
     [
         (
             ["--recipe", "hiersum-tvsun"],
-            "no recipe `hiersum-tvsun`; did you mean `hiersum-tvsum`? known are: csum-table1",
+            "no recipe `hiersum-tvsun`; did you mean `hiersum-tvsum`? known are: csum-highlights",
         ),
         (["--recipe", "kuberay"], "no recipe `kuberay`"),
-        (["--recipe", "hiersum-tabel7"], "did you mean `hiersum-table7`? known are: csum-table1"),
+        (["--recipe", "hiersum-tabel7"], "did you mean `hiersum-table7`? known are: csum-highlights"),
         (["--recipe", "hiersum-tables"], ", hiersum-table2, "),
-        (["--recipe", "nowhere.yaml"], "nowhere.yaml: No such file or directory; by name there are: csum-table1"),
+        (["--recipe", "nowhere.yaml"], "nowhere.yaml: No such file or directory; by name there are: csum-highlights"),
         (["--recipe", "hiersum-tvsum"], "tvsum needs --data PATH"),
         (["--recipe", "hiersum-tvsum", "--methods", "mlp"], "--methods with --recipe hiersum-tvsum: the recipe states"),
         (["--recipe", "hiersum-tvsum", "--init", "run"], "--init with --recipe hiersum-tvsum: the recipe's rows"),
@@ -174,7 +183,7 @@ def test_the_help_shows_brackets_as_they_are_to_be_typed(monkeypatch, capsys) ->
         (["--recipe", "hiersum-transfer", "--param", "pretraned=a"], "did you mean `pretrained`?"),
         (["--recipe", "hiersum-transfer", "--param", "pretrained"], "write it as NAME=VALUE"),
         (["--on", "synthetic", "--param", "a=1"], "only a recipe has parameters"),
-        ([], "give --on NAME, or --recipe NAME; recipes are: csum-table1"),
+        ([], "give --on NAME, or --recipe NAME; recipes are: csum-highlights"),
         (["--on", "synthetic", "--methods", "mlp[epochs=1"], "mlp[epochs=1: a bracket is not closed"),
     ],
 )

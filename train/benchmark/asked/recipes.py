@@ -94,7 +94,7 @@ def by_name(word: str) -> str:
     """The name of the recipe that has the name `word` or is also called so. Raises UsageError."""
     names = {name: name for name in known()}
     if word not in names:
-        for name, path in files().items():
+        for name, path in sorted(files().items()):
             also = yaml.safe_load(path.read_text(encoding="utf-8")).get("also") or ()
             names |= dict.fromkeys(also, name)
     return names[pick(word, names, "recipe")]

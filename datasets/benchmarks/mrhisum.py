@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.forms.downloads import open_hdf5
+from vsumdata.datasets.benchmarks.forms.downloads import check, open_hdf5
 from vsumdata.datasets.benchmarks.forms.eccv16 import check_finite, make_video, open_group
 from vsumdata.datasets.benchmarks.forms.replayed_h5 import (
     LazyVideos,
@@ -97,6 +97,9 @@ def load(path: str | Path) -> HiSum:
     """
     path = Path(path)
     file_path = path / "mr_hisum.h5" if path.is_dir() else path
+    # What the user named is judged first, not the split that would lie beside it.
+    if not path.is_dir():
+        check(path, f"{WHERE} (folder dataset)")
     split = read_split(file_path.with_name("mr_hisum_split.json"), "mr_hisum_split.json", f"{WHERE} (folder dataset)")
     check_videos(file_path, split, WHERE)
     metadata_path = file_path.with_name("metadata.csv")

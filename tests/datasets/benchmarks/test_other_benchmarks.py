@@ -97,6 +97,14 @@ def test_byte_order_marks_beside_mrhisum_are_no_part_of_the_first_name(tmp_path)
     assert [video.url for video in mrhisum.load(tmp_path)] == before
 
 
+def test_a_path_that_is_not_mrhisum_is_the_one_that_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"nowhere is not there; get it from"):
+        mrhisum.load(tmp_path / "nowhere")
+    (tmp_path / "other.json.gz").write_bytes(b"\x1f\x8b\x08\x00")
+    with pytest.raises(UsageError, match=r"other\.json\.gz is a gzip archive"):
+        mrhisum.load(tmp_path / "other.json.gz")
+
+
 def test_what_is_wrong_beside_mrhisum(tmp_path):
     write_mrhisum(tmp_path)
     metadata, split = tmp_path / "metadata.csv", tmp_path / "mr_hisum_split.json"

@@ -255,7 +255,10 @@ def _by_domain(data_set: str, source: str, video_ids: Sequence[str]) -> tuple[st
         else:
             lacking.append(name)
     if not cuts:
-        raise UsageError(f"the split {data_set}/{source} names none of the {len(video_ids)} videos, or none to test")
+        raise UsageError(
+            f"the split {data_set}/{source} names none of the {len(video_ids)} videos to test, or none to train on; give "
+            "the folder that has all parts of the data set"
+        )
     # The mean over fewer domains is another number.
     return f"{data_set}/{source}" + (f" without {' and '.join(lacking)}" if lacking else ""), cuts
 

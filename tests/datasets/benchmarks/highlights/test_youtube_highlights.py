@@ -204,7 +204,7 @@ def test_a_clip_takes_our_frame_in_its_middle(tmp_path: Path) -> None:
 
 def test_a_fold_for_each_domain(tmp_path: Path) -> None:
     ids = [video.video_id for video in load(write_umt(tmp_path))]
-    with pytest.raises(UsageError, match="names none of the 1 videos, or none to test"):
+    with pytest.raises(UsageError, match="names none of the 1 videos to test, or none to train on; give the folder"):
         folds("youtube-highlights", [SKATING_TEST])
     (fold,) = folds("youtube-highlights", ids)
     assert (fold.train, fold.test, fold.name) == ((DOG,), (DOG_TEST,), "dog")

@@ -33,7 +33,7 @@ AHEAD = 2
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
-    """Load CLIP (or what else `features.clip` names) and, if asked for, TransNetV2; return the row function of `frames`.
+    """Load CLIP, or what else `features.clip` names, and TransNetV2 if asked for; return the row function of `frames`.
 
     The row's `media` key is the video's local file.
     Raises UsageError if the weights cannot be loaded or the feature's size is not the declared one.

@@ -146,6 +146,8 @@ def frames_stage(manifest: Manifest, models: Models) -> Stage:
             "clip_identity": models.clip.identity,
             "clip_location": models.clip.location,
             "frame_dim": models.clip.dim,
+            # Only where they are asked for: rows of roots without them keep their fingerprint.
+            **shot_options(manifest, models.shots),
         },
         memory_gb=2.0,
         **resources(manifest, "frames"),
@@ -277,6 +279,14 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
         # Workers of the same kind as those of `frames`: others would have to start and end in turns with them.
         **resources(manifest, "frames"),
     )
+
+
+def shot_options(manifest: Manifest, found: Model | None) -> dict[str, Any]:
+    """The options of `frames` where `features.shots` names weights."""
+    if found is None:
+        return {}
+    weights = manifest.features.shots
+    return {"shots_weights": weights, "shots_identity": found.identity, "shots_location": found.location}
 
 
 def chat_options(asked: ChatModel, found: Model | None) -> dict[str, Any]:

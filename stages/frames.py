@@ -1,4 +1,7 @@
-"""The `frames` table: a video's frames at a fixed rate, their CLIP features, and its shots."""
+"""The `frames` table: a video's frames at a fixed rate, their CLIP features, and its shots.
+
+Shots are found in the features (KTS), or by TransNetV2 in every picture of the video, which is decoded again for it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,15 +21,19 @@ from vsumdata.stages.encoders.colours import ColourEncoder
 from vsumdata.stages.encoders.googlenet import GoogLeNetEncoder
 from vsumdata.stages.encoders.recipes import PictureEncoder
 from vsumdata.stages.pictures.decode import Wanted, read_frames
+from vsumdata.stages.pictures.scenes import scenes, shots_of_frames
 from vsumdata.stages.pictures.shots import shots
 from vsumdata.stages.stage import Context, Function, Row
+
+if TYPE_CHECKING:
+    from vsumdata.stages.encoders.transnet import ShotEnds
 
 # Chunks that may wait for the model. Two let decoding continue while the model computes; more would only hold memory.
 AHEAD = 2
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
-    """Load CLIP, or what else `features.clip` names; return the row function of `frames`.
+    """Load CLIP, or what else `features.clip` names, and TransNetV2 if asked for; return the row function of `frames`.
 
     The row's `media` key is the video's local file.
     Raises UsageError if the weights cannot be loaded or the feature's size is not the declared one.
@@ -44,10 +52,16 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         idle_s=context.idle_s,
     )
 
+    shot_ends = _shot_ends(options, context)
+
     def describe(row: Row) -> Row:
         with read_frames(row["media"], wanted) as reader:
             time_s, feature = _encode(reader, encoder, context.came_on)
-        start, stop = shots(feature)
+        if shot_ends is None:
+            (start, stop), by = shots(feature), ""
+        else:
+            start, stop = _learnt_shots(row["media"], shot_ends, wanted, time_s, context.came_on)
+            by = f"; shots by TransNetV2 {options['shots_weights']}"
         width, height = reader.stream.shown_size
         payload = {
             "frame_time_s": time_s,
@@ -59,7 +73,7 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
             "clip_model": options["clip_model"],
             "clip_weights": options["clip_weights"],
             "sampling": options["sampling"],
-            "decoder": f"{reader.decoder}, {encoder.preprocessing}",
+            "decoder": f"{reader.decoder}, {encoder.preprocessing}{by}",
             "device": encoder.made_on,
         }
         return payload | {"detail": reader.note} if reader.note else payload
@@ -82,6 +96,36 @@ def _encoder(options: Mapping[str, Any], context: Context) -> PictureEncoder:
         precision=options["precision"],
         location=location,
     )
+
+
+def _shot_ends(options: Mapping[str, Any], context: Context) -> ShotEnds | None:
+    """TransNetV2 where `features.shots` names its weights."""
+    if "shots_weights" not in options:
+        return None
+    from vsumdata.stages.encoders.transnet import ShotEnds
+
+    return ShotEnds(
+        options["shots_weights"], context.device, threads=context.threads, location=options.get("shots_location")
+    )
+
+
+def _learnt_shots(
+    path: str, shot_ends: ShotEnds, wanted: Wanted, frame_time_s: np.ndarray, came_on: Callable[[], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and stop of the video's shots, in frames: int32 [C] each. Decodes all of its pictures."""
+    from vsumdata.stages.encoders.transnet import HEIGHT, WIDTH
+
+    time_s: list[float] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for when_s, picture in reader:
+            time_s.append(when_s)
+            yield picture
+
+    # Key frames alone hold no change: the network was trained on consecutive pictures.
+    with read_frames(path, replace(wanted, every=(WIDTH, HEIGHT), sampling="exact")) as reader:
+        probability = shot_ends.probabilities(pictures(), came_on)
+    return shots_of_frames(scenes(probability), np.array(time_s), frame_time_s)
 
 
 def _encode(

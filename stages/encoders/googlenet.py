@@ -148,9 +148,6 @@ def read_weights(weights: str, setting: str, remedy: str) -> Mapping[str, Tensor
     `setting` names the setting for a person. Raises UsageError if the file or the download is missing or cannot be
     read.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
     from torchvision.models import GoogLeNet_Weights
 
     if weights == IMAGENET:
@@ -163,6 +160,18 @@ def read_weights(weights: str, setting: str, remedy: str) -> Mapping[str, Tensor
         raise UsageError(
             f"{setting}={weights}: there is no such file; give imagenet, none, or a .safetensors or .pth file"
         )
+    return read_tensors(path, f"{setting}={weights}", remedy)
+
+
+def read_tensors(path: Path, named: str, remedy: str) -> dict[str, Tensor]:
+    """Load tensors by name from a .safetensors or .pth file. Code in a .pth file is not run.
+
+    `named` is the setting with its value, for a person. Raises UsageError if the file cannot be read.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         # weights_only: a .pth file is a pickle, which could run any code.
         is_safe = path.suffix == ".safetensors"
@@ -173,4 +182,4 @@ def read_weights(weights: str, setting: str, remedy: str) -> Mapping[str, Tensor
     # A truncated, foreign or forbidden file raises any of these, depending on where reading it fails.
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         said = str(error).partition("\n")[0]
-        raise UsageError(f"{setting}={weights} cannot be read as weights ({said}): {remedy}") from error
+        raise UsageError(f"{named} cannot be read as weights ({said}): {remedy}") from error

@@ -41,6 +41,7 @@ NEEDED_BY = {
     "asr": {"transcripts", "features"},
     "clip": {"frames", "features"},
     "audio": {"audio"},
+    "shots": {"frames", "features"},
     "text": {"features"},
     "captioner": {"frame_captions"},
     "writer": {"summaries"},
@@ -73,13 +74,14 @@ class Models:
     clip: Model
     text: Model
     audio: Model | None = None
+    shots: Model | None = None
     captioner: Model | None = None
     writer: Model | None = None
     scorer: Model | None = None
 
     def names(self) -> str:
         """Their names, for a person."""
-        found = (self.asr, self.clip, self.text, self.audio, self.captioner, self.writer, self.scorer)
+        found = (self.asr, self.clip, self.text, self.audio, self.shots, self.captioner, self.writer, self.scorer)
         return ", ".join(model.name for model in found if model is not None)
 
 
@@ -114,6 +116,8 @@ def resolve(name: str, loaded: Loaded, lock: str = "") -> Model:
         return resolve_transformer(model, loaded.folder, f"summaries.{setting}", lock)
     if name == "audio":
         return resolve_audio(str(features.audio_model), loaded.folder, lock)
+    if name == "shots":
+        return resolve_shots(str(features.shots), loaded.folder)
     if name == "asr":
         return resolve_asr(asr.engine, asr.model, loaded.folder, lock)
     if name == "clip":
@@ -145,6 +149,7 @@ def model_keys(manifest: Manifest) -> dict[str, str]:
         "clip": f"clip {clip.model} {clip.weights}",
         "text": f"text {manifest.features.text.model}",
         **({"audio": f"audio {heard}"} if (heard := manifest.features.audio_model) else {}),
+        **({"shots": f"shots {weights}"} if (weights := manifest.features.shots) else {}),
         **{name: f"{name} {model}" for name, (model, _) in summary_models(manifest).items()},
     }
 
@@ -186,6 +191,19 @@ def resolve_audio(name: str, folder: str | Path, lock: str = "") -> Model:
     if (kind := config.get("model_type")) not in audio.KINDS:
         raise UsageError(f"features.audio_model: {name} is {kind or 'no model'}; known are {', '.join(audio.KINDS)}")
     return Model(name, found.location, found.identity, int(config["hidden_size"]))
+
+
+def resolve_shots(weights: str, folder: str | Path) -> Model:
+    """Resolve weights of TransNetV2: a file or seed:N. Relative paths start at `folder`. Raises UsageError."""
+    if SEED.fullmatch(weights):
+        return Model(f"TransNetV2 {weights}", weights, f"transnetv2 {weights}")
+    found = local_folder(weights, folder)
+    if found is None or not found.has_file():
+        raise UsageError(
+            f"features.shots: {weights} is no file; give TransNetV2's PyTorch weights "
+            "(transnetv2-pytorch-weights.pth), or for a trial seed:0, with --set features.shots=…"
+        )
+    return Model(f"TransNetV2 {weights}", found.location, f"transnetv2 {found.identity}")
 
 
 def resolve_text(name: str, folder: str | Path, lock: str = "") -> Model:

@@ -71,7 +71,8 @@ class Wanted:
     frames alone: many times faster, except for VP9, AVI and MPEG program streams, which are decoded whole). `hwaccel`:
     ffmpeg's name for it (`cuda`), with a fall-back to the CPU. `resize` and `interpolation` as in open_clip:
     `shortest` (the shorter side to `size`, then the centre), `longest` (the longer side, then black margins) or
-    `squash`; `bicubic` or `bilinear`.
+    `squash`; `bicubic` or `bilinear`. `every` (width and height): instead of frames at steps every picture of the file,
+    once and in order, uint8 [height, width, 3], as ffmpeg's `-s` resizes.
     """
 
     size: int
@@ -80,6 +81,7 @@ class Wanted:
     hwaccel: str = "none"
     resize: str = "shortest"
     interpolation: str = "bicubic"
+    every: tuple[int, int] | None = None
     idle_s: float = IDLE_S
     threads: int = 1
 
@@ -146,13 +148,14 @@ class FrameReader:
         num_given, given_s, said = 0, 0.0, ""
         # A picture that changes its size makes ffmpeg build its filters anew, and a picture inside them is lost. Then
         # all are read, from the beginning: slow, but rare.
-        for every in (False, True):
+        for every in (True,) if wanted.every else (False, True):
             clock = _Clock(self._zero_of, wanted, every=every)
             try:
                 with Child(self._frame_args(hwaccel, every=every), wanted.idle_s, clock.read_line) as child:
                     shown = self._shown(child, clock)
                     ended = functools.partial(self._end_s, packets, clock, child)
-                    for frame in itertools.islice(_on_screen(shown, clock, ended), num_given, None):
+                    picked = shown if wanted.every else _on_screen(shown, clock, ended)
+                    for frame in itertools.islice(picked, num_given, None):
                         num_given, given_s = num_given + 1, frame[0]
                         yield frame
                     said = child.finish()
@@ -169,7 +172,9 @@ class FrameReader:
     def _shown(self, child: Child, clock: _Clock) -> Iterator[tuple[float, np.ndarray]]:
         """Yield the pictures that are on screen at any k, and the last one: their times and pixels."""
         last = None
-        while (frame := _read_frame(child, self.wanted.size)) is not None:
+        size = self.wanted.size
+        width, height = self.wanted.every or (size, size)
+        while (frame := _read_frame(child, width, height)) is not None:
             number, time_s = clock.next()
             # The filter repeats a picture for each k that it serves.
             if number != last:
@@ -267,7 +272,10 @@ class FrameReader:
                 "split[a][b];[a]fps=1:start_time=0:round=near[steps];"
                 "[b]setpts=1,fps=1/1000000:start_time=0:round=down:eof_action=pass[last];[steps][last]concat",
             ]
-        resize = resize_filters(wanted.size, wanted.resize, wanted.interpolation)
+        if wanted.every:
+            resize = ["scale={}:{}:flags=bicubic".format(*wanted.every)]
+        else:
+            resize = resize_filters(wanted.size, wanted.resize, wanted.interpolation)
         # Side data first: it would be printed with each picture.
         first = ["sidedata=mode=delete", "settb=1/1000000", "showinfo@seen=checksum=0"]
         filters = ",".join([*first, *pick, "showinfo@shown=checksum=0", *resize])
@@ -383,8 +391,8 @@ def resize_filters(size: int, resize: str, interpolation: str) -> list[str]:
     return ["sidedata=mode=delete", "format=rgb24", scale, f"crop={size}:{size}:'{x}':'{y}'"]
 
 
-def _read_frame(child: Child, size: int) -> np.ndarray | None:
-    frame = np.empty((size, size, 3), np.uint8)
+def _read_frame(child: Child, width: int, height: int) -> np.ndarray | None:
+    frame = np.empty((height, width, 3), np.uint8)
     # A short read means the end. A decoder that was killed in the middle of a frame leaves half of one.
     return frame if child.read_into(frame.reshape(-1)) == frame.size else None
 

@@ -34,6 +34,7 @@ from vsumdata.stages.encoders.models import (
     resolve_asr,
     resolve_audio,
     resolve_clip,
+    resolve_shots,
     resolve_text,
 )
 from vsumdata.stages.stage import Context, Function, Row, Stage, safe_name
@@ -289,7 +290,10 @@ def _models(kind: Kind, shown: str, *, hears: bool, fetches: bool, remarks: list
             if shown in ("subtitles", "both"):
                 raise UsageError(f"{error}; or give the captions with --captions FILE") from error
             remarks.append(f"no transcript: {error}")
-    return Models(asr=asr, clip=clip, text=text)
+    shots = None
+    if (weights := settings.shots) is not None:
+        shots = resolved(keys["shots"], kind, lambda _: resolve_shots(weights, folder))
+    return Models(asr=asr, clip=clip, text=text, shots=shots)
 
 
 def _audio_model(encoder: str, kind: Kind) -> Model:

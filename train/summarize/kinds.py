@@ -123,7 +123,7 @@ def _of_root(made: Mapping[str, Any], file: str, sets: Sequence[str]) -> Kind:
     _same(loaded.manifest, before.manifest, file, HELD if known else (*HELD, *NAMED))
     # Another name may be the same model: what the root locked for its own is expected of it as well.
     old, new = model_keys(before.manifest), model_keys(loaded.manifest)
-    for name in ("clip", "text"):
+    for name in {"clip", "text", "shots"} & old.keys() & new.keys():
         if new[name] != old[name] and old[name] in known:
             known[new[name]] = known[old[name]]
     return Kind(loaded=loaded, known=known)

@@ -256,8 +256,8 @@ def _by_domain(data_set: str, source: str, video_ids: Sequence[str]) -> tuple[st
             lacking.append(name)
     if not cuts:
         raise UsageError(
-            f"the split {data_set}/{source} names none of the {len(video_ids)} videos to test, or none to train on; give "
-            "the folder that has all parts of the data set"
+            f"the split {data_set}/{source} names none of the {len(video_ids)} videos to test, or none to train on; "
+            "give the folder that has all parts of the data set"
         )
     # The mean over fewer domains is another number.
     return f"{data_set}/{source}" + (f" without {' and '.join(lacking)}" if lacking else ""), cuts

@@ -333,7 +333,7 @@ def test_of_newer_code_only_what_came_out_otherwise_goes_on(root: Root) -> None:
     assert finish(upgraded, [first.record]) == {"videos": []} | NOTHING
     upgraded.commit(second, "videos", **same, url="https://moved")
     again = finish(upgraded, listed)
-    moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions", "thumbnails")}
+    moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions", "audio", "thumbnails")}
     assert again == {"videos": []} | NOTHING | moved
 
 

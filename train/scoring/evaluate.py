@@ -98,7 +98,8 @@ KEY_FRAMES = metrics_keyframes.Cus._fields
 OF_SUMMARIES = frozenset({"f1", "f_clip", "cross_f_clip", *CONCEPTS, *KEY_FRAMES})
 SALIENCY = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("hl_"))
 RECALL = {"recall_50": 0.5, "recall_70": 0.7}
-MOMENTS = (*(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("mr_")), *RECALL)
+MOMENTS = tuple(name for name in PROTOCOLS["qvhighlights"].metrics if name.startswith("mr_"))
+OF_MOMENTS = (*MOMENTS, *RECALL)
 
 
 def needs(protocol: Protocol) -> dict[str, Needs]:
@@ -129,7 +130,7 @@ def needs(protocol: Protocol) -> dict[str, Needs]:
         "ap_trapezoidal": (("gt_summary",),),
         **dict.fromkeys(TOP_CLIPS, clips),
         **dict.fromkeys(SALIENCY, (("user_score",),)),
-        **dict.fromkeys(MOMENTS, (("moment",),)),
+        **dict.fromkeys(OF_MOMENTS, (("moment",),)),
         "rouge1": sentences,
         "rouge2": sentences,
         "rougeL": sentences,
@@ -191,7 +192,7 @@ def evaluate(
     moments are missing, and ValueError if the video lacks annotations that the protocol needs.
     """
     # Predicted moments may come without scores of clips.
-    if not set(protocol.metrics) <= set(MOMENTS):
+    if not set(protocol.metrics) <= set(OF_MOMENTS):
         _check(frame_score, protocol, len(video.frame_time_s))
     if sentence_score is not None:
         _check(sentence_score, None, len(video.sentence))

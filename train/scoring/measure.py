@@ -16,7 +16,7 @@ from vsumdata.manifests.errors import UsageError, VsumdataError
 from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.train.scoring.baselines import SEEDED, Baseline, Trial
 from vsumdata.train.scoring.corpora import CORPORA
-from vsumdata.train.scoring.evaluate import MOMENTS, Result, UnusableScoresError, evaluate, lacks
+from vsumdata.train.scoring.evaluate import OF_MOMENTS, Result, UnusableScoresError, evaluate, lacks
 from vsumdata.train.scoring.significance import Summary, summarize, summarize_sums
 
 NEEDS_SENTENCE_SCORES = frozenset({"rouge1", "rouge2", "rougeL"})
@@ -249,7 +249,7 @@ def allowed_metrics(trial: Trial, rules: Protocol) -> tuple[tuple[str, ...], dic
                 missing[metric] = "it scores no sentences"
             elif metric in NEEDS_TEXT and trial.words is None:
                 missing[metric] = "it writes no text"
-            elif metric in MOMENTS and trial.moments is None:
+            elif metric in OF_MOMENTS and trial.moments is None:
                 missing[metric] = "it proposes no moments"
             elif trial.moments is not None and not len(trial.frame_score):
                 missing[metric] = "it scores no clips"

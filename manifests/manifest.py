@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from vsumdata.manifests.errors import ManifestError, UsageError
 
 # `as`: readers of manifests find all of its sections here.
+from vsumdata.manifests.sections.labels import Labels as Labels
 from vsumdata.manifests.sections.section import Section as Section
 from vsumdata.manifests.sections.summaries import MAX_SIMILARITY as MAX_SIMILARITY
 from vsumdata.manifests.sections.summaries import SCORER as SCORER
@@ -54,6 +55,19 @@ class Select(Section):
     max_duration_s: float | None = Field(3600, gt=0, description="skip longer videos (seconds); null: no limit")
     tabs: list[Literal["videos", "shorts", "streams"]] = Field(
         ["videos"], min_length=1, description="tabs of a channel that are listed"
+    )
+    duplicates: Literal["keep", "drop"] = Field(
+        "keep", description="drop: of videos that `duplicates` takes for one, only the best gets its row in `features`"
+    )
+    min_speech_share: float | None = Field(
+        None, ge=0, le=1, description="least share of the video in which somebody speaks, see `quality`"
+    )
+    min_words_per_minute: float | None = Field(None, ge=0, description="least words a minute, see `quality`")
+    max_static_share: float | None = Field(
+        None, ge=0, le=1, description="largest share of frames that stand still, see `quality`"
+    )
+    min_text_frame_agreement: float | None = Field(
+        None, ge=-1, le=1, description="least agreement of what is said with what is shown, see `quality`"
     )
 
 
@@ -194,6 +208,8 @@ class Resources(Section):
     frame_captions: Resource = Resource()
     audio: Resource = Resource()
     summaries: Resource = Resource()
+    quality: Resource = Resource()
+    step_times: Resource = Resource()
 
 
 class Limits(Section):
@@ -215,6 +231,7 @@ class Manifest(Section):
     asr: Asr = Asr()
     features: Features = Features()
     summaries: Summaries = Summaries()
+    labels: Labels = Labels()
     crawl: Crawl = Crawl()
     resources: Resources = Resources()
     limits: Limits = Limits()

@@ -28,6 +28,8 @@ REASONS = frozenset(
     "language no_video no_sound no_frames unreadable encrypted too_big "
     # frame_captions and summaries
     "no_captions no_summary refused "
+    # the group `labels`, and features that `select` leaves out by them
+    "no_pictures no_transcript duplicate little_speech few_words static off_topic "
     # any stage
     "error worker_died timeout max_attempts".split()
 )
@@ -177,7 +179,61 @@ def audio(audio_dim: int) -> tuple[tuple[str, pa.DataType], ...]:
     return (("audio_feature", pa.list_(vector(audio_dim))), ("audio_model", TEXT), ("device", TEXT))
 
 
-EXTRA = {"frame_captions": FRAME_CAPTIONS, "summaries": SUMMARIES, "thumbnails": THUMBNAILS}
+DUPLICATES = (
+    ("group", TEXT),
+    ("is_best", pa.bool_()),
+    ("like", TEXT),
+    ("kind", TEXT),  # id | title | frames | transcript
+    ("confidence", pa.float64()),
+)
+QUALITY = (
+    ("speech_share", pa.float64()),
+    ("words_per_minute", pa.float64()),
+    ("static_share", pa.float64()),
+    ("text_frame_agreement", pa.float64()),
+)
+STEP_TIMES = (
+    ("step_start_s", pa.list_(pa.float32())),
+    ("step_stop_s", pa.list_(pa.float32())),
+    ("step_confidence", pa.list_(pa.float32())),
+)
+
+
+def step_frames(picture_dim: int) -> tuple[tuple[str, pa.DataType], ...]:
+    """The payload of `step_frames`."""
+    picture = [("step", pa.int32()), ("kind", TEXT), ("url", TEXT), ("time_s", pa.float32()), ("cosine", pa.float32())]
+    return (
+        ("gt_summary", pa.list_(pa.int8())),
+        ("gt_step", pa.list_(pa.int32())),
+        ("gt_confidence", pa.list_(pa.float32())),
+        ("picture", pa.list_(pa.struct(picture))),
+        ("picture_feature", pa.list_(vector(picture_dim))),
+        ("picture_file", pa.list_(pa.binary())),
+        ("picture_license", TEXT),
+        ("picture_model", TEXT),
+    )
+
+
+PSEUDO_SUMMARIES = (
+    ("pseudo_task", TEXT),
+    ("num_alike", pa.int32()),
+    ("segment_start", pa.list_(pa.int32())),
+    ("segment_stop", pa.list_(pa.int32())),
+    ("segment_step", pa.list_(pa.int32())),
+    ("segment_score", pa.list_(pa.float32())),
+    ("pseudo_score", pa.list_(pa.float32())),
+    ("pseudo_summary", pa.list_(pa.int8())),
+    ("pseudo_model", TEXT),
+)
+EXTRA = {
+    "frame_captions": FRAME_CAPTIONS,
+    "summaries": SUMMARIES,
+    "thumbnails": THUMBNAILS,
+    "duplicates": DUPLICATES,
+    "quality": QUALITY,
+    "step_times": STEP_TIMES,
+    "pseudo_summaries": PSEUDO_SUMMARIES,
+}
 
 
 def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
@@ -188,6 +244,8 @@ def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
         return pa.schema(features(options["frame_dim"], options["text_dim"]))
     if table == "audio":
         return pa.schema(audio(options["audio_dim"]))
+    if table == "step_frames":
+        return pa.schema(step_frames(options["picture_dim"]))
     plain = {"videos": VIDEOS, "articles": ARTICLES, "transcripts": TRANSCRIPTS}
     return pa.schema((plain | EXTRA)[table])
 
@@ -338,5 +396,46 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     },
     "thumbnails": {
         "thumbnail": Meaning("small pictures (WebP) of key frames, at equal distances", "s"),
+    },
+    "duplicates": {
+        "group": Meaning("the id of the group's best video; null for a video that is like no other"),
+        "is_best": Meaning("whether it is the one to keep: with a heatmap, else the longest, the most watched"),
+        "like": Meaning("the video of the group that it was found to be like"),
+        "kind": Meaning("what showed it: `id`, `title`, `frames` or `transcript`, the strongest that holds"),
+        "confidence": Meaning("share of the shorter video that was found in the other; 1 for `id`", "0–1"),
+    },
+    "quality": {
+        "speech_share": Meaning("share of the video in which somebody speaks", "0–1"),
+        "words_per_minute": Meaning("words a minute of the video"),
+        "static_share": Meaning("share of frames that look like the one before, as in a slide show", "0–1"),
+        "text_frame_agreement": Meaning(
+            "mean cosine of each sentence with the frames shown meanwhile; null without CLIP's text tower", "−1–1"
+        ),
+    },
+    "step_times": {
+        "step_start_s": Meaning("when each step of `features` begins; NaN for one that is not found", "s, [P]"),
+        "step_stop_s": Meaning("when it ends", "s, [P]"),
+        "step_confidence": Meaning("how much better the step fits there than elsewhere; 0.5 is chance", "0–1, [P]"),
+    },
+    "step_frames": {
+        "gt_summary": Meaning("1 where a frame shows the picture of a step", "[T]"),
+        "gt_step": Meaning("the step of `features` that a frame shows; -1 for none", "[T]"),
+        "gt_confidence": Meaning("how much better its frame fits the picture than the others do", "0–1, [T]"),
+        "picture": Meaning("the article's pictures in the order of steps, each with the frame that shows it", "s"),
+        "picture_feature": Meaning("their features, by the model of the frames", "[pictures, D]"),
+        "picture_file": Meaning("the pictures' files, where `labels.step_frames.keep_pictures` asks for them"),
+        "picture_license": Meaning("the article's licence, where its site states one"),
+        "picture_model": Meaning("what made the features of pictures and frames"),
+    },
+    "pseudo_summaries": {
+        "pseudo_task": Meaning("the task whose videos were compared"),
+        "num_alike": Meaning("how many videos of the task were compared, itself included"),
+        "segment_start": Meaning("first frame of each segment", "frames, [G]"),
+        "segment_stop": Meaning("frame after the last one of each segment", "frames, [G]"),
+        "segment_step": Meaning("the step that a segment was merged into, counted from 0", "[G]"),
+        "segment_score": Meaning("mean of task relevance and saliency of its step", "[G]"),
+        "pseudo_score": Meaning("the same for each frame", "[T]"),
+        "pseudo_summary": Meaning("1 where a frame is in the pseudo-summary", "[T]"),
+        "pseudo_model": Meaning("what the segments and texts were embedded by"),
     },
 }

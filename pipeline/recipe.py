@@ -7,6 +7,9 @@ videos ──> articles ─────────┐
               └──────> thumbnails (only where asked for)
 videos ──> audio (only where asked for)
 
+The group `labels`, only where asked for: duplicates and quality are made of videos, transcripts and frames, and may tell
+features which videos to leave out; step_times, step_frames and pseudo_summaries are made of features.
+
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
 """
@@ -33,7 +36,8 @@ from vsumdata.stages import (
 )
 from vsumdata.stages.curation import prompts
 from vsumdata.stages.encoders.models import Model, Models
-from vsumdata.stages.stage import PAGES, VISITS, Stage
+from vsumdata.stages.labels import duplicates, pseudo_summaries, quality, step_frames, step_times
+from vsumdata.stages.stage import ALL, PAGES, VISITS, WHOLE, Stage
 
 # What `--stage` accepts beside single tables.
 GROUPS = {
@@ -43,9 +47,15 @@ GROUPS = {
     "summaries": ("frame_captions", "summaries"),
     "audio": ("audio",),
     "thumbnails": ("thumbnails",),
+    "labels": ("duplicates", "quality", "step_times", "step_frames", "pseudo_summaries"),
 }
+# All tables, in the order in which they can be made.
+ORDER = (
+    *("videos", "articles", "transcripts", "frames", "duplicates", "quality", "features"),
+    *("frame_captions", "summaries", "audio", "thumbnails", "step_times", "step_frames", "pseudo_summaries"),
+)
 # Nobody misses these tables of a root that has none.
-EXTRA = GROUPS["summaries"] + GROUPS["audio"] + GROUPS["thumbnails"]
+EXTRA = GROUPS["summaries"] + GROUPS["audio"] + GROUPS["thumbnails"] + GROUPS["labels"]
 # Fields of a source record: the video's own inputs, and the facts that YouTube would give for a channel's video.
 OWN_RECORD = ("url", "video", "captions", "article", "article_url", "steps", "title", "description")
 # What faster-whisper takes by a word in the model's name, with room for the sound.
@@ -69,8 +79,12 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
         summaries_stage(manifest, models),
         audio_stage(manifest, models),
         thumbnails_stage(manifest),
+        quality_stage(manifest, models),
+        step_times_stage(manifest, models),
+        step_frames_stage(manifest, models),
+        *whole_stages(manifest, models),
     ]
-    return {stage.name: stage for stage in stages}
+    return dict(sorted(((stage.name, stage) for stage in stages), key=lambda entry: ORDER.index(entry[0])))
 
 
 def videos_stage(manifest: Manifest) -> Stage:
@@ -156,6 +170,8 @@ def frames_stage(manifest: Manifest, models: Models) -> Stage:
 
 def features_stage(manifest: Manifest, models: Models) -> Stage:
     video = ("title", "source", "url", "license", "description", "duration_s", "heatmap", "article_url")
+    # What `select` asks of these tables; the rules enter the fingerprint only where there are any.
+    rules, judges = label_rules(manifest)
     # The table repeats columns of these two, so their settings are its own too. Else rows of two CLIP or speech models
     # would share a folder: while a run makes them again, and for good where two manifests use one root.
     repeated = (transcripts_stage(manifest, models), frames_stage(manifest, models))
@@ -166,6 +182,7 @@ def features_stage(manifest: Manifest, models: Models) -> Stage:
             "articles": ("url", "title", "license", "step"),
             "transcripts": ("sentence",),
             "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop"),
+            **judges,
         },
         load=features.load,
         options={
@@ -177,11 +194,22 @@ def features_stage(manifest: Manifest, models: Models) -> Stage:
             "fps": manifest.features.fps,
             "split": manifest.features.split.model_dump(),
             **{stage.name: stage.settings() for stage in repeated},
+            **rules,
         },
         batch=16,
         memory_gb=1.5,
         **resources(manifest, "features"),
     )
+
+
+def label_rules(manifest: Manifest) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """The rules of `select` that features follow by tables of labels, and what they read of these."""
+    select = manifest.select
+    rules = {name: value for name in features.FAILS if (value := getattr(select, name)) is not None}
+    reads = {"quality": tuple(features.FAILS[name][1] for name in rules)} if rules else {}
+    if select.duplicates == "keep":
+        return ({"select": rules} if rules else {}), reads
+    return {"select": rules | {"duplicates": select.duplicates}}, reads | {"duplicates": ("is_best", "group", "kind")}
 
 
 def frame_captions_stage(manifest: Manifest, models: Models) -> Stage:
@@ -281,6 +309,94 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
     )
 
 
+def quality_stage(manifest: Manifest, models: Models) -> Stage:
+    return Stage(
+        name=quality.TABLE,
+        reads={
+            "videos": ("duration_s",),
+            "transcripts": ("sentence", "speech_s"),
+            "frames": ("frame_time_s", "frame_feature"),
+        },
+        load=quality.load,
+        options={**manifest.labels.quality.model_dump(), "fps": manifest.features.fps, **clip_options(manifest, models)},
+        batch=16,
+        memory_gb=1.0,
+        **resources(manifest, quality.TABLE),
+    )
+
+
+def step_times_stage(manifest: Manifest, models: Models) -> Stage:
+    columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_time_s", "frame_feature")
+    return Stage(
+        name=step_times.TABLE,
+        reads={"features": columns},
+        load=step_times.load,
+        options={
+            **manifest.labels.step_times.model_dump(),
+            "fps": manifest.features.fps,
+            "text_identity": models.text.identity,
+            **clip_options(manifest, models),
+        },
+        batch=16,
+        memory_gb=1.0,
+        **resources(manifest, step_times.TABLE),
+    )
+
+
+def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
+    return Stage(
+        name=step_frames.TABLE,
+        reads={"articles": ("step", "license"), "frames": ("frame_time_s", "frame_feature")},
+        load=step_frames.load,
+        options={
+            **manifest.labels.step_frames.model_dump(),
+            "fps": manifest.features.fps,
+            "precision": manifest.features.precision,
+            **clip_options(manifest, models),
+            "picture_dim": models.clip.dim,
+        },
+        batch=8,
+        lane=PAGES,
+        workers=manifest.crawl.workers,
+    )
+
+
+def whole_stages(manifest: Manifest, models: Models) -> list[Stage]:
+    """Tables that are made of all videos at once."""
+    labels, fps = manifest.labels, manifest.features.fps
+    made_of = ("source_id", "url", "title", "duration_s", "view_count", "heatmap")
+    of_features = ("title", "task", "article_url", "duration_s", "frame_time_s", "frame_feature", "sentence")
+    return [
+        Stage(
+            name=duplicates.TABLE,
+            reads={"videos": made_of, "transcripts": ("sentence",), "frames": ("frame_feature",), ALL: ()},
+            load=duplicates.load,
+            options={**labels.duplicates.model_dump(), "fps": fps, "clip_identity": models.clip.identity},
+            lane=WHOLE,
+        ),
+        Stage(
+            name=pseudo_summaries.TABLE,
+            reads={"features": of_features, ALL: ()},
+            load=pseudo_summaries.load,
+            options={
+                **labels.pseudo_summaries.model_dump(),
+                "fps": fps,
+                "text_identity": models.text.identity,
+                "text_location": models.text.location,
+                **clip_options(manifest, models),
+            },
+            lane=WHOLE,
+        ),
+    ]
+
+
+def clip_options(manifest: Manifest, models: Models) -> dict[str, Any]:
+    """The CLIP of the frames, for a stage that embeds texts or other pictures by it."""
+    clip, found = manifest.features.clip, models.clip
+    names = {"clip_model": clip.model, "clip_weights": clip.weights}
+    return names | {"clip_identity": found.identity, "clip_location": found.location}
+
+
 def shot_options(manifest: Manifest, found: Model | None) -> dict[str, Any]:
     """The options of `frames` where `features.shots` names weights."""
     if found is None:
@@ -337,16 +453,15 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
 
 def parse_stages(text: str) -> list[str]:
     """Read `--stage`: groups or single tables, as tables in the recipe's order. Raises UsageError."""
-    order = [table for tables in GROUPS.values() for table in tables]
     wanted: set[str] = set()
     for word in (part.strip() for part in text.split(",")):
-        if word not in GROUPS and word not in order:
-            known = [*GROUPS, *(table for table in order if table not in GROUPS)]
+        if word not in GROUPS and word not in ORDER:
+            known = [*GROUPS, *(table for table in ORDER if table not in GROUPS)]
             near = difflib.get_close_matches(word, known, n=1)
             hint = f"did you mean `{near[0]}`? " if near else ""
             raise UsageError(f"--stage: no stage `{word}`; {hint}known are: {', '.join(known)}")
         wanted.update(GROUPS.get(word, (word,)))
-    return [table for table in order if table in wanted]
+    return [table for table in ORDER if table in wanted]
 
 
 def wanted_tables(tables: Sequence[str], manifest: Manifest) -> list[str]:
@@ -357,6 +472,10 @@ def wanted_tables(tables: Sequence[str], manifest: Manifest) -> list[str]:
     """
     if audio.TABLE in tables and manifest.features.audio_model is None:
         raise UsageError(f"{audio.TABLE} needs an encoder: --set features.audio_model={audio.USUAL}")
+    if "features" in tables:
+        # What `select` asks of these tables must be known first.
+        judges = label_rules(manifest)[1]
+        tables = [table for table in ORDER if table in tables or table in judges]
     name = frame_captions.TABLE
     if name not in tables or manifest.summaries.captioner.is_given:
         return list(tables)

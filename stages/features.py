@@ -43,6 +43,7 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
         # Without frames there is nothing to train on. A missing article or transcript is only noted.
         if frames is None:
             raise SkipVideo("no_frames")
+        refuse(row, options.get("select") or {})
         task = task_of(video, article)
         payload = {
             **{name: video[name] for name in ("title", "source", "url", "license", "duration_s")},
@@ -56,6 +57,30 @@ def load(options: Mapping[str, Any], context: Context) -> Callable[[Row], Row]:
         return payload | ({"detail": ", ".join(notes)} if notes else {})
 
     return join
+
+
+# The reason for which a video fails a rule of `select`, and the column of `quality` that the rule is about.
+FAILS = {
+    "min_speech_share": ("little_speech", "speech_share"),
+    "min_words_per_minute": ("few_words", "words_per_minute"),
+    "max_static_share": ("static", "static_share"),
+    "min_text_frame_agreement": ("off_topic", "text_frame_agreement"),
+}
+
+
+def refuse(row: Row, rules: Mapping[str, Any]) -> None:
+    """Raise SkipVideo for a video that `select` leaves out by its row of `quality` or `duplicates`.
+
+    A value that is not known breaks no rule.
+    """
+    judged = row.get("quality") or {}
+    for rule, (reason, column) in FAILS.items():
+        limit, value = rules.get(rule), judged.get(column)
+        if limit is not None and value is not None and (value > limit if rule.startswith("max") else value < limit):
+            raise SkipVideo(reason, f"{column} is {value:.3g}, select.{rule} {limit:g}")
+    alike = row.get("duplicates")
+    if rules.get("duplicates") == "drop" and alike is not None and not alike["is_best"]:
+        raise SkipVideo("duplicate", f"of {alike['group']}, by {alike['kind']}")
 
 
 def frame_columns(

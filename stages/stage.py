@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from vsumdata.manifests.errors import VideoError
 from vsumdata.manifests.manifest import Captions, Select
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 VISITS, PAGES, COMPUTE = "visits", "pages", "compute"
+# The lane of tables that are made of all videos at once, by the run itself when nothing else is left to do.
+WHOLE = "whole"
+# What such a table reads beside its rows: which videos there are, and what is known of all of them.
+ALL = "all"
 MKDIR_TRIES = 100
 # File systems allow 255 bytes, and callers add a suffix.
 MAX_NAME = 200
@@ -120,13 +125,17 @@ def safe_name(video_id: str) -> str:
 
 
 Function = Callable[[Row], Row]
+# Of a stage of the lane WHOLE. It may go through the rows, in the order of their ids, several times; it yields for each
+# video its payload or why it has none.
+WholeFunction = Callable[[Iterable[Row]], Iterable[tuple[str, Row | VideoError]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """How one table is made.
 
-    `load(options, context)` runs once per worker, loads the model and returns the row function.
+    `load(options, context)` runs once per worker, loads the model and returns the row function. That of a stage of the
+    lane WHOLE, which reads ALL, takes the rows of all videos at once.
     `fetch(options, context)` is optional and returns a function that adds keys to the row, a local file for example.
     A stage that `needs` a video's `picture` or `sound` gets its rows once a visit has brought it, so that a GPU does
     not wait for the network. The last such stage of a run has them removed once the row's outcome is committed.
@@ -135,7 +144,7 @@ class Stage:
 
     name: str
     reads: Mapping[str, tuple[str, ...]]
-    load: Callable[[Mapping[str, Any], Context], Function]
+    load: Callable[[Mapping[str, Any], Context], Callable[[Any], Any]]  # Function or WholeFunction
     fetch: Callable[[Mapping[str, Any], Context], Function] | None = None
     lane: str = COMPUTE  # stages of different lanes work at the same time, those of one lane in turn
     needs: str = ""  # `picture` or `sound`
@@ -153,8 +162,8 @@ class Stage:
     signal: Callable[[Row], Mapping[str, Any]] | None = None  # what an outcome says about the health of its source
 
     def inputs(self) -> dict[str, tuple[str, ...]]:
-        """The tables that the stage reads, without `source`."""
-        return {table: columns for table, columns in self.reads.items() if table != "source"}
+        """The tables that the stage reads, without `source` and ALL."""
+        return {table: columns for table, columns in self.reads.items() if table not in ("source", ALL)}
 
     def settings(self) -> dict[str, Any]:
         """The options that say what is made.

@@ -28,17 +28,17 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import RETRY
 from vsumdata.manifests.terminal import clock as shown
-from vsumdata.pipeline.engine import waves
+from vsumdata.pipeline.engine import waves, whole
 from vsumdata.pipeline.engine.places import Places
 from vsumdata.pipeline.engine.watches import Watches
 from vsumdata.pipeline.engine.waves import MEDIA, Display, Wave
 from vsumdata.pipeline.recipe import media_stage
-from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, unsettled
+from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, settled, unsettled, visits
 from vsumdata.pipeline.workers.cluster import Gpus, NoRoom, cluster, needed, pool, visitors_cpus
 from vsumdata.pipeline.workers.execution import Execution, job, worth
 from vsumdata.pipeline.workers.keeper import STOP
 from vsumdata.pipeline.workers.nodes import Nodes
-from vsumdata.stages.stage import COMPUTE, Context, Stage
+from vsumdata.stages.stage import COMPUTE, WHOLE, Context, Stage
 
 
 @dataclass(kw_only=True)
@@ -81,6 +81,7 @@ class Flow:
     look_took_s: float = 0.0
     is_stale: bool = True
     was_waiting: bool = False
+    made: set[str] = field(default_factory=set)  # tables of the lane WHOLE
     media_leases: dict[str, set[str]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     visits: Counter[str] = field(default_factory=Counter)
@@ -97,8 +98,8 @@ class Flow:
             self.doing[MEDIA] = media_stage(self.loaded.manifest)
             self.known.visited = set()
         self.lanes: dict[str, list[str]] = defaultdict(list)
-        for table, stage in self.doing.items():
-            self.lanes[stage.lane].append(table)
+        for table in filter(self.is_for_workers, self.doing):
+            self.lanes[self.doing[table].lane].append(table)
 
     def do(self) -> None:
         """Work until nothing can become ready. On an error or Ctrl-C, commit what is finished.
@@ -111,9 +112,10 @@ class Flow:
                 self.look()
                 for lane in self.lanes:
                     self.start(lane)
-                if not self.waves and not self.is_worth_waiting():
+                if self.waves or self.is_worth_waiting():
+                    self.hear()
+                elif not self.make_whole():
                     break
-                self.hear()
             for execution in self.executions.values():
                 execution.close()
             while self.executions:
@@ -196,23 +198,15 @@ class Flow:
     def lease_key(self, table: str) -> str:
         return f"{table}/{fingerprint(self.stages, table)}" if table in self.stages else table
 
-    def plan(self, table: str) -> Plan:
+    def plan(self, table: str, limit: int | None = waves.MOST_VISITS) -> Plan:
         manifest = self.loaded.manifest
-        return plan(self.store, self.stages, table, self.records, manifest, self.again, self.known, waves.MOST_VISITS)
+        return plan(self.store, self.stages, table, self.records, manifest, self.again, self.known, limit)
 
     def plan_visits(self) -> Plan:
         """Plan the visits that bring media for videos whose metadata was read before this run."""
-        found: dict[str, Task] = {}
-        for table in self.wanted:
-            stage = self.doing[table]
-            for task in self.to_visit(table):
-                media = found[task.video_id].media if task.video_id in found else frozenset()
-                parts = {"videos": task.parts["videos"]}
-                found[task.video_id] = replace(task, upstream={}, parts=parts, media=media | {stage.needs})
         # Rows are committed before their block comes back and tells that their media came with them.
         busy = self.busy(MEDIA).union(*(wave.left for wave in self.waves if wave.table == "videos"))
-        tasks = [task for video_id, task in found.items() if video_id not in busy]
-        return Plan(tasks=tasks, ready=len(tasks))
+        return visits([(self.doing[table].needs, self.to_visit(table)) for table in self.wanted], busy)
 
     def to_visit(self, table: str) -> list[Task]:
         """Return the tasks whose media is missing, as far as --limit lets the table have more."""
@@ -264,8 +258,8 @@ class Flow:
         tasks = tasks[:size]
         for other in self.needing():
             if other != table and self.doing[table].needs:
-                settled = self.settled(other)
-                tasks = [replace(t, frees_media=t.frees_media and t.video_id in settled) for t in tasks]
+                there = settled(self.plans[other]) | self.known.finished[other]
+                tasks = [replace(t, frees_media=t.frees_media and t.video_id in there) for t in tasks]
         # A long video that comes last would keep all other workers waiting.
         return sorted(tasks, key=lambda task: -(task.duration_s or 0.0)) if lane == COMPUTE else tasks
 
@@ -310,12 +304,6 @@ class Flow:
     def needing(self) -> list[str]:
         """The tables that need a video's files."""
         return [table for table in self.wanted if self.doing[table].needs]
-
-    def settled(self, table: str) -> set[str]:
-        """The videos that a table has its row of. One that came after its last plan is none of them yet."""
-        plan = self.plans[table]
-        seen: list[str] = plan.seen.to_pylist() if plan.seen is not None else []
-        return (set(seen) - unsettled(plan)) | self.known.finished[table]
 
     def start_wave(self, table: str, tasks: Sequence[Task]) -> bool:
         """Give these tasks to the lane's workers, without those that another run has taken meanwhile."""
@@ -466,22 +454,37 @@ class Flow:
 
     def is_worth_waiting(self) -> bool:
         """Whether a retry falls due soon, a host will answer again, or another run works on our videos."""
-        if any(plan.ready or plan.busy for table, plan in self.plans.items() if self.budget.get(table) != 0):
+        at_work = any(plan.ready or plan.busy for table, plan in self.plans.items() if self.is_for_workers(table))
+        if at_work or any(self.to_visit(table) for table in self.wanted):
             return True
-        if any(self.to_visit(table) for table in self.wanted):
-            return True
-        for table in self.wanted:
+        for table in filter(self.is_for_workers, self.wanted):
             # One that was due when the tables were planned, and is not ready, was given up for this run.
             due = [at for at in self.plans[table].due if at > self.planned_at]
             due_s = min(((at - clock.utc_now()).total_seconds() for at in due), default=None)
-            if due_s is None or self.budget.get(table) == 0:
-                continue
-            if due_s <= waves.WAIT_FOR_RETRIES_S:
+            if due_s is not None and due_s <= waves.WAIT_FOR_RETRIES_S:
                 if not self.was_waiting:
                     self.say(f"{table}: {len(due)} videos to retry, waiting {shown(due_s)}")
                 self.was_waiting = True
                 return True
         return False
+
+    def is_for_workers(self, table: str) -> bool:
+        return self.budget.get(table) != 0 and self.doing[table].lane != WHOLE
+
+    def make_whole(self) -> bool:
+        """Make the next table of the lane WHOLE that has work; tables after it may then have some, too."""
+        left = [table for table in self.wanted if self.doing[table].lane == WHOLE and table not in self.made]
+        if not (table := next((table for table in left if self.plans[table].ready), "")):
+            return False
+        self.made.add(table)
+        tasks = self.plan(table, limit=None).tasks
+        lease, taken = self.leases.take(self.lease_key(table), [task.video_id for task in tasks])
+        # Another run that is making it looks at the same videos.
+        if len(taken) == len(tasks):
+            self.outcomes += whole.make(self.stages, table, self.context, tasks, self.display)
+        self.leases.release(lease)
+        self.is_stale, self.looked_at = True, 0.0
+        return True
 
     def stop(self) -> None:
         """End what still runs: finished rows are committed, rows in progress are given up."""

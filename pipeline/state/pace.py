@@ -255,15 +255,17 @@ class Pace:
         for _ in range(ACTOR_ATTEMPTS):
             try:
                 return ray.get(getattr(actor(self.root), method).remote(*args))
-            except ray.exceptions.RayActorError:
-                # The actor dies with the run that started it; another run on the same cluster starts a new one.
-                actor.cache_clear()
-                time.sleep(0.5)
             except ray.exceptions.RayTaskError as error:
                 # The actor could not write the state: raise its own error, not Ray's wrapper.
                 if isinstance(error.cause, VsumdataError):
                     raise error.cause from error
                 raise ClusterError(f"the actor that paces the requests failed: {error.cause}") from error
+            except (ray.exceptions.RayError, ValueError):
+                # The actor dies with its node or with the run that started it; another one is started. Ray says of it
+                # that it has died or cannot be reached, that its node or an answer is lost, or, as a ValueError, that
+                # it has no actor of this name: it was there when another worker began to start it, and died.
+                actor.cache_clear()
+                time.sleep(0.5)
         raise ClusterError("the actor that paces the requests cannot be started")
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -24,7 +24,7 @@ from vsumdata.manifests.select import decide, worth_fetching
 from vsumdata.manifests.sources import Record, fields_hash
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.terminal import clock as shown
-from vsumdata.stages.stage import Stage
+from vsumdata.stages.stage import ALL, Stage
 
 Stages = Mapping[str, Stage]
 Verdicts = Mapping[str, str | None]
@@ -146,8 +146,25 @@ class Plan:
         self.due += retries["retry_after"].drop_null().to_pylist()
 
 
+def settled(plan: Plan) -> set[str]:
+    """The videos that a table has its row of. One that came after its last plan is none of them yet."""
+    return set(plan.seen.to_pylist() if plan.seen is not None else ()) - unsettled(plan)
+
+
 def unsettled(plan: Plan) -> set[str]:
     return set(plan.unsettled.to_pylist()) if plan.unsettled is not None else set()
+
+
+def visits(unvisited: Iterable[tuple[str, Sequence[Task]]], busy: Collection[str]) -> Plan:
+    """Plan the visits of videos whose media is missing, given with what they need; one visit brings all."""
+    found: dict[str, Task] = {}
+    for need, tasks in unvisited:
+        for task in tasks:
+            media = found[task.video_id].media if task.video_id in found else frozenset()
+            parts = {"videos": task.parts["videos"]}
+            found[task.video_id] = replace(task, upstream={}, parts=parts, media=media | {need})
+    tasks = [task for video_id, task in found.items() if video_id not in busy]
+    return Plan(tasks=tasks, ready=len(tasks))
 
 
 def retries_due(plan: Plan) -> str:
@@ -200,6 +217,9 @@ def plan(
     upstream = {table: rows["content"] for table, rows in read.items()}
     if "source" in stage.reads:
         upstream["source"] = source_hashes(records, stage.reads["source"])
+    if ALL in stage.reads:
+        # Another video, or another row of one, may change the rows of all.
+        upstream[ALL] = pa.repeat(hash_of_all(ids, upstream), len(ids))
     is_same = is_unchanged(own, upstream)
     chosen = pa.array(sorted(again), pa.string())
     pending = ~is_same | is_due(own)
@@ -240,6 +260,13 @@ def source_hashes(records: Sequence[Record], fields: tuple[str, ...]) -> pa.Arra
         for record in records
     ]
     return pa.array(hashes, pa.string())
+
+
+def hash_of_all(ids: pa.Array, upstream: Mapping[str, pa.Array]) -> str:
+    """Hash which videos there are and what a stage reads of them, in whatever order they are listed."""
+    columns = [ids, *(upstream[name] for name in sorted(upstream))]
+    lines = sorted(map(repr, zip(*(column.to_pylist() for column in columns), strict=True)))
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
 def is_unchanged(own: pa.Table, upstream: Mapping[str, pa.Array]) -> np.ndarray:

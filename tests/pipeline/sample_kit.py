@@ -146,6 +146,9 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
         np.testing.assert_allclose(one.astype(np.float64), other.astype(np.float64), atol=1e-3, err_msg=where)
     elif isinstance(one, dict):
         assert one.keys() == other.keys(), where
+        if "outcome" in one:
+            # First, so that a row's detail says why.
+            assert one["outcome"] == other["outcome"], f"{where}: {one.get('reason')} {one.get('detail')}"
         for key in one:
             if key != "upstream":  # holds hashes of features, which may differ in the last bit
                 assert_same(one[key], other[key], f"{where}/{key}")

@@ -1,0 +1,49 @@
+"""The section `labels` of a manifest: how the tables of the group `labels` are made."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from vsumdata.manifests.sections.section import Section
+
+
+class Duplicates(Section):
+    """When two videos count as one."""
+
+    title_s: float = Field(
+        2, ge=0, description="videos of one title are one where their lengths differ by no more (seconds)"
+    )
+    min_shared: float = Field(
+        0.6, gt=0, le=1, description="least share of the shorter video whose frames are found in the other, in order"
+    )
+    min_words: float = Field(
+        0.6, gt=0, le=1, description="least share of the shorter transcript's runs of words that the other has"
+    )
+
+
+class Quality(Section):
+    """What the columns of `quality` count."""
+
+    still: float = Field(
+        0.98, gt=0, le=1, description="a frame whose cosine with the one before is this or more counts as standing still"
+    )
+
+
+class StepTimes(Section):
+    """How steps are aligned in time."""
+
+
+class StepFrames(Section):
+    """How an article's pictures are fetched and matched."""
+
+
+class PseudoSummaries(Section):
+    """TL;DW's pseudo-summaries."""
+
+
+class Labels(Section):
+    duplicates: Duplicates = Duplicates()
+    quality: Quality = Quality()
+    step_times: StepTimes = StepTimes()
+    step_frames: StepFrames = StepFrames()
+    pseudo_summaries: PseudoSummaries = PseudoSummaries()

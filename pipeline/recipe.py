@@ -318,7 +318,11 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
             "frames": ("frame_time_s", "frame_feature"),
         },
         load=quality.load,
-        options={**manifest.labels.quality.model_dump(), "fps": manifest.features.fps, **clip_options(manifest, models)},
+        options={
+            **manifest.labels.quality.model_dump(),
+            "fps": manifest.features.fps,
+            **clip_options(manifest, models),
+        },
         batch=16,
         memory_gb=1.0,
         **resources(manifest, quality.TABLE),

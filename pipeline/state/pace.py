@@ -46,7 +46,8 @@ SPEED_UP = 1 / 32
 OUTAGE_AFTER = 5
 LONGEST_OUTAGE_S = 48 * 3600.0
 NAMESPACE = "vsumdata"
-ACTOR_ATTEMPTS = 20
+# Ray takes some half a minute to see that a node has gone without a word.
+ACTOR_WITHIN_S, ACTOR_AGAIN_S = 120.0, 0.5
 REMEDY = (
     "wait, or stop and give `crawl.yt_dlp` cookies (cookiefile) or another address (proxy, source_address); "
     "no video is blamed"
@@ -252,7 +253,8 @@ class Pace:
         ray = sys.modules.get("ray")
         if ray is None or not ray.is_initialized() or (Store(self.root).local and is_one_node()):
             return getattr(Turns(self.root), method)(*args)
-        for _ in range(ACTOR_ATTEMPTS):
+        until = time.monotonic() + ACTOR_WITHIN_S
+        while True:
             try:
                 return ray.get(getattr(actor(self.root), method).remote(*args))
             except ray.exceptions.RayTaskError as error:
@@ -260,13 +262,14 @@ class Pace:
                 if isinstance(error.cause, VsumdataError):
                     raise error.cause from error
                 raise ClusterError(f"the actor that paces the requests failed: {error.cause}") from error
-            except (ray.exceptions.RayError, ValueError):
+            except (ray.exceptions.RayError, ValueError) as error:
                 # The actor dies with its node or with the run that started it; another one is started. Ray says of it
                 # that it has died or cannot be reached, that its node or an answer is lost, or, as a ValueError, that
                 # it has no actor of this name: it was there when another worker began to start it, and died.
+                if time.monotonic() > until:
+                    raise ClusterError(f"the actor that paces the requests cannot be started: {error}") from error
                 actor.cache_clear()
-                time.sleep(0.5)
-        raise ClusterError("the actor that paces the requests cannot be started")
+                time.sleep(ACTOR_AGAIN_S)
 
 
 def site(host: str) -> str:

@@ -236,6 +236,28 @@ def test_workers_ask_one_named_actor_and_the_state_outlives_it(
             break
     assert pace.ask("reserve", HOST, 0.5) > 800
     assert ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE) != actor
+    # The rest of what Ray says while a node dies; which of it comes is a matter of moments.
+    errors = ray.exceptions
+    said = [
+        errors.ActorUnavailableError("unavailable", None),
+        errors.ActorUnschedulableError("its node is gone"),
+        errors.NodeDiedError("dead"),
+        errors.OwnerDiedError("", "", ""),
+        errors.RaySystemError("lost"),
+        ValueError("Failed to look up actor"),
+    ]
+    real, left = pacing.actor, iter(said)
+
+    def dying(root: str) -> Any:
+        if error := next(left, None):
+            raise error
+        return real(root)
+
+    dying.cache_clear = real.cache_clear  # type: ignore[attr-defined]
+    monkeypatch.setattr(pacing, "actor", dying)
+    monkeypatch.setattr(pacing, "ACTOR_AGAIN_S", 0.0)
+    assert pace.ask("reserve", HOST, 0.5) > 800
+    assert next(left, None) is None
 
 
 def test_a_host_is_down_after_so_many_failures(tmp_path: Path) -> None:

@@ -25,7 +25,10 @@ class Quality(Section):
     """What the columns of `quality` count."""
 
     still: float = Field(
-        0.98, gt=0, le=1, description="a frame whose cosine with the one before is this or more counts as standing still"
+        0.98,
+        gt=0,
+        le=1,
+        description="a frame whose cosine with the one before is this or more counts as standing still",
     )
 
 

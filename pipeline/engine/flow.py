@@ -387,11 +387,11 @@ class Flow:
         if table in ("videos", MEDIA) and self.known.visited is not None:
             # A row that was read from a kept answer brought no media: a visit of its own does, not the computing lane.
             visited = {
-                video_id for video_id, (_, visits) in zip(ids, said, strict=True) if table == MEDIA or visits != "{}"
+                video_id for video_id, (_, asked) in zip(ids, said, strict=True) if table == MEDIA or asked != "{}"
             }
             self.known.visited |= {video_id for video_id in visited if (table, video_id) not in self.held}
-        for _, visits in said:
-            self.visits.update(json.loads(visits))
+        for _, asked in said:
+            self.visits.update(json.loads(asked))
         seconds = sum(outcomes["seconds"].to_pylist()) / max(1, len(ids))
         self.mean_s[table] = seconds if table not in self.mean_s else 0.8 * self.mean_s[table] + 0.2 * seconds
         if table != MEDIA:
@@ -404,7 +404,7 @@ class Flow:
                 self.end_wave(wave)
         if table != MEDIA:
             # What was not visited says nothing of the site.
-            signals = (json.loads(signal) if visits != "{}" else {} for signal, visits in said)
+            signals = (json.loads(signal) if asked != "{}" else {} for signal, asked in said)
             self.watches.add(zip(ids, signals, strict=True))
 
     def take_row(self, table: str, row: Mapping[str, Any]) -> None:

@@ -7,8 +7,9 @@ videos ──> articles ─────────┐
               └──────> thumbnails (only where asked for)
 videos ──> audio (only where asked for)
 
-The group `labels`, only where asked for: duplicates and quality are made of videos, transcripts and frames, and may tell
-features which videos to leave out; step_times, step_frames and pseudo_summaries are made of features.
+The group `labels`, only where asked for: duplicates and quality are made of videos, transcripts and frames, and may
+tell features which videos to leave out; step_times and pseudo_summaries are made of features, step_frames of articles
+and frames.
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.

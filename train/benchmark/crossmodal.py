@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +22,7 @@ from vsumdata.datasets.splits import normalise
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import apply_override
+from vsumdata.stages.labels.segments import Maximum, means, merged, segments, unit
 from vsumdata.train.data.clip import Encode
 from vsumdata.train.scoring.baselines import Baseline, Trial
 
@@ -38,7 +39,7 @@ class CrossModalOptions(BaseModel):
     merge: float = Field(
         0.9, ge=0, le=1, description="merge neighbouring segments above this share of the video's largest similarity"
     )
-    maximum: Literal["pair", "row-mean"] = Field(
+    maximum: Maximum = Field(
         "pair",
         description="the largest similarity; pair: of any two segments (TL;DW's paper); row-mean: of one segment with "
         "all, on average (its code)",
@@ -151,36 +152,11 @@ def step_cm(
 
 
 def steps(video: Video, options: CrossModalOptions) -> tuple[np.ndarray, np.ndarray]:
-    """The steps' features [P,D], each the mean of its segments, and the step of each frame, int [T].
-
-    A segment joins the step of the segment before it if their cosine exceeds `merge` times the largest of the video.
-    """
+    """The steps' features [P,D], each the mean of its segments, and the step of each frame, int [T]."""
     place = segments(video.frame_time_s, options.segment_s)
     segment = means(video.frame_feature, place)
-    direction = unit(segment)
-    # All S×S similarities fit into memory: a video of an hour has 900 segments of 4 s.
-    similar = direction @ direction.T
-    if options.maximum == "row-mean":
-        largest = float(similar.mean(axis=1).max())
-    else:
-        # Without the diagonal, which is always 1. A video of one segment has no pair at all.
-        largest = float(similar[~np.eye(len(similar), dtype=bool)].max(initial=-1.0))
-    cut = np.diagonal(similar, offset=1) <= options.merge * largest
-    step = np.concatenate([[0], np.cumsum(cut)])
+    step = merged(unit(segment), options.merge, options.maximum)
     return means(segment, step), step[place]
-
-
-def segments(time_s: np.ndarray, segment_s: float) -> np.ndarray:
-    """The segment of `segment_s` seconds that each frame is in, numbered from 0 without gaps: int [T]."""
-    number = np.floor(time_s.astype(np.float64) / segment_s)
-    # A gap between two frames may be longer than a segment: an empty segment would have no mean.
-    return np.concatenate([[0], np.cumsum(np.diff(number) != 0)]).astype(np.int64)
-
-
-def means(feature: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Mean of the rows [n,D] at each place, float64 [max place + 1, D]. Places ascend, and none is empty."""
-    starts = np.flatnonzero(np.diff(place, prepend=-1))
-    return np.add.reduceat(feature.astype(np.float64), starts) / np.bincount(place)[:, None]
 
 
 def similarity(one: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -189,13 +165,6 @@ def similarity(one: np.ndarray, others: np.ndarray) -> np.ndarray:
         return np.zeros(len(one))
     # The mean of products is the product with the mean: no n×m matrix is needed.
     return np.asarray(unit(one) @ unit(others).mean(axis=0))
-
-
-def unit(feature: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, float64; a row of zeros stays zero."""
-    feature = feature.astype(np.float64)
-    length = np.linalg.norm(feature, axis=1, keepdims=True)
-    return feature / np.where(length == 0, 1, length)
 
 
 def task_steps(videos: Iterable[Video], options: CrossModalOptions) -> dict[str, TaskSteps]:

@@ -428,14 +428,17 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "picture_model": Meaning("what made the features of pictures and frames"),
     },
     "pseudo_summaries": {
-        "pseudo_task": Meaning("the task whose videos were compared"),
+        "pseudo_task": Meaning("the task whose videos were compared; empty: the video has neither task nor title"),
         "num_alike": Meaning("how many videos of the task were compared, itself included"),
         "segment_start": Meaning("first frame of each segment", "frames, [G]"),
         "segment_stop": Meaning("frame after the last one of each segment", "frames, [G]"),
         "segment_step": Meaning("the step that a segment was merged into, counted from 0", "[G]"),
-        "segment_score": Meaning("mean of task relevance and saliency of its step", "[G]"),
+        "segment_score": Meaning(
+            "mean of task relevance and saliency of its step; with `choice: max` the steps' scores have length 1",
+            "[G]",
+        ),
         "pseudo_score": Meaning("the same for each frame", "[T]"),
         "pseudo_summary": Meaning("1 where a frame is in the pseudo-summary", "[T]"),
-        "pseudo_model": Meaning("what the segments and texts were embedded by"),
+        "pseudo_model": Meaning("the CLIP of segments and sentences, and whether the score has saliency"),
     },
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from vsumdata.manifests.sections.section import Section
@@ -42,6 +44,30 @@ class StepFrames(Section):
 
 class PseudoSummaries(Section):
     """TL;DW's pseudo-summaries."""
+
+    segment_s: float = Field(4, gt=0, description="length of a segment (seconds); TL;DW: 32 frames at 8 fps")
+    merge: float = Field(
+        0.9, ge=0, le=1, description="a segment joins the step before it above this share of the video's largest cosine"
+    )
+    choice: Literal["share", "max"] = Field(
+        "share",
+        description="what is chosen. `share`: the best segments, up to a share of the time (the paper); `max`: steps "
+        "that reach `least` of the largest score (the public code)",
+    )
+    share: float = Field(0.55, gt=0, le=1, description="share of the time that `choice: share` fills")
+    least: float = Field(0.85, gt=0, le=1, description="share of the video's largest score that `choice: max` asks for")
+    titles_alike: float = Field(
+        0.85,
+        gt=0,
+        le=1,
+        description="videos without an article have one task where the cosine of their titles is this or more; 1: only "
+        "equal titles",
+    )
+    compat: bool = Field(
+        False,
+        description="repeat the public code: largest similarity by rows, sums instead of means for the task, a last "
+        "step of one segment left out; its choice is `choice: max`",
+    )
 
 
 class Labels(Section):

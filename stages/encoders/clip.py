@@ -195,6 +195,15 @@ def _picture(model: str, config: dict[str, Any]) -> tuple[int, str, str]:
     return int(height), resize, interpolation
 
 
+def lacks_text(model: str, weights: str) -> str | None:
+    """Why texts cannot be compared with the pictures of a model; None if they can."""
+    if not has_text_tower(model):
+        return f"{model} has no text tower, so its pictures cannot be compared with texts; CLIP's can"
+    if SEED.fullmatch(weights):
+        return f"CLIP's weights are random ({weights}), so pictures and texts have nothing in common"
+    return None
+
+
 class ClipText:
     """CLIP's text tower: embeds sentences in the space of `ClipEncoder`'s features. Arguments as there.
 
@@ -204,10 +213,8 @@ class ClipText:
     def __init__(self, model: str, weights: str, location: str | None = None) -> None:
         import open_clip
 
-        if not has_text_tower(model):
-            raise UsageError(f"{model} has no text tower, so its pictures cannot be compared with texts; CLIP's can")
-        if SEED.fullmatch(weights):
-            raise UsageError(f"CLIP's weights are random ({weights}), so pictures and texts have nothing in common")
+        if why := lacks_text(model, weights):
+            raise UsageError(why)
         self._model = _create(model, weights, _pretrained(model, weights, location or weights)).eval()
         self._tokenize = open_clip.get_tokenizer(model)
 

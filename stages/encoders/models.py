@@ -39,10 +39,10 @@ CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 SEED = re.compile(r"seed:\d+")
 NEEDED_BY = {
     "asr": {"transcripts", "features"},
-    "clip": {"frames", "features"},
+    "clip": {"frames", "features", "pseudo_summaries"},
     "audio": {"audio"},
     "shots": {"frames", "features"},
-    "text": {"features"},
+    "text": {"features", "pseudo_summaries"},
     "captioner": {"frame_captions"},
     "writer": {"summaries"},
     "scorer": {"summaries"},

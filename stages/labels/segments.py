@@ -27,10 +27,7 @@ def merged(direction: np.ndarray, merge: float, maximum: Maximum) -> np.ndarray:
     A segment joins the step of the segment before it if their cosine exceeds `merge` times the largest of the video:
     of any two segments (`pair`), or of one segment with all, itself included, on average (`row-mean`).
     """
-    if maximum == "row-mean":
-        largest = float((direction @ direction.mean(axis=0)).max())
-    else:
-        largest = largest_pair(direction)
+    largest = float((direction @ direction.mean(axis=0)).max()) if maximum == "row-mean" else largest_pair(direction)
     cut = (direction[1:] * direction[:-1]).sum(axis=1) <= merge * largest
     return np.concatenate([[0], np.cumsum(cut)]).astype(np.int64)
 

@@ -6,6 +6,7 @@ shots and one frame for each second of the container. Licence: each video has it
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -51,12 +52,31 @@ class Places(NamedTuple):
 NOWHERE = Places("", {})
 
 
+class Labels(NamedTuple):
+    """A table that says what is important in the place of the heatmap: its columns of each frame, [T]."""
+
+    table: str
+    score: str
+    summary: str
+
+
+# By the setting `labels` of a training run.
+LABELS = {
+    "pseudo": Labels("pseudo_summaries", "pseudo_score", "pseudo_summary"),
+    "steps": Labels("step_frames", "gt_confidence", "gt_summary"),
+}
+
+
 class Shards(Sequence[Video]):
     """A sequence that reads a video when it is asked for. It holds only the index: id and part file of each video.
 
     It can be pickled, for a DataLoader with workers. Iterating is faster than indexing one after another, because it
     reads several videos of a part at a time.
     """
+
+    # Those of LABELS that take the place of the replay score, and where they lie.
+    kind: str | None = None
+    labels: Places = NOWHERE
 
     # It keeps the root's address and no open Store: pyarrow's file systems and its memory stay out of the pickle.
     def __init__(
@@ -109,7 +129,31 @@ class Shards(Sequence[Video]):
 
     def only(self, entries: Sequence[tuple[str, str]]) -> Shards:
         """Those of the videos that `entries` name."""
-        return Shards(self.root, self.table, self.fingerprint, entries, self.summaries, self.captions, self.audio)
+        found = copy.copy(self)
+        found.entries = tuple(entries)
+        return found
+
+    def labelled(self, kind: str) -> Shards:
+        """The same videos with labels of another table, one of LABELS, as gt_score and gt_summary.
+
+        No video has a replay score then, and those without a row of that table have no labels at all. Raises UsageError
+        where the root lacks the table.
+        """
+        store, table = Store(self.root), LABELS[kind].table
+        fingerprints = store.tables()
+        if table not in fingerprints:
+            raise UsageError(
+                f"{hide_keys(self.root)} has no table {table}, which labels={kind} learns from; make it with "
+                "`vsumdata run --stage labels`"
+            )
+        found = copy.copy(self)
+        found.kind, found.labels = kind, find(store, fingerprints, table)
+        return found
+
+    @property
+    def labels_from(self) -> str | None:
+        """The table of the labels and its fingerprint; None for replay scores."""
+        return f"{LABELS[self.kind].table} {self.labels.fingerprint}" if self.kind else None
 
     def read(self, entries: Sequence[tuple[str, str]]) -> list[Video]:
         """The videos of some `entries`, in their order."""
@@ -119,16 +163,36 @@ class Shards(Sequence[Video]):
         summary = self.summaries.rows(store, SUMMARIES, ids, "summary")
         caption = self.captions.rows(store, CAPTIONS, ids, "caption")
         sound = self.audio.rows(store, AUDIO, ids, "audio_feature")
+        label = self.label_rows(store, ids, found)
         return [
             Video(
                 video_id=video_id,
-                **{name: found[video_id][name] for name in COLUMNS},
+                **{name: found[video_id][name] for name in COLUMNS} | label.get(video_id, {}),
                 summary=summary.get(video_id),
                 caption=told(caption[video_id]) if video_id in caption else None,
                 audio_feature=heard(sound.get(video_id), len(found[video_id]["frame_time_s"]), self.audio.fps),
             )
             for video_id in ids
         ]
+
+    def label_rows(
+        self, store: Store, ids: Sequence[str], found: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """The fields of Video that labels of another table set. Raises UsageError where these are of other frames."""
+        if self.kind is None:
+            return {}
+        its, nothing = LABELS[self.kind], {"replay_score": None, "gt_score": None, "gt_summary": None}
+        score, summary = (self.labels.rows(store, its.table, ids, name) for name in (its.score, its.summary))
+        for video_id, value in score.items():
+            if len(value) != (num := len(found[video_id]["frame_time_s"])):
+                raise UsageError(
+                    f"{video_id}: {its.table} has labels of {len(value)} frames, there are {num}; make it anew with "
+                    "`vsumdata run --stage labels`"
+                )
+        return {
+            video_id: nothing | {"gt_score": score.get(video_id), "gt_summary": summary.get(video_id)}
+            for video_id in ids
+        }
 
 
 def open_shards(

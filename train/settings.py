@@ -72,10 +72,11 @@ class Settings(Section):
     # SerializeAsAny: pydantic would otherwise write the fields of BaseModel only, which has none.
     model: SerializeAsAny[BaseModel] = Field(description="options of the model")
     objective: SerializeAsAny[BaseModel] = Field(description="options of the objective")
-    labels: Literal["auto", "replay", "keyshots", "given"] = Field(
+    labels: Literal["auto", "replay", "keyshots", "given", "pseudo", "steps"] = Field(
         "auto",
         description="training target. `replay`: the replay scores; `keyshots`: a knapsack's 15 % of the video; "
-        "`given`: the data set's own labels; `auto`: what suits the data set",
+        "`given`: the data set's own labels; `pseudo`, `steps`: those of a root's table `pseudo_summaries` or "
+        "`step_frames`; `auto`: what suits the data set",
     )
     optimizer: Optimizer = Field(Optimizer(), description="optimizer of the model's and the objective's weights")
     schedule: Schedule = Field(Schedule(), description="learning rate over time")

@@ -75,7 +75,7 @@ def job_of(request: TrainRequest) -> Job:
     """The job for a request. Raises UsageError for wrong settings or data. Nothing is written."""
     settings = settings_of(request.method, request.preset, request.sets)
     followed = tracked(request.track, settings.model_dump(mode="json"))
-    wanted = replace(request.data, labelled=settings.needs_targets)
+    wanted = replace(request.data, labelled=settings.needs_targets, labels=settings.labels)
     data = open_data(wanted, settings.seed, captions=getattr(settings.objective, "reads_captions", False))
     job = prepared(settings, data, Path(request.out), request.init, request.workers)
     return replace(job, tracked=followed)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,19 @@ def write_root(path: Path, found: Sequence[Video], parts: Sequence[str], per_par
         store.write("features", FINGERPRINT, rows.to_table(schema, content[first : first + per_part]))
     store.write_json("dataset.json", {"manifest": {}, "tables": {"features": {"fingerprint": FINGERPRINT}}})
     return path
+
+
+def write_labels(path: Path, table: str, payload: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add a table of labels to a root of `write_root`: the payload of each video, of which the rest is null."""
+    import datetime
+
+    store, columns = Store(path), tables.payload(table, {"picture_dim": 1})
+    head = HEAD | {"retry_after": None, "upstream": {}, "digest": {}}
+    head |= {"committed_at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)} | dict.fromkeys(columns.names)
+    content = [head | {"video_id": video_id} | its for video_id, its in payload.items()]
+    store.write(table, FINGERPRINT, rows.to_table(tables.schema(columns, ("features",)), content))
+    known = store.read_json("dataset.json") or {}
+    store.write_json("dataset.json", known | {"tables": known["tables"] | {table: {"fingerprint": FINGERPRINT}}})
 
 
 class StopError(Exception):

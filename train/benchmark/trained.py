@@ -355,6 +355,7 @@ def what_to_fit(
         # All videos train and none selects, so the folds share one run instead of repeating it.
         if not settings.validates:
             ours, test, place = Fold(ours.train, (), (), "all videos"), (), "all"
+    labelled = targets.labelled(data.pool, rule_of(settings, data))
     origin = Origin(
         data_set=data.on,
         path=data.path,
@@ -365,11 +366,12 @@ def what_to_fit(
         # --legacy selects on the test videos, so they are not held out.
         test=() if fold.legacy else test,
         pool=pool,
+        labels=getattr(labelled, "labels_from", None),
         others=tuple(Other(data_set=each.data_set, path=each.path) for each in data.others),
     )
     chosen = Data(
-        train=partition.pick(data.pool, ours.train),
-        val=partition.pick(data.pool, ours.val),
+        train=partition.pick(labelled, ours.train),
+        val=partition.pick(labelled, ours.val),
         protocol=bench.rules,
         origin=origin,
         texts=summaries_of(data.path) if data.on == "shards" else None,
@@ -383,7 +385,9 @@ def opened_elsewhere(settings: Settings, bench: Bench, seed: int) -> Data:
     """The videos of `--train-on` for one seed, without those that this table tests."""
     assert bench.train_on is not None
     tested = partition.pick(bench.data.videos, bench.data.partition.tested)
-    wanted = elsewhere.wanted(bench.train_on, bench.data.features, labelled=settings.needs_targets)
+    wanted = elsewhere.wanted(
+        bench.train_on, bench.data.features, labelled=settings.needs_targets, labels=settings.labels
+    )
     return elsewhere.open_apart(wanted, seed, bench.data.on, tested)
 
 
@@ -406,7 +410,7 @@ def teachable(data: BenchData, rule: Rule | Rules | None) -> tuple[set[str], str
     """Ids of the videos with frame features and a target, and what the first of the other videos lacks."""
     usable: set[str] = set()
     why = None
-    for video in data.pool:
+    for video in targets.labelled(data.pool, rule):
         reason = targets.lacks_target(video, rule) if rule else None
         if not video.frame_feature.shape[1]:
             reason = "no frame features; --features ROOT joins some"

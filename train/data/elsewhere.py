@@ -14,11 +14,11 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.train.data.training import Data, Wanted, open_data
 
 
-def wanted(word: str, features: str | None, *, labelled: bool) -> Wanted:
+def wanted(word: str, features: str | None, *, labelled: bool, labels: str = "auto") -> Wanted:
     """The request for the videos of `word`: a root, or a data set as NAME:PATH, which takes the table's `features`."""
     name = word.partition(":")[0]
     joined = features if name in DATASETS and name != "shards" else None
-    return Wanted(data=word, features=joined, labelled=labelled)
+    return Wanted(data=word, features=joined, labelled=labelled, labels=labels)
 
 
 def open_apart(request: Wanted, seed: int, on: str, tested: Sequence[Video]) -> Data:

@@ -56,6 +56,11 @@ class Origin(Section):
         "fold",
         description="videos of training without labels. `fold`: the training part; `transductive`: the test videos too",
     )
+    labels: str | None = Field(
+        None,
+        description="the root's table that the targets come from, and its fingerprint; `null`: the videos' own labels, "
+        "or their replay scores",
+    )
     others: tuple[Other, ...] = Field(
         (), description="the other data sets of a pool; the ids of their videos begin with their name (`ovp/video_1`)"
     )

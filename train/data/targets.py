@@ -4,6 +4,8 @@
     keyshots   importance: gt_score, or else the replay score.   summary: the shots that a knapsack chooses within 15 %
                of the video, from the scores stretched to 0 … 1 (A2Summ, DSNet)
     given      importance and summary of the data set; if it has only one of them, the other is made from it
+    pseudo     those of a root's table `pseudo_summaries` (TL;DW), the scores stretched to 0 … 1 in each video
+    steps      those of a root's table `step_frames`: frames that show the pictures of the article's steps
 
 A sentence is in the summary if one of the frames within its time is. With `given`, labels of the data set come first;
 the sentences that they choose are then the global text of a video that has no other (HierSum on BLiSS).
@@ -11,7 +13,7 @@ the sentences that they choose are then the global text of a video that has no o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,9 +22,11 @@ import numpy as np
 from vsumdata.datasets import reference
 from vsumdata.datasets.keyshots import keyshots, shots_of
 from vsumdata.datasets.protocol import PROTOCOLS
+from vsumdata.datasets.shards import LABELS, Shards
 from vsumdata.datasets.video import Video
+from vsumdata.manifests.errors import UsageError
 
-Rule = Literal["replay", "keyshots", "given"]
+Rule = Literal["replay", "keyshots", "given", "pseudo", "steps"]
 
 DEFAULT_RULES: dict[str, Rule] = {
     "tvsum": "keyshots",
@@ -55,6 +59,10 @@ MAJORITY = 0.5
 # videos most scores then pass 0.15.
 MOST_POSITIVE = 0.6
 KEYSHOTS = PROTOCOLS["a2summ"]
+LACKS = {
+    "replay": "no replay score",
+    **{kind: f"no row of {labels.table} (--set labels={kind})" for kind, labels in LABELS.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,18 @@ def rules_for(labels: Rule | Literal["auto"], data_set: str, others: Iterable[st
     return Rules(own, more) if more else own
 
 
+def labelled(videos: Sequence[Video], rule: Rule | Rules | str | None) -> Sequence[Video]:
+    """`videos` with the labels of another table of their root, where the rule takes them from one.
+
+    Raises UsageError if the root lacks the table, or if the videos are not those of a root alone.
+    """
+    if not isinstance(rule, str) or rule not in LABELS:
+        return videos
+    if not isinstance(videos, Shards):
+        raise UsageError(f"labels={rule} is for a root alone, which has the table {LABELS[rule].table}")
+    return videos.labelled(rule)
+
+
 def default_rule(data_set: str) -> Rule:
     """The rule that suits a data set of `vsumdata.datasets.benchmarks.registry.DATASETS`."""
     return DEFAULT_RULES[data_set]
@@ -91,7 +111,7 @@ def lacks_target(video: Video, rule: Rule | Rules) -> str | None:
         return "no frames"
     score = _score(video, rule)
     if score is None:
-        return "no replay score" if rule == "replay" else "no importance (gt_score)"
+        return LACKS.get(rule, "no importance (gt_score)")
     if not np.isfinite(score).all():
         return "scores that are not finite"
     if rule == "replay" and (score.min() < 0 or score.max() > 1):
@@ -126,7 +146,9 @@ def with_targets(video: Video, rule: Rule | Rules) -> Video:
         label = sentence_label(video, summary) if given is None else given
         if given is not None and video.global_feature is None and video.step_feature is None:
             video = with_key_sentences(video, given)
-    return replace(video, gt_score=_within_unit(score), gt_summary=summary, sentence_label=label)
+    # Cosines of one video differ little: a regression towards them as they are would learn their mean.
+    within = _stretched(score) if rule == "pseudo" else _within_unit(score)
+    return replace(video, gt_score=within, gt_summary=summary, sentence_label=label)
 
 
 def with_key_sentences(video: Video, label: np.ndarray) -> Video:
@@ -169,6 +191,8 @@ def _score(video: Video, rule: Rule) -> np.ndarray | None:
         "replay": (video.replay_score, video.gt_score),
         "keyshots": (video.gt_score, video.replay_score),
         "given": (video.gt_score, video.gt_summary),
+        "pseudo": (video.gt_score,),
+        "steps": (video.gt_score,),
     }[rule]
     found = next((score for score in candidates if score is not None), None)
     return None if found is None else np.asarray(found, np.float32)
@@ -176,7 +200,7 @@ def _score(video: Video, rule: Rule) -> np.ndarray | None:
 
 def _summary(video: Video, rule: Rule, score: np.ndarray) -> np.ndarray:
     """The frames of the summary, uint8 [T]."""
-    if rule == "given" and video.gt_summary is not None:
+    if rule in ("given", *LABELS) and video.gt_summary is not None:
         return np.asarray(video.gt_summary > 0, np.uint8)
     if rule == "keyshots":
         # Our own videos have shots but not a benchmark's fields. `with_reference` makes them, unless there is a

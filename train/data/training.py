@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vsumdata.datasets import llava_pretrain, partition, splits
 from vsumdata.datasets import pool as pools
@@ -13,7 +13,7 @@ from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_
 from vsumdata.datasets.join import join_features, replaces_frames
 from vsumdata.datasets.partition import Partition, Pool
 from vsumdata.datasets.protocol import Protocol, protocol
-from vsumdata.datasets.shards import PROTOCOL, Shards, open_shards
+from vsumdata.datasets.shards import LABELS, PROTOCOL, Shards, open_shards
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -21,6 +21,7 @@ from vsumdata.manifests.roots.address import hide_keys
 from vsumdata.manifests.store import Store
 from vsumdata.train.data.clip import image_tower
 from vsumdata.train.data.origin import Origin, Other, features_of, recipes_of, summaries_of
+from vsumdata.train.data.targets import labelled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +51,7 @@ class Wanted:
     split: str | None = None
     fold: int = 1  # counted from 1
     labelled: bool = True  # whether a training video needs a target
+    labels: str = "auto"  # the setting `labels`: some kinds are in a table of their own
     pool: Pool = "fold"
 
 
@@ -120,20 +122,28 @@ def open_pairs(wanted: Wanted, path: str, *, captions: bool) -> Data:
 
 
 def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -> Data:
-    """The train and val parts of a root. With labels, only the videos that have a replay score.
+    """The train and val parts of a root. With labels, only the videos that have a replay score, or what stands for it.
 
-    Raises UsageError if no training video is left.
+    Raises UsageError if no training video is left, or the root lacks the table of `labels`.
     """
     shards = open_shards(root, captions=captions)
+    if wanted.labelled:
+        shards = cast(Shards, labelled(shards, wanted.labels))
+    what = f"row of {LABELS[shards.kind].table}" if shards.kind else "replay score"
     # Three columns of the index tell which videos are usable, without reading any features.
     index = Store(root).latest(shards.table, shards.fingerprint, columns=["split", "task", "replay_score"])
     ids = index["video_id"].to_pylist()
     part, task = (dict(zip(ids, index[name].to_pylist(), strict=True)) for name in ("split", "task"))
     has_score = dict(zip(ids, index["replay_score"].is_valid().to_pylist(), strict=True))
+    if shards.kind:
+        has_score = {v: v in shards.labels.parts for v in ids}
     there = [v for v in shards.video_ids if has_score[v]]
     lost = len(shards) - len(there) if wanted.labelled else 0
-    notes = [f"{lost} of {len(shards)} videos have no replay score and are left out"] if lost else []
+    notes = [f"{lost} of {len(shards)} videos have no {what} and are left out"] if lost else []
     train, val, test = (tuple(v for v in there if part[v] == name) for name in ("train", "val", "test"))
+    if shards.kind:
+        # They are measured by their replay scores, whether or not they have labels to learn from.
+        test = tuple(v for v in shards.video_ids if part[v] == "test")
     tasks = {v: task[v] for v in shards.video_ids if task[v]}
     fold, more = with_validation(Fold(train, val, test, "the root's own"), tasks, seed)
     # Validation videos are drawn from those with a replay score, so that they are the same as with labels. Without
@@ -143,7 +153,7 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
         bare = (v for v in shards.video_ids if part[v] == "train" and not has_score[v] and task[v] not in held_out)
         fold = replace(fold, train=(*fold.train, *bare))
     if not fold.train:
-        condition = " and has a replay score" if wanted.labelled else ""
+        condition = f" and has a {what}" if wanted.labelled else ""
         raise UsageError(f"{root}: none of its {len(shards)} videos is in the split `train`{condition}")
     return Data(
         train=shards if wanted.pool == "transductive" else only(shards, fold.train),
@@ -156,6 +166,7 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
             split=fold.label,
             test=fold.test,
             pool=wanted.pool,
+            labels=shards.labels_from,
         ),
         notes=(*notes, *more),
         texts=summaries_of(root) if shards.summaries.parts else None,
@@ -172,6 +183,7 @@ def open_benchmark(wanted: Wanted, name: str, path: str, seed: int, members: Seq
     if getattr(module, "TEST_ONLY", False):
         raise UsageError(f"--data {wanted.data}: {name} is for testing alone; train on a root, then `vsumdata eval`")
     videos: Sequence[Video] = module.load(path)
+    labelled(videos, wanted.labels)
     partition.check_some(videos, name, path)
     others = pools.opened(members, wanted.features)
     others.check_splittable(name, videos, wanted.split)

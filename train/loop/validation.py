@@ -94,7 +94,13 @@ class Validation:
 
 
 def measurable(video: Video) -> Video:
-    """`video` with annotations to score against: a benchmark's own, else those made from the replay score."""
-    if video.replay_score is None or video.user_summary is not None or video.user_score is not None:
+    """`video` with annotations to score against: a benchmark's own, else those made from the replay score.
+
+    Of a root's video with labels of another table they are made from these.
+    """
+    if video.user_summary is not None or video.user_score is not None:
         return video
+    if video.replay_score is None:
+        # No benchmark's video has shots in this form.
+        return with_reference(video) if lacks(video) is None and video.change_points is None else video
     return with_reference(video) if lacks(video) is None else replace(video, gt_score=video.replay_score)

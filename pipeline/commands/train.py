@@ -29,7 +29,8 @@ Markdown = Annotated[str | None, typer.Option("--markdown", metavar="FILE", help
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also write the table as CSV")]
 DATA_SETS = (
     "Data set: tvsum, summe, ovp, youtube, mrhisum, mosu, sm-mrhisum, sm-videoxum, bliss, wikihow-summaries, "
-    "tldw-pseudo, videoxum, instruct-v2xum, qvhighlights, youtube-highlights, umt-tvsum, cosum, hirest, qfvs, shards or synthetic"
+    "tldw-pseudo, videoxum, instruct-v2xum, "
+    "qvhighlights, youtube-highlights, umt-tvsum, cosum, hirest, qfvs, shards or synthetic"
 )
 On = Annotated[str, typer.Option(help=DATA_SETS)]
 ItsData = Annotated[str, typer.Option(help="The data set's file or folder; for synthetic: videos=50,noise=0.3,seed=1")]

@@ -39,7 +39,7 @@ from vsumdata.datasets.synthetic import Planted, Spec, heatmap, plant
 from vsumdata.stages.labels.pseudo_summaries import best
 from vsumdata.stages.labels.segments import means, segments
 
-FRAMES, NOISE, VAL, TEST = 60, 0.5, 60, 100
+FRAMES, NOISE, VAL, TEST = 60, 0.5, 30, 100
 SEGMENT_S, SHARE = 4.0, 0.55
 KINDS = ("replay", "pseudo", "steps")
 Label = tuple[np.ndarray, np.ndarray]
@@ -130,14 +130,17 @@ def everything(seeds: int, num: int, epochs: int) -> dict[str, dict[str, list[fl
                 add(f"the labels {kind}", own[kind])
                 add(f"hiersum, {kind}", trained(root, Path(folder) / kind, kind, seed, epochs, test))
             add("bayes", ranks([each.bayes for each in test], test))
+        # Minutes may pass from one seed to the next.
+        taus = ", ".join(f"{row} {values['tau'][-1]:.3f}" for row, values in found.items())
+        print(f"seed {seed}: tau: {taus}", file=sys.stderr, flush=True)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train", type=int, default=400, metavar="N")
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--train", type=int, default=200, metavar="N")
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     begun = time.perf_counter()

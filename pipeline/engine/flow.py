@@ -198,8 +198,8 @@ class Flow:
     def lease_key(self, table: str) -> str:
         return f"{table}/{fingerprint(self.stages, table)}" if table in self.stages else table
 
-    def plan(self, table: str, limit: int | None = waves.MOST_VISITS) -> Plan:
-        manifest = self.loaded.manifest
+    def plan(self, table: str) -> Plan:
+        manifest, limit = self.loaded.manifest, None if self.doing[table].lane == WHOLE else waves.MOST_VISITS
         return plan(self.store, self.stages, table, self.records, manifest, self.again, self.known, limit)
 
     def plan_visits(self) -> Plan:
@@ -477,7 +477,7 @@ class Flow:
         if not (table := next((table for table in left if self.plans[table].ready), "")):
             return False
         self.made.add(table)
-        tasks = self.plan(table, limit=None).tasks
+        tasks = self.plans[table].tasks
         lease, taken = self.leases.take(self.lease_key(table), [task.video_id for task in tasks])
         # Another run that is making it looks at the same videos.
         if len(taken) == len(tasks):

@@ -28,7 +28,8 @@ NEIGHBOURS = 24
 # Key moments that look alike; strangers' nearest ones are below it mostly.
 ALIKE = 0.5
 # So many vectors are compared one by one; more are kept in lists, of which the nearest are looked into.
-MOST_FLAT, LISTS_LOOKED_INTO = 50_000, 8
+MOST_FLAT, LISTS_LOOKED_INTO = 50_000, 32
+TRAINED_ON = 10_000  # videos whose key moments the lists are found from
 ASKED_AT_ONCE = 20_000  # videos' key moments
 SPEEDS = np.round(np.arange(0.88, 1.141, 0.02), 2)
 LINES = 3  # of a pair of videos that are looked at
@@ -180,7 +181,7 @@ class Courses:
                 index, width, lists, library.ScalarQuantizer.QT_fp16, library.METRIC_INNER_PRODUCT
             )
             index.nprobe = LISTS_LOOKED_INTO
-            some = np.random.default_rng(0).choice(len(self.names), min(len(self.names), 4000), replace=False)
+            some = np.random.default_rng(0).choice(len(self.names), min(len(self.names), TRAINED_ON), replace=False)
             index.train(np.concatenate([self.course(at)[thinned(self.moments[at], MOST_INDEXED)] for at in some]))
         for first in range(0, len(self.names), 1000):
             some = range(first, min(first + 1000, len(self.names)))

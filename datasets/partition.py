@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args, overload
 
 from vsumdata.datasets import splits
 from vsumdata.datasets.crossings import SHOWN, crossings
-from vsumdata.datasets.shards import Shards, open_shards
+from vsumdata.datasets.shards import Shards, open_shards, parts_of
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -191,9 +191,8 @@ def tasks_of_root(root: str) -> dict[str, str]:
     """Video id -> task, for the videos of a root that have one."""
     # From the columns of the table: reading the videos would read their features too.
     shards = open_shards(root)
-    latest = Store(root).latest(shards.table, shards.fingerprint, columns=["task"])
-    pairs = zip(latest["video_id"].to_pylist(), latest["task"].to_pylist(), strict=True)
-    return {video_id: task for video_id, task in pairs if task}
+    parts = parts_of(Store(root), shards.table, shards.fingerprint)
+    return {video_id: part.task for video_id, part in parts.items() if part.task}
 
 
 class OwnParts(dict[str, list[str]]):

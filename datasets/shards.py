@@ -15,6 +15,7 @@ import numpy as np
 
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.reference import lacks, with_reference
+from vsumdata.datasets.splits import normalise
 from vsumdata.datasets.video import Summary, Video
 from vsumdata.manifests import tables
 from vsumdata.manifests.errors import UsageError
@@ -32,7 +33,7 @@ READ_AT_ONCE = 16
 COLUMNS = [name for name, _ in tables.features(1, 1)]
 
 
-SUMMARIES, CAPTIONS, AUDIO = "summaries", "frame_captions", "audio"
+SUMMARIES, CAPTIONS, AUDIO, DUPLICATES = "summaries", "frame_captions", "audio", "duplicates"
 
 
 class Places(NamedTuple):
@@ -67,6 +68,52 @@ LABELS = {
 }
 
 
+class Part(NamedTuple):
+    """Where a video belongs."""
+
+    split: str | None
+    task: str | None
+
+
+def parts_of(store: Store, table: str, fingerprint: str) -> dict[str, Part]:
+    """Split and task of each video of a table with the columns of `features`.
+
+    Tasks that share a video, by the table `duplicates`, are one task here and lie in the split of the first of them:
+    else a re-upload under another title could be tested on what was trained on.
+    """
+    latest = store.latest(table, fingerprint, ["split", "task"])
+    rows = zip(*(latest[name].to_pylist() for name in ("video_id", "outcome", "split", "task")), strict=True)
+    found = {video_id: Part(split, task) for video_id, outcome, split, task in rows if outcome == tables.DONE}
+    fingerprints = store.tables()
+    if DUPLICATES not in fingerprints:
+        return found
+    latest = store.latest(DUPLICATES, fingerprints[DUPLICATES], ["group"])
+    # Each task leads to an earlier one of its set, the first one to itself.
+    leads: dict[str, str] = {}
+
+    def first_of(task: str) -> str:
+        while (to := leads.setdefault(task, task)) != task:
+            task = to
+        return task
+
+    of_group: dict[str, str] = {}
+    for video_id, group in zip(latest["video_id"].to_pylist(), latest["group"].to_pylist(), strict=True):
+        if group is not None and video_id in found:
+            task = first_of(key(video_id, found[video_id]))
+            other = first_of(of_group.setdefault(group, task))
+            leads[max(task, other)] = min(task, other)
+    of_task = {key(video_id, part): part for video_id, part in sorted(found.items(), reverse=True)}
+    return {
+        video_id: of_task[first_of(of)] if (of := key(video_id, part)) in leads else part
+        for video_id, part in found.items()
+    }
+
+
+def key(video_id: str, part: Part) -> str:
+    """What videos of one task have in common; a video without a task is alone."""
+    return normalise(part.task or "") or f"\0{video_id}"
+
+
 class Shards(Sequence[Video]):
     """A sequence that reads a video when it is asked for. It holds only the index: id and part file of each video.
 
@@ -88,10 +135,12 @@ class Shards(Sequence[Video]):
         summaries: Places = NOWHERE,
         captions: Places = NOWHERE,
         audio: Places = NOWHERE,
+        belongs: Mapping[str, Part] | None = None,
     ) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
         self.entries = tuple(entries)  # (video_id, part), sorted
         self.summaries, self.captions, self.audio = summaries, captions, audio
+        self.belongs = belongs or {}
 
     @property
     def video_ids(self) -> list[str]:
@@ -167,7 +216,9 @@ class Shards(Sequence[Video]):
         return [
             Video(
                 video_id=video_id,
-                **{name: found[video_id][name] for name in COLUMNS} | label.get(video_id, {}),
+                **{name: found[video_id][name] for name in COLUMNS}
+                | (self.belongs[video_id]._asdict() if video_id in self.belongs else {})
+                | label.get(video_id, {}),
                 summary=summary.get(video_id),
                 caption=told(caption[video_id]) if video_id in caption else None,
                 audio_feature=heard(sound.get(video_id), len(found[video_id]["frame_time_s"]), self.audio.fps),
@@ -209,12 +260,11 @@ def open_shards(
     fingerprints = store.tables()
     if table not in fingerprints:
         raise UsageError(f"{store.root} has no table {table!r}; it has {', '.join(sorted(fingerprints)) or 'none'}")
-    latest = store.latest(table, fingerprints[table], columns=["split"])
-    rows = zip(*(latest[name].to_pylist() for name in ("video_id", "part", "outcome", "split")), strict=True)
+    latest, parts = store.latest(table, fingerprints[table]), parts_of(store, table, fingerprints[table])
     index = [
         (video_id, part)
-        for video_id, part, outcome, its_split in rows
-        if outcome == tables.DONE and split in (None, its_split)
+        for video_id, part in zip(latest["video_id"].to_pylist(), latest["part"].to_pylist(), strict=True)
+        if video_id in parts and split in (None, parts[video_id].split)
     ]
     return Shards(
         store.location,
@@ -224,6 +274,7 @@ def open_shards(
         find(store, fingerprints, SUMMARIES),
         find(store, fingerprints, CAPTIONS) if captions else NOWHERE,
         find(store, fingerprints, AUDIO)._replace(fps=fps_of(store, table, fingerprints[table])),
+        parts if DUPLICATES in fingerprints else None,
     )
 
 

@@ -399,10 +399,14 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     },
     "duplicates": {
         "group": Meaning("the id of the group's best video; null for a video that is like no other"),
-        "is_best": Meaning("whether it is the one to keep: with a heatmap, else the longest, the most watched"),
+        "is_best": Meaning("whether it is the one to keep: no cut of another one, with a heatmap, the most watched"),
         "like": Meaning("the video of the group that it was found to be like"),
-        "kind": Meaning("what showed it: `id`, `title`, `frames` or `transcript`, the strongest that holds"),
-        "confidence": Meaning("share of the shorter video that was found in the other; 1 for `id`", "0–1"),
+        "kind": Meaning("what showed it: `id`, `frames`, `transcript` or `title`, the first of these that holds"),
+        "confidence": Meaning(
+            "`id`: 1; `frames`: correlation of the frames; `transcript`: share of the shorter one's words; `title`: "
+            "the shorter length by the longer one",
+            "0–1",
+        ),
     },
     "quality": {
         "speech_share": Meaning("share of the video in which somebody speaks", "0–1"),

@@ -15,8 +15,12 @@ class Duplicates(Section):
     title_s: float = Field(
         2, ge=0, description="videos of one title are one where their lengths differ by no more (seconds)"
     )
-    min_shared: float = Field(
-        0.6, gt=0, le=1, description="least share of the shorter video whose frames are found in the other, in order"
+    min_frames: float = Field(
+        0.83,
+        gt=0,
+        le=1,
+        description="least correlation of their frames in the course of time; a cut of a video needs .05 more, one "
+        "with few changes .95",
     )
     min_words: float = Field(
         0.6, gt=0, le=1, description="least share of the shorter transcript's runs of words that the other has"

@@ -103,6 +103,7 @@ def status(
     root: Root = DEFAULT_ROOT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="Also how well the labels of the videos agree")] = False,
 ) -> None:
     """Show the outcomes, reasons and size of each table."""
     from vsumdata.manifests.store import Store
@@ -112,14 +113,20 @@ def status(
 
     if seconds and not watch:
         raise UsageError(f"{seconds:g}: seconds go with --watch")
-    if watch and as_json:
-        raise UsageError("--watch shows no JSON; run `vsumdata status --json` as often as you like")
+    if watch and (as_json or labels):
+        what = "JSON" if as_json else "labels"
+        raise UsageError(f"--watch shows no {what}; run `vsumdata status --{what.lower()}` as often as you like")
     store = Store(root)
     if watch:
         watching.watch(store, out, seconds or watching.DEFAULT_S)
         return
     loaded, stages, records, remarks = dataset.open_root(store)
     found = dataset.summary(store, loaded, stages, records)
+    if labels:
+        # It imports scipy, which takes as long as all the rest.
+        from vsumdata.pipeline.state import agreement
+
+        found["labels"] = agreement.agreement(store, stages).told()
     if as_json:
         print_json(found)
         return

@@ -31,7 +31,7 @@ from vsumdata.manifests.terminal import clock as shown
 from vsumdata.pipeline.engine import waves, whole
 from vsumdata.pipeline.engine.places import Places
 from vsumdata.pipeline.engine.watches import Watches
-from vsumdata.pipeline.engine.waves import MEDIA, MOST_VISITS, Display, Wave
+from vsumdata.pipeline.engine.waves import MEDIA, Display, Wave
 from vsumdata.pipeline.recipe import media_stage
 from vsumdata.pipeline.state.plan import Known, Plan, Stages, Task, fingerprint, plan, settled, unsettled, visits
 from vsumdata.pipeline.workers.cluster import Gpus, NoRoom, cluster, needed, pool, visitors_cpus
@@ -198,8 +198,8 @@ class Flow:
     def lease_key(self, table: str) -> str:
         return f"{table}/{fingerprint(self.stages, table)}" if table in self.stages else table
 
-    def plan(self, table: str, limit: int | None = MOST_VISITS) -> Plan:
-        manifest = self.loaded.manifest
+    def plan(self, table: str) -> Plan:
+        manifest, limit = self.loaded.manifest, None if self.doing[table].lane == WHOLE else waves.MOST_VISITS
         return plan(self.store, self.stages, table, self.records, manifest, self.again, self.known, limit)
 
     def plan_visits(self) -> Plan:
@@ -477,7 +477,7 @@ class Flow:
         if not (table := next((table for table in left if self.plans[table].ready), "")):
             return False
         self.made.add(table)
-        tasks = self.plan(table, limit=None).tasks
+        tasks = self.plans[table].tasks
         lease, taken = self.leases.take(self.lease_key(table), [task.video_id for task in tasks])
         # Another run that is making it looks at the same videos.
         if len(taken) == len(tasks):

@@ -123,7 +123,26 @@ def page(summary: Mapping[str, Any]) -> list[RenderableType]:
         link_rot_line(summary),
         curated.line(summary.get("summaries")),
     )
-    return [tables_table(summary), *(Text(line) for line in lines if line)]
+    labels = labels_part(summary["labels"]) if "labels" in summary else []
+    return [tables_table(summary), *(Text(line) for line in lines if line), *labels]
+
+
+def labels_part(found: Mapping[str, Any]) -> list[RenderableType]:
+    """How many videos have each kind of label, and how well two kinds agree."""
+    shares = {kind: f", {share:.0%} of their frames" if share else "" for kind, share in found["chosen"].items()}
+    there = "; ".join(f"{kind} {number:,}{shares[kind]}" for kind, number in found["labelled"].items())
+    rows = [
+        [
+            " – ".join(pair["kinds"]),
+            f"{pair['videos']:,}",
+            *("–" if pair[name] is None else f"{pair[name]:.3f}" for name in ("tau", "f1", "chance")),
+        ]
+        for pair in found["agreement"]
+    ]
+    return [
+        Text(f"labels of {found['videos']:,} videos with features: {there}"),
+        TerminalTable(["agreement", "videos", "tau", "F1", "F1 by chance"], rows),
+    ]
 
 
 def tables_table(summary: Mapping[str, Any]) -> TerminalTable:

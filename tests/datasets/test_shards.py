@@ -131,3 +131,30 @@ def test_captions_of_frames_come_where_they_are_asked_for(root):
     found = pickle.loads(pickle.dumps(open_shards(root, captions=True)))[:]
     expected = ({"text": "A pan.", "time_s": [0.0, 1.0]}, {"text": "A «plate».", "time_s": [4.0]})
     assert {video.video_id: video.caption for video in found} == {"a": expected, "b": None, "c": None, "late": None}
+
+
+def test_splits_never_cross_a_group_of_duplicates(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    tasks = {"a": ("boil eggs", "train"), "b": ("eggs", "test"), "c": ("eggs", "test"), "d": ("tea", "val")}
+    content = [
+        row(video_id, payload(3, split, text=True) | {"task": task}) for video_id, (task, split) in tasks.items()
+    ]
+    store.write("features", FINGERPRINT, rows.to_table(SCHEMA, content))
+    fingerprints = {"features": {"fingerprint": FINGERPRINT}}
+    store.write_json("dataset.json", {"manifest": {}, "tables": fingerprints})
+    assert open_shards(tmp_path, split="test").video_ids == ["b", "c"]
+    schema = tables.schema(tables.payload("duplicates", {}), ("videos",))
+    empty = dict.fromkeys(tables.payload("duplicates", {}).names)
+    alike = [row(video_id, None) | empty | {"outcome": "done", "group": "a"} for video_id in ("a", "b", "not made")]
+    store.write(
+        "duplicates", FINGERPRINT, rows.to_table(schema, [{k: each[k] for k in schema.names} for each in alike])
+    )
+    store.write_json(
+        "dataset.json", {"manifest": {}, "tables": fingerprints | {"duplicates": {"fingerprint": FINGERPRINT}}}
+    )
+    shards = open_shards(tmp_path)
+    assert [(video.video_id, video.split, video.task) for video in shards[:3]] == [
+        ("a", "train", "boil eggs"), ("b", "train", "boil eggs"), ("c", "train", "boil eggs"),
+    ]  # fmt: skip
+    assert open_shards(tmp_path, split="test").video_ids == []
+    assert partition.tasks_of_root(str(tmp_path)) == dict.fromkeys("abc", "boil eggs") | {"d": "tea"}

@@ -13,7 +13,7 @@ from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_
 from vsumdata.datasets.join import join_features, replaces_frames
 from vsumdata.datasets.partition import Partition, Pool
 from vsumdata.datasets.protocol import Protocol, protocol
-from vsumdata.datasets.shards import LABELS, PROTOCOL, Shards, open_shards
+from vsumdata.datasets.shards import LABELS, PROTOCOL, Shards, open_shards, parts_of
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -131,9 +131,10 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
         shards = cast(Shards, labelled(shards, wanted.labels))
     what = f"row of {LABELS[shards.kind].table}" if shards.kind else "replay score"
     # Three columns of the index tell which videos are usable, without reading any features.
-    index = Store(root).latest(shards.table, shards.fingerprint, columns=["split", "task", "replay_score"])
+    parts = parts_of(Store(root), shards.table, shards.fingerprint)
+    part, task = ({video_id: of[at] for video_id, of in parts.items()} for at in (0, 1))
+    index = Store(root).latest(shards.table, shards.fingerprint, columns=["replay_score"])
     ids = index["video_id"].to_pylist()
-    part, task = (dict(zip(ids, index[name].to_pylist(), strict=True)) for name in ("split", "task"))
     has_score = dict(zip(ids, index["replay_score"].is_valid().to_pylist(), strict=True))
     if shards.kind:
         has_score = {v: v in shards.labels.parts for v in ids}

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from vsumdata.datasets.publish.repository.about import Tally
 from vsumdata.datasets.publish.repository.licences import Licence, licence_of
-from vsumdata.datasets.shards import READ_AT_ONCE
+from vsumdata.datasets.shards import READ_AT_ONCE, parts_of
 from vsumdata.manifests import tables
 from vsumdata.manifests.errors import StorageError, UsageError
 from vsumdata.manifests.store import Store
@@ -78,10 +78,10 @@ class Rows:
         self.fingerprints = store.tables()
         if "features" not in self.fingerprints:
             raise UsageError(f"{store.root}: has no table `features`; `vsumdata run --root {store.root}` makes it")
-        latest = self.latest("features", ["split"])
         self.entries: dict[str, list[tuple[str, str]]] = {}  # split -> (video_id, part), sorted
-        for video_id, part, split in latest:
-            self.entries.setdefault(split, []).append((video_id, part))
+        belongs = parts_of(store, "features", self.fingerprints["features"])
+        for video_id, part in self.latest("features"):
+            self.entries.setdefault(belongs[video_id].split or "", []).append((video_id, part))
         if not self.entries:
             raise UsageError(f"{store.root}: no video is finished; `vsumdata run --root {store.root}` goes on with it")
         for entries in self.entries.values():

@@ -17,6 +17,8 @@ import numpy as np
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE
 from vsumdata.pipeline.state import dataset
+from vsumdata.pipeline.state.agreement import COLUMNS as LABELS
+from vsumdata.pipeline.state.agreement import PSEUDO, STEPS, Agreement, agreement
 from vsumdata.pipeline.state.lock import NAME as MODELS
 from vsumdata.pipeline.state.plan import Stages, decisions, fingerprint
 
@@ -25,6 +27,7 @@ IMPORTANT = 0.15
 CURVE_POINTS = 50
 NOT_READ = "not read yet"
 NOT_FETCHED = "not_fetched"
+PSEUDO_TABLE, STEPS_TABLE = LABELS[PSEUDO][0], LABELS[STEPS][0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,10 @@ class VideoFacts:
     num_shots: int | None = None
     important: float | None = None  # share of frames whose replay score reaches IMPORTANT
     curve: tuple[float, ...] = ()  # replay score at CURVE_POINTS equal stretches
+    speech_share: float | None = None  # these as in the table `quality`
+    words_per_minute: float | None = None
+    static_share: float | None = None
+    text_frame_agreement: float | None = None
 
     @property
     def words_per_s(self) -> float | None:
@@ -98,6 +105,8 @@ class Facts:
     models: Mapping[str, str]  # what models.json locks: key -> identity
     crossings: Sequence[str]
     remarks: Sequence[str]
+    labels: Agreement | None = None  # where the root has labels beside the replay curve
+    num_duplicates: int = 0  # videos that are one with a better one
 
     @property
     def kept(self) -> list[VideoFacts]:
@@ -143,9 +152,12 @@ def facts(store: Store) -> Facts:
         models={key: entry["identity"] for key, entry in (store.read_json(MODELS) or {}).items()},
         crossings=_crossings(videos),
         remarks=remarks,
+        labels=agreement(store, stages) if tables[PSEUDO_TABLE] or tables[STEPS_TABLE] else None,
+        num_duplicates=sum(row["is_best"] is False for row in tables["duplicates"].values()),
     )
 
 
+QUALITY = ("speech_share", "words_per_minute", "static_share", "text_frame_agreement")
 # The columns that are read of each video, by table: numbers and short texts.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "videos": (
@@ -154,6 +166,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "articles": ("license",),
     "transcripts": ("kind", "caption_quality"),
     "features": ("split", "task", "license"),
+    "quality": QUALITY,
+    "duplicates": ("is_best",),
 }  # fmt: skip
 # Lists that are counted and not kept.
 LISTS = {"features": ("sentence", "step", "shot_start", "replay_score")}
@@ -189,6 +203,7 @@ def _with_rows(
         quality = text["caption_quality"]
         known["text_kind"] = text["kind"] or ""
         known["caption_quality"] = "" if quality is None else "clean" if quality["clean"] else quality["reason"] or ""
+    known |= {name: (rows["quality"] or {}).get(name) for name in QUALITY}
     if made is not None and made["outcome"] == DONE:
         known |= {"is_done": True, "split": made["split"] or "", "task": made["task"] or ""}
     return replace(each, **{name: value for name, value in known.items() if value not in (None, "")})

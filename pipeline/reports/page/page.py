@@ -32,6 +32,13 @@ DEFAULT_VIDEOS = 200
 MAX_ROWS = 10_000
 TEMPLATES = Path(__file__).with_name("templates")
 UNKNOWN = "–"
+# Columns of `quality`: title, how a value is written, ends of the axis.
+QUALITY: Sequence[tuple[str, str, Callable[[float], str], tuple[float, float] | None]] = (
+    ("speech_share", "Share of the video in which somebody speaks", lambda value: percent(value), (0, 1)),
+    ("words_per_minute", "Words a minute", lambda value: number(value), None),
+    ("static_share", "Share of frames that stand still", lambda value: percent(value), (0, 1)),
+    ("text_frame_agreement", "Agreement of words and pictures (cosine)", lambda value: number(value, 2), None),
+)
 
 
 def report(
@@ -112,6 +119,7 @@ def head(
             sections=set(sections),
             num_done=sum(each.is_done and not each.left_out for each in found.videos),
             charts=charts(found.kept),
+            agreements=agreements(found),
             live=live,
             stamp=stamp,
             only=None,
@@ -169,6 +177,13 @@ def environment() -> jinja2.Environment:
     return found
 
 
+def agreements(found: Facts) -> list[tuple[dict[str, Any], Markup]]:
+    """What is told of each pair of labels, and the distribution of tau over videos."""
+    pairs = [] if found.labels is None else [pair for pair in found.labels.pairs if pair.f1]
+    drawn = [drawing.histogram(pair.tau, lambda value: number(value, 2), span=(-1, 1)) for pair in pairs]
+    return list(zip((pair.told() for pair in pairs), drawn, strict=True))
+
+
 def number(value: float | None, places: int = 0) -> str:
     """A number for a person; a dash where it is not known."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:,.{places}f}"
@@ -196,4 +211,9 @@ def charts(kept: Sequence[VideoFacts]) -> list[tuple[str, Markup]]:
         ("Share of frames with a replay score ≥ 0.15", drawing.histogram(known("important"), percent, span=(0, 1))),
         ("Replay curve over the video", drawing.band([each.curve for each in kept if each.curve])),
         ("Where the peak of the replay curve lies", drawing.histogram(known("peak"), percent, span=(0, 1))),
+        *(
+            (title, drawing.histogram(known(name), label, span=span))
+            for name, title, label, span in QUALITY
+            if known(name)
+        ),
     ]

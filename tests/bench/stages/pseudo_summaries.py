@@ -100,20 +100,21 @@ def featured(stage: Stage, content: pa.Table, tasks: Sequence[Task], first: int,
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Seconds of the whole table, rows and commits included, and this process's peak memory before and after."""
+    """Seconds of the whole table with its models, rows and commits; this process's peak memory before and after."""
     run = open_run(folder)
     tasks = run.plan(TABLE).tasks
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         context = Context(root=run.store.location, scratch=scratch)
         outcomes = whole.make(run.stages, TABLE, context, tasks, Quiet())
-    seconds = time.perf_counter() - begun
+    seconds, cpu_s = time.perf_counter() - begun, time.process_time() - used
     assert set(outcomes) == {"done"}, outcomes
     found = run.store.latest(TABLE, fingerprint(run.stages, TABLE), columns=["num_alike", "pseudo_task"])
     return {
         "videos": len(tasks),
         "seconds": round(seconds, 1),
+        "cpu_s": round(cpu_s, 1),
         "peak_mb_before": round(before),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "tasks": len(set(found["pseudo_task"].to_pylist())),

@@ -31,6 +31,7 @@ class Hub:
         self.objects: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
         self.puts: Counter[str] = Counter()
+        self.putting = threading.Lock()
         self.stall_after: int | None = None  # LFS objects that are taken before the server falls silent
         self.silent = threading.Event()  # set once it is
         self.cas: Path | None = None  # where Xet's storage keeps its chunks
@@ -80,12 +81,16 @@ class Hub:
                 self.answer(*hub.post(urlsplit(self.path).path, self.body()))
 
             def do_PUT(self) -> None:
-                if hub.stall_after is not None and len(hub.objects) >= hub.stall_after:
+                oid = self.path.rpartition("/")[2]
+                # One after the other: a client sends several at once.
+                with hub.putting:
+                    is_late = hub.stall_after is not None and len(hub.objects) >= hub.stall_after
+                    if not is_late:
+                        hub.objects[oid] = self.body()
+                        hub.puts[oid] += 1
+                if is_late:
                     hub.silent.set()
                     threading.Event().wait()
-                oid = self.path.rpartition("/")[2]
-                hub.objects[oid] = self.body()
-                hub.puts[oid] += 1
                 self.answer(200, {})
 
         return Handler

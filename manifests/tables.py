@@ -410,16 +410,20 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     },
     "quality": {
         "speech_share": Meaning("share of the video in which somebody speaks", "0–1"),
-        "words_per_minute": Meaning("words a minute of the video"),
+        "words_per_minute": Meaning("words a minute of the video, its silence included"),
         "static_share": Meaning("share of frames that look like the one before, as in a slide show", "0–1"),
         "text_frame_agreement": Meaning(
-            "mean cosine of each sentence with the frames shown meanwhile; null without CLIP's text tower", "−1–1"
+            "mean CLIP cosine of each sentence with the frames shown meanwhile; null without a text tower", "−1–1"
         ),
     },
     "step_times": {
         "step_start_s": Meaning("when each step of `features` begins; NaN for one that is not found", "s, [P]"),
         "step_stop_s": Meaning("when it ends", "s, [P]"),
-        "step_confidence": Meaning("how much better the step fits there than elsewhere; 0.5 is chance", "0–1, [P]"),
+        "step_confidence": Meaning(
+            "how clear the alignment is: share of all orderly alignments, weighted by fit, that agree with it; NaN "
+            "for a step that is not found",
+            "0–1, [P]",
+        ),
     },
     "step_frames": {
         "gt_summary": Meaning("1 where a frame shows the picture of a step", "[T]"),

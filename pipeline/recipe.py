@@ -316,7 +316,7 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
         reads={
             "videos": ("duration_s",),
             "transcripts": ("sentence", "speech_s"),
-            "frames": ("frame_time_s", "frame_feature"),
+            "frames": ("frame_feature",),
         },
         load=quality.load,
         options={
@@ -331,13 +331,12 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
 
 
 def step_times_stage(manifest: Manifest, models: Models) -> Stage:
-    columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_time_s", "frame_feature")
+    columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_feature")
     return Stage(
         name=step_times.TABLE,
         reads={"features": columns},
         load=step_times.load,
         options={
-            **manifest.labels.step_times.model_dump(),
             "fps": manifest.features.fps,
             "text_identity": models.text.identity,
             **clip_options(manifest, models),

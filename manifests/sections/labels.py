@@ -36,10 +36,6 @@ class Quality(Section):
     )
 
 
-class StepTimes(Section):
-    """How steps are aligned in time."""
-
-
 class StepFrames(Section):
     """How an article's pictures are fetched and matched."""
 
@@ -51,6 +47,5 @@ class PseudoSummaries(Section):
 class Labels(Section):
     duplicates: Duplicates = Duplicates()
     quality: Quality = Quality()
-    step_times: StepTimes = StepTimes()
     step_frames: StepFrames = StepFrames()
     pseudo_summaries: PseudoSummaries = PseudoSummaries()

@@ -64,10 +64,10 @@ def belonging(gain: np.ndarray) -> np.ndarray:
 
 
 def _sums(gain: np.ndarray) -> tuple[np.ndarray, float]:
-    """The logarithm of the weight of all beginnings that end with sentence m in step p: [P,M]; and of all alignments."""
+    """The logarithms of two weights: of all beginnings that end with sentence m in step p, [P,M]; of all alignments."""
     num_steps, num_sentences = gain.shape
     ending = np.empty((num_steps, num_sentences))
-    # Of step p's run up to the sentence at hand; and of all that is decided, where the next run is one of step p or later.
+    # Beginnings whose last run is open and of step p; and those without an open run, whose next may be of step p.
     opened, free = np.full(num_steps, -np.inf), np.zeros(num_steps + 1)
     for m in range(num_sentences):
         opened = ending[:, m] = gain[:, m] + np.logaddexp(opened, free[:-1])

@@ -1,4 +1,4 @@
-"""The columns of `quality`, each on a made-up video whose value is known, and what is said of videos that lack parts."""
+"""The columns of `quality`, each on a made-up video whose value is known, and what is said where parts are missing."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_
 from vsumdata.datasets.join import join_features, replaces_frames
 from vsumdata.datasets.partition import Partition, Pool
 from vsumdata.datasets.protocol import Protocol, protocol
-from vsumdata.datasets.shards import PROTOCOL, Shards, open_shards, parts_of
+from vsumdata.datasets.shards import PROTOCOL, SUMMARIES, Shards, open_shards, parts_of
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -159,7 +159,7 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
             pool=wanted.pool,
         ),
         notes=(*notes, *more),
-        texts=summaries_of(root) if shards.summaries.parts else None,
+        texts=summaries_of(root) if shards.beside[SUMMARIES].parts else None,
         checked=True,
     )
 

@@ -445,9 +445,11 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
     loads = {
         "frame_captions": captioner.local is not None,
         "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
+        quality.TABLE: False,
+        step_times.TABLE: False,
     }
     if not loads.get(name, True):
-        # An endpoint brings its own GPU.
+        # An endpoint brings its own GPU, and a few texts by CLIP's text tower need none.
         automatic = 0
     return {
         "gpus": automatic if asked.gpus == "auto" else float(asked.gpus),

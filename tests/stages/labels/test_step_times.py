@@ -38,8 +38,8 @@ def near(vectors: np.ndarray, owner: list[int | None], cosine: float, seed: int)
     rng = np.random.default_rng(seed)
     made = []
     for own in owner:
-        other = rng.normal(size=vectors.shape[1])
-        other /= np.linalg.norm(other)
+        drawn = rng.normal(size=vectors.shape[1])
+        other = drawn / np.linalg.norm(drawn)
         made.append(other if own is None else cosine * vectors[own] + (1 - cosine**2) ** 0.5 * other)
     return np.array([vector / np.linalg.norm(vector) for vector in made], np.float16)
 
@@ -163,7 +163,7 @@ def test_the_samples_steps_are_found_when_they_are_spoken_of(encoder: TextEncode
         steps = [{"section": None, "headline": step.headline, "text": step.text} for step in article.steps]
         video = {
             "step": steps,
-            "step_feature": encoder.encode([step["text"] for step in steps]),
+            "step_feature": encoder.encode([step.text for step in article.steps]),
             "sentence": [cue._asdict() for cue in cues],
             "sentence_feature": encoder.encode([cue.text for cue in cues]),
             "frame_feature": np.ones((40, 8), np.float16),

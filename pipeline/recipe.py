@@ -311,6 +311,8 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
 
 
 def quality_stage(manifest: Manifest, models: Models) -> Stage:
+    # See `features_stage`: what made the columns that are read.
+    measured = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return Stage(
         name=quality.TABLE,
         reads={
@@ -323,6 +325,7 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
             **manifest.labels.quality.model_dump(),
             "fps": manifest.features.fps,
             **clip_options(manifest, models),
+            **{stage.name: stage.settings() for stage in measured},
         },
         batch=16,
         memory_gb=1.0,
@@ -332,6 +335,7 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
 
 def step_times_stage(manifest: Manifest, models: Models) -> Stage:
     columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_feature")
+    measured = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return Stage(
         name=step_times.TABLE,
         reads={"features": columns},
@@ -340,6 +344,7 @@ def step_times_stage(manifest: Manifest, models: Models) -> Stage:
             "fps": manifest.features.fps,
             "text_identity": models.text.identity,
             **clip_options(manifest, models),
+            **{stage.name: stage.settings() for stage in measured},
         },
         batch=16,
         memory_gb=1.0,

@@ -9,7 +9,7 @@ videos ──> audio (only where asked for)
 
 The group `labels`, only where asked for: duplicates and quality are made of videos, transcripts and frames, and may
 tell features which videos to leave out; step_times and pseudo_summaries are made of features, step_frames of articles
-and frames.
+(whose pictures it fetches) and frames.
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
@@ -351,7 +351,10 @@ def step_times_stage(manifest: Manifest, models: Models) -> Stage:
 def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
     return Stage(
         name=step_frames.TABLE,
-        reads={"articles": ("step", "license"), "frames": ("frame_time_s", "frame_feature")},
+        reads={
+            "articles": ("step", "license"),
+            "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop"),
+        },
         load=step_frames.load,
         options={
             **manifest.labels.step_frames.model_dump(),
@@ -361,6 +364,7 @@ def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
             "picture_dim": models.clip.dim,
         },
         batch=8,
+        memory_gb=1.5,
         lane=PAGES,
         workers=manifest.crawl.workers,
     )

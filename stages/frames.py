@@ -38,7 +38,7 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     The row's `media` key is the video's local file.
     Raises UsageError if the weights cannot be loaded or the feature's size is not the declared one.
     """
-    encoder = _encoder(options, context)
+    encoder = picture_encoder(options, context)
     if encoder.dim != options["frame_dim"]:
         raise UsageError(f"{options['clip_model']} gives {encoder.dim} numbers per frame, not {options['frame_dim']}")
     wanted = Wanted(
@@ -81,8 +81,11 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     return describe
 
 
-def _encoder(options: Mapping[str, Any], context: Context) -> PictureEncoder:
-    """The encoder that `features.clip` names: CLIP by any name of open_clip, or one of `recipes.PICTURES`."""
+def picture_encoder(options: Mapping[str, Any], context: Context) -> PictureEncoder:
+    """The encoder that `features.clip` names: CLIP by any name of open_clip, or one of `recipes.PICTURES`.
+
+    Raises UsageError if its weights cannot be loaded.
+    """
     model, weights, location = options["clip_model"], options["clip_weights"], options.get("clip_location")
     if model == recipes.COLOURS:
         return ColourEncoder()

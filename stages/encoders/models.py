@@ -39,7 +39,7 @@ CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 SEED = re.compile(r"seed:\d+")
 NEEDED_BY = {
     "asr": {"transcripts", "features"},
-    "clip": {"frames", "features"},
+    "clip": {"frames", "features", "step_frames"},
     "audio": {"audio"},
     "shots": {"frames", "features"},
     "text": {"features"},

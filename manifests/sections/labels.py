@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from vsumdata.manifests.sections.section import Section
@@ -43,6 +45,12 @@ class StepTimes(Section):
 class StepFrames(Section):
     """How an article's pictures are fetched and matched."""
 
+    model: Literal["clip", "resnet50"] = Field(
+        "clip",
+        description="compares pictures and frames: clip, what `features.clip` names, by the features that are there; "
+        "resnet50, as in the paper, by frames that are decoded again",
+    )
+    weights: str = Field("imagenet", description="of resnet50: imagenet, a path or seed:N")
     max_pictures: int = Field(64, ge=1, description="pictures of one article that are fetched; the first ones")
     max_picture_mb: float = Field(10, gt=0, description="largest picture or clip (MB); a larger one is left out")
     hosts: list[str] = Field(

@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from vsumdata.manifests.errors import FailVideo, SkipVideo, UsageError
 from vsumdata.stages.encoders.recipes import PictureEncoder
 from vsumdata.stages.features import step_text
-from vsumdata.stages.frames import picture_encoder
+from vsumdata.stages.frames import encode_frames, picture_encoder
 from vsumdata.stages.labels.placing import cosines, fit, place, stretch
 from vsumdata.stages.pictures.decode import Wanted, read_frames
 from vsumdata.stages.pictures.stills import read_still
@@ -45,7 +45,9 @@ class Picture:
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:
-    """Load the encoder of the frames; return the row function of `step_frames`.
+    """Load the encoder of the frames, or ResNet-50; return the row function of `step_frames`.
+
+    The row's `media` key is the video's local file, where its frames are to be encoded once more.
 
     The function raises `SkipVideo` (no_article, no_frames, no_pictures), and of what `Fetcher.get_picture` raises all
     that is not about one picture. Raises UsageError if the weights cannot be loaded.
@@ -57,12 +59,28 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         )
     limits = Limits(size_bytes=round(options["max_picture_mb"] * 1e6))
     fetcher = Fetcher(context, sites=(*PICTURE_SITES, *options["hosts"]), limits=limits)
-    read = reader(encoder, options, context)
+    wanted = Wanted(
+        size=encoder.size,
+        # The rate of the video's frames, with which a clip's are compared one by one.
+        fps=float(options["fps"]),
+        resize=encoder.resize,
+        interpolation=encoder.interpolation,
+        threads=context.threads,
+        idle_s=context.idle_s,
+    )
+    read = reader(encoder, wanted, context)
 
     def get(url: str) -> Picture:
         page = fetcher.get_picture(url)
         kind, feature = read(page)
         return Picture(kind, url, feature, page.body if options["keep_pictures"] else None)
+
+    def features_of(path: str, num_frames: int) -> np.ndarray:
+        chosen = replace(wanted, sampling=options["sampling"], hwaccel=options["hwaccel"])
+        with read_frames(path, chosen) as pictures:
+            _, feature = encode_frames(pictures, encoder, context.came_on)
+        # Another download of a video may end a moment earlier or later.
+        return feature[np.minimum(np.arange(num_frames), len(feature) - 1)]
 
     def make(row: Row) -> Row:
         article, frames = row["articles"], row["frames"]
@@ -79,6 +97,9 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         detail = f"{missed.total()} addresses gave no picture: {reasons}" if missed else ""
         if not found:
             raise SkipVideo("no_pictures", detail)
+        # By another network than made `frames`: there is a file then.
+        if "media" in row:
+            frames = {**frames, "frame_feature": features_of(row["media"], len(frames["frame_time_s"]))}
         payload = {
             **matched(found, frames, options["min_confidence"], options["margin"]),
             "picture_file": [picture.file for _, picture in found] if options["keep_pictures"] else None,
@@ -119,19 +140,8 @@ def gather(steps: Sequence[Mapping[str, Any]], most: int, get: Callable[[str], P
     return found, missed
 
 
-def reader(
-    encoder: PictureEncoder, options: Mapping[str, Any], context: Context
-) -> Callable[[Page], tuple[str, np.ndarray]]:
+def reader(encoder: PictureEncoder, wanted: Wanted, context: Context) -> Callable[[Page], tuple[str, np.ndarray]]:
     """Return what makes kind and features [n, D] of a file. It raises FailVideo or SkipVideo for no picture."""
-    wanted = Wanted(
-        size=encoder.size,
-        # The rate of the video's frames, with which the clip's are compared one by one.
-        fps=float(options["fps"]),
-        resize=encoder.resize,
-        interpolation=encoder.interpolation,
-        threads=context.threads,
-        idle_s=context.idle_s,
-    )
 
     def clip(body: bytes) -> Iterator[np.ndarray]:
         make_folder(Path(context.scratch))

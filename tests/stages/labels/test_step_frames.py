@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.stages.pictures.numbered_clips import X264, ffmpeg
 from tests.stages.web.web_kit import HOST, HTML, Site, endless, serving
 
 from vsumdata.datasets.sample.site import ASSETS, SampleSite
@@ -190,24 +191,31 @@ def test_pictures_come_from_known_hosts_and_those_that_the_manifest_names(tmp_pa
         function({"articles": {"step": [step(url)], "license": None}, "frames": seen(SHOWN)})
 
 
-@pytest.mark.parametrize("network", ["ViT-S-32-alt", "resnet50"])
-def test_the_samples_pictures_are_found_where_they_were_cut_out(tmp_path, network):
-    """By random weights: of a small CLIP that made the frames as well, and of ResNet-50, which decodes them again."""
-    clip = {"clip_model": "ViT-S-32-alt", "clip_weights": "seed:0", "picture_dim": 256, "frame_dim": 256}
-    options = OPTIONS | clip | {"fps": 0.5, "sampling": "exact", "hwaccel": "none"}
-    film = {"media": str(ASSETS / "media" / "pancakes_01.mp4")}
-    again = network == "resnet50"
-    own = options | {"clip_model": network} | ({"picture_dim": 2048} if again else {})
+def test_resnet_decodes_the_video_again(site, tmp_path):
+    """One hue a second, by random weights; the features of `frames` say nothing."""
+    film = tmp_path / "film.mp4"
+    ffmpeg("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x64", "-r", 1, "-i", "-", *X264, film, feed=SHOWN.tobytes())
+    named = [site.add(f"/{k}.png", (200, PNG, png(k))) for k in (2, 5)]
+    own = {"clip_model": "resnet50", "clip_weights": "seed:0", "picture_dim": 2048}
+    function = step_frames.load(OPTIONS | own | {"sampling": "exact", "hwaccel": "none"}, site.context(tmp_path))
+    article = {"step": [step(url) for url in named], "license": None}
+    blind = seen(np.zeros((10, 64, 64, 3), np.uint8))
+    found = function({"articles": article, "frames": blind, "media": str(film)})
+    assert [p["time_s"] for p in found["picture"]] == [2.0, 5.0]
+    assert found["picture_feature"].shape == (2, 2048)
+
+
+def test_the_samples_pictures_are_found_where_they_were_cut_out(tmp_path):
+    """By a small CLIP with random weights."""
+    own = {"clip_model": "ViT-S-32-alt", "clip_weights": "seed:0", "picture_dim": 256, "frame_dim": 256}
+    options = OPTIONS | own | {"fps": 0.5, "sampling": "exact", "hwaccel": "none"}
     page = (ASSETS / "articles" / "wikihow" / "Make-Pancakes.html").read_text()
     article = parse_article(page, f"https://{SAMPLE}/wikihow/Make-Pancakes")
     with SampleSite() as sample:
         context = Context(root=str(tmp_path), scratch=str(tmp_path / "s"), transport={SAMPLE: sample.address})
-        # Of one encoder the features of `frames` serve; ResNet-50 must not look at them.
-        video = seen(np.zeros((18, 64, 64, 3), np.uint8)) if again else frames.load(options, context)(film)
-        video = video | {"frame_time_s": np.arange(18, dtype=np.float32) * 2}
+        video = frames.load(options, context)({"media": str(ASSETS / "media" / "pancakes_01.mp4")})
         steps = [found._asdict() for found in article.steps]
-        given = {"articles": {"step": steps, "license": "x"}, "frames": video} | (film if again else {})
-        row = step_frames.load(own, context)(given)
+        row = step_frames.load(options, context)({"articles": {"step": steps, "license": "x"}, "frames": video})
     # As in corpus.yaml.
     expected = [(0, "image", 8), (2, "image", 20), (3, "clip", 24), (4, "image", 31)]
     assert [(p["step"], p["kind"]) for p in row["picture"]] == [(number, kind) for number, kind, _ in expected]

@@ -9,7 +9,7 @@ videos ──> audio (only where asked for)
 
 The group `labels`, only where asked for: duplicates and quality are made of videos, transcripts and frames, and may
 tell features which videos to leave out; step_times and pseudo_summaries are made of features, step_frames of articles
-and frames.
+(whose pictures it fetches) and frames.
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
@@ -353,20 +353,24 @@ def step_times_stage(manifest: Manifest, models: Models) -> Stage:
 
 
 def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
+    settings, features, found = manifest.labels.step_frames, manifest.features, models.pictures
+    options = {
+        **settings.model_dump(exclude={"weights"}),
+        **{name: getattr(features, name) for name in ("fps", "precision")},
+        **clip_options(manifest, models),
+        "picture_dim": models.clip.dim,
+    }
+    reads = {"articles": ("step", "license"), "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop")}
+    kind: dict[str, Any] = {"lane": PAGES, "workers": manifest.crawl.workers}
+    if found is not None:
+        # Another network sees the video once more.
+        names = {"clip_model": settings.model, "clip_weights": settings.weights, "clip_identity": found.identity}
+        options |= names | {"clip_location": found.location, "picture_dim": found.dim}
+        options |= {name: getattr(features, name) for name in ("sampling", "hwaccel")}
+        reads |= {"source": ("video",), "videos": ("url", "duration_s")}
+        kind = {"needs": media.PICTURE, "fetch": media.fetch_picture, **resources(manifest, "frames")}
     return Stage(
-        name=step_frames.TABLE,
-        reads={"articles": ("step", "license"), "frames": ("frame_time_s", "frame_feature")},
-        load=step_frames.load,
-        options={
-            **manifest.labels.step_frames.model_dump(),
-            "fps": manifest.features.fps,
-            "precision": manifest.features.precision,
-            **clip_options(manifest, models),
-            "picture_dim": models.clip.dim,
-        },
-        batch=8,
-        lane=PAGES,
-        workers=manifest.crawl.workers,
+        name=step_frames.TABLE, reads=reads, load=step_frames.load, options=options, batch=8, memory_gb=1.5, **kind
     )
 
 

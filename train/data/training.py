@@ -127,7 +127,8 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
     shards = open_shards(root, captions=captions)
     # Three columns of the index tell which videos are usable, without reading any features.
     parts = parts_of(Store(root), shards.table, shards.fingerprint)
-    part, task = ({video_id: of[at] for video_id, of in parts.items()} for at in (0, 1))
+    part = {video_id: of.split for video_id, of in parts.items()}
+    task = {video_id: of.task or "" for video_id, of in parts.items()}
     index = Store(root).latest(shards.table, shards.fingerprint, columns=["replay_score"])
     ids = index["video_id"].to_pylist()
     has_score = dict(zip(ids, index["replay_score"].is_valid().to_pylist(), strict=True))

@@ -180,7 +180,14 @@ def cut_out(video: Video, ours: Video) -> Video:
         ],
         sentence_feature=None if ours.sentence_feature is None else ours.sentence_feature[heard],
         sentence_label=None,
+        step_span=None if ours.step_span is None else _within(ours.step_span, start_s, end_s),
     )
+
+
+def _within(span: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
+    """The spans [P,2] in seconds since `start_s`, cut at both ends; NaN for one that lies outside."""
+    inside = (span[:, 1] > start_s) & (span[:, 0] < end_s)
+    return np.where(inside[:, None], span.clip(start_s, end_s) - start_s, np.nan).astype(np.float32)
 
 
 def names(video: Video) -> Iterator[str]:
@@ -238,6 +245,7 @@ def _texts(ours: Video) -> dict[str, Any]:
         "sentence_label": None,
         "step": ours.step,
         "step_feature": ours.step_feature,
+        "step_span": ours.step_span,
         "description": ours.description,
         "description_feature": ours.description_feature,
         "global_text": ours.global_text,

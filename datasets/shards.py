@@ -7,7 +7,7 @@ shots and one frame for each second of the container. Licence: each video has it
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -33,7 +33,11 @@ READ_AT_ONCE = 16
 COLUMNS = [name for name, _ in tables.features(1, 1)]
 
 
-SUMMARIES, CAPTIONS, AUDIO, DUPLICATES = "summaries", "frame_captions", "audio", "duplicates"
+SUMMARIES, CAPTIONS, AUDIO, STEP_TIMES = "summaries", "frame_captions", "audio", "step_times"
+DUPLICATES = "duplicates"
+
+
+Row = Mapping[str, Any]
 
 
 class Places(NamedTuple):
@@ -43,11 +47,10 @@ class Places(NamedTuple):
     parts: Mapping[str, str]
     fps: float = 1.0
 
-    def rows(self, store: Store, table: str, ids: Iterable[str], column: str) -> dict[str, Any]:
-        """One column of those videos that have a row."""
+    def rows(self, store: Store, table: str, ids: Iterable[str], *columns: str) -> Mapping[str, Row]:
+        """Some columns of those videos that have a row."""
         parts = {video_id: self.parts[video_id] for video_id in ids if video_id in self.parts}
-        found = store.read(table, self.fingerprint, parts, [column])
-        return {video_id: found[video_id][column] for video_id in parts}
+        return store.read(table, self.fingerprint, parts, list(columns))
 
 
 NOWHERE = Places("", {})
@@ -132,14 +135,12 @@ class Shards(Sequence[Video]):
         table: str,
         fingerprint: str,
         entries: Sequence[tuple[str, str]],
-        summaries: Places = NOWHERE,
-        captions: Places = NOWHERE,
-        audio: Places = NOWHERE,
+        beside: Mapping[str, Places] | None = None,
         belongs: Mapping[str, Part] | None = None,
     ) -> None:
         self.root, self.table, self.fingerprint = root, table, fingerprint
         self.entries = tuple(entries)  # (video_id, part), sorted
-        self.summaries, self.captions, self.audio = summaries, captions, audio
+        self.beside = beside or {}  # by table, those whose columns the videos get as well
         self.belongs = belongs or {}
 
     @property
@@ -209,19 +210,19 @@ class Shards(Sequence[Video]):
         store = Store(self.root)
         found = store.read(self.table, self.fingerprint, dict(entries), COLUMNS)
         ids = [video_id for video_id, _ in entries]
-        summary = self.summaries.rows(store, SUMMARIES, ids, "summary")
-        caption = self.captions.rows(store, CAPTIONS, ids, "caption")
-        sound = self.audio.rows(store, AUDIO, ids, "audio_feature")
+        more: dict[str, dict[str, Any]] = {video_id: {} for video_id in ids}
+        for table, places in self.beside.items():
+            columns, read = FIELDS[table]
+            for video_id, row in places.rows(store, table, ids, *columns).items():
+                more[video_id] |= read(row, found[video_id], places.fps)
         label = self.label_rows(store, ids, found)
         return [
             Video(
                 video_id=video_id,
                 **{name: found[video_id][name] for name in COLUMNS}
                 | (self.belongs[video_id]._asdict() if video_id in self.belongs else {})
+                | more[video_id]
                 | label.get(video_id, {}),
-                summary=summary.get(video_id),
-                caption=told(caption[video_id]) if video_id in caption else None,
-                audio_feature=heard(sound.get(video_id), len(found[video_id]["frame_time_s"]), self.audio.fps),
             )
             for video_id in ids
         ]
@@ -233,17 +234,15 @@ class Shards(Sequence[Video]):
         if self.kind is None:
             return {}
         its, nothing = LABELS[self.kind], {"replay_score": None, "gt_score": None, "gt_summary": None}
-        score, summary = (self.labels.rows(store, its.table, ids, name) for name in (its.score, its.summary))
-        for video_id, value in score.items():
-            if len(value) != (num := len(found[video_id]["frame_time_s"])):
+        made = dict.fromkeys(ids, nothing)
+        for video_id, row in self.labels.rows(store, its.table, ids, its.score, its.summary).items():
+            if len(row[its.score]) != (num := len(found[video_id]["frame_time_s"])):
                 raise UsageError(
-                    f"{video_id}: {its.table} has labels of {len(value)} frames, there are {num}; make it anew with "
-                    "`vsumdata run --stage labels`"
+                    f"{video_id}: {its.table} has labels of {len(row[its.score])} frames, there are {num}; make it anew "
+                    "with `vsumdata run --stage labels`"
                 )
-        return {
-            video_id: nothing | {"gt_score": score.get(video_id), "gt_summary": summary.get(video_id)}
-            for video_id in ids
-        }
+            made[video_id] = nothing | {"gt_score": row[its.score], "gt_summary": row[its.summary]}
+        return made
 
 
 def open_shards(
@@ -251,10 +250,9 @@ def open_shards(
 ) -> Shards:
     """The `done` videos of the last run on `root`, or those of one `split` only.
 
-    `root` is a local folder or a URL; `table` has the columns of `features`. Where the root has
-    a table `audio`, its features are the videos'. With `captions` each video has its row of
-    `frame_captions`, too, which is long. Raises UsageError if it is not
-    a vsumdata root or has no such table.
+    `root` is a local folder or a URL; `table` has the columns of `features`. Where the root has the tables `summaries`,
+    `audio` or `step_times`, a video has its row of these as well. With `captions` it also has that of `frame_captions`,
+    which is long. Raises UsageError if it is not a vsumdata root or has no such table.
     """
     store = Store(root)
     fingerprints = store.tables()
@@ -266,14 +264,14 @@ def open_shards(
         for video_id, part in zip(latest["video_id"].to_pylist(), latest["part"].to_pylist(), strict=True)
         if video_id in parts and split in (None, parts[video_id].split)
     ]
+    beside = {name: find(store, fingerprints, name) for name in FIELDS if captions or name != CAPTIONS}
+    fps = fps_of(store, table, fingerprints[table])
     return Shards(
         store.location,
         table,
         fingerprints[table],
         sorted(index),
-        find(store, fingerprints, SUMMARIES),
-        find(store, fingerprints, CAPTIONS) if captions else NOWHERE,
-        find(store, fingerprints, AUDIO)._replace(fps=fps_of(store, table, fingerprints[table])),
+        {name: places._replace(fps=fps) for name, places in beside.items()},
         parts if DUPLICATES in fingerprints else None,
     )
 
@@ -293,10 +291,8 @@ def fps_of(store: Store, table: str, fingerprint: str) -> float:
     return float(store.made_by(table, fingerprint).get("options", {}).get("fps", 1.0))
 
 
-def heard(feature: np.ndarray | None, num_frames: int, fps: float) -> np.ndarray | None:
+def heard(feature: np.ndarray, num_frames: int, fps: float) -> np.ndarray:
     """The features of sound [s,A] at the frames k / fps: [T,A]. Where the sound has ended they are zero."""
-    if feature is None:
-        return None
     second = (np.arange(num_frames) / fps).astype(np.int64)
     found = np.asarray(feature)[np.minimum(second, len(feature) - 1)]
     found[second >= len(feature)] = 0
@@ -313,6 +309,29 @@ def told(caption: Sequence[Mapping[str, Any]]) -> Summary | None:
         else:
             found.append({"text": each["text"] or "", "time_s": [each["time_s"]]})
     return tuple(each for each in found if each["text"].strip()) or None
+
+
+def step_span(row: Row, num_steps: int) -> np.ndarray | None:
+    """Start and end of each step in s, [P,2]."""
+    span = np.stack([row["step_start_s"], row["step_stop_s"]], 1).astype(np.float32)
+    # A run that stopped before this table was made anew leaves times of steps that the video no longer has.
+    return span if len(span) == num_steps else None
+
+
+# What a video gets of other tables than `features`: the columns, and the fields that are made of them, the row of
+# `features` and the frames per second.
+FIELDS: Mapping[str, tuple[tuple[str, ...], Callable[[Row, Row, float], Mapping[str, Any]]]] = {
+    SUMMARIES: (("summary",), lambda row, video, fps: {"summary": row["summary"]}),
+    CAPTIONS: (("caption",), lambda row, video, fps: {"caption": told(row["caption"])}),
+    AUDIO: (
+        ("audio_feature",),
+        lambda row, video, fps: {"audio_feature": heard(row["audio_feature"], len(video["frame_time_s"]), fps)},
+    ),
+    STEP_TIMES: (
+        ("step_start_s", "step_stop_s"),
+        lambda row, video, fps: {"step_span": step_span(row, len(video["step"]))},
+    ),
+}
 
 
 def load(path: str | Path) -> list[Video]:

@@ -27,6 +27,7 @@ SHAPES = {
     "shot_stop": ("C",),
     "sentence_feature": ("M", "S"),
     "step_feature": ("P", "S"),
+    "step_span": ("P", 2),
     "description_feature": ("S",),
     "global_feature": ("S",),
     "user_score": ("U", "T"),
@@ -103,6 +104,7 @@ class Video:
     sentence_feature: np.ndarray | None = None  # [M,S]
     step: Sequence[Mapping[str, Any]] = ()
     step_feature: np.ndarray | None = None  # [P,S]
+    step_span: np.ndarray | None = None  # [P,2], seconds; NaN for a step whose time is not known
     description: str | None = None
     description_feature: np.ndarray | None = None  # [S]
     global_text: str | None = None
@@ -131,6 +133,10 @@ class Video:
             feature, count = getattr(self, f"{name}_feature"), len(getattr(self, name))
             if feature is not None and len(feature) != count:
                 raise ValueError(f"{self.video_id}: {name}_feature is {list(feature.shape)}; expected {count} rows")
+        if self.step_span is not None and len(self.step_span) != len(self.step):
+            raise ValueError(
+                f"{self.video_id}: step_span is {list(self.step_span.shape)}; expected [{len(self.step)}, 2]"
+            )
         label = self.sentence_label
         if label is not None and len(label) != len(self.sentence):
             raise ValueError(f"{self.video_id}: sentence_label is {list(label.shape)}; expected [{len(self.sentence)}]")
@@ -220,6 +226,7 @@ class Batch:
     audio_mask: torch.Tensor | None = None  # bool [B,T]
     query_feature: torch.Tensor | None = None  # float32 [B,Q,E]
     query_mask: torch.Tensor | None = None  # bool [B,Q]
+    step_span: torch.Tensor | None = None  # float32 [B,P,2], seconds; NaN for a step whose time is not known
     moment: tuple[np.ndarray | None, ...] = ()  # [R,2] in s of each video that has any; empty if none has
 
     def to(self, device: str | torch.device) -> Batch:
@@ -268,6 +275,8 @@ def collate(videos: Sequence[Video]) -> Batch:
     # Sentences without features would give spans without a mask to go with them.
     spans = [None if video.sentence_feature is None else video.sentence_span for video in videos]
     columns["sentence_span"], _ = pad(spans, "sentence_span")
+    if any(video.step_span is not None for video in videos):
+        columns["step_span"], _ = pad([step_span(video) for video in videos], "step_span")
     tensors: dict[str, Any] = {
         name: None if array is None else torch.from_numpy(array) for name, array in columns.items()
     }
@@ -279,6 +288,13 @@ def collate(videos: Sequence[Video]) -> Batch:
         moment=moments if any(moment is not None for moment in moments) else (),
         **tensors,
     )
+
+
+def step_span(video: Video) -> np.ndarray | None:
+    """Start and end of each step that has a feature: [P,2]; NaN where they are not known."""
+    if video.step_feature is None or video.step_span is not None:
+        return None if video.step_feature is None else video.step_span
+    return np.full((len(video.step_feature), 2), np.nan, np.float32)
 
 
 def mask_name(name: str) -> str:

@@ -315,7 +315,7 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "site": Meaning("`wikihow`, `ehow` or `other`"),
         "title": Meaning("the article's title"),
         "intro": Meaning("the text before the first step"),
-        "license": Meaning("the article's licence, where its site states one"),
+        "license": Meaning("the licence that the article states for its text; that of a picture may be another"),
         "step": Meaning("steps in order; `text` is the whole step, its headline included"),
         "html": Meaning("the page as fetched, compressed with zstd; null for steps that a list gives"),
         "retrieved_at": Meaning("when the page was fetched; for a saved page, when the file was changed", "UTC"),
@@ -410,25 +410,38 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     },
     "quality": {
         "speech_share": Meaning("share of the video in which somebody speaks", "0–1"),
-        "words_per_minute": Meaning("words a minute of the video"),
+        "words_per_minute": Meaning("words a minute of the video, its silence included"),
         "static_share": Meaning("share of frames that look like the one before, as in a slide show", "0–1"),
         "text_frame_agreement": Meaning(
-            "mean cosine of each sentence with the frames shown meanwhile; null without CLIP's text tower", "−1–1"
+            "mean CLIP cosine of each sentence with the frames shown meanwhile; null without a text tower", "−1–1"
         ),
     },
     "step_times": {
         "step_start_s": Meaning("when each step of `features` begins; NaN for one that is not found", "s, [P]"),
         "step_stop_s": Meaning("when it ends", "s, [P]"),
-        "step_confidence": Meaning("how much better the step fits there than elsewhere; 0.5 is chance", "0–1, [P]"),
+        "step_confidence": Meaning(
+            "how clear the alignment is: share of all orderly alignments, weighted by fit, that agree with it; NaN "
+            "for a step that is not found",
+            "0–1, [P]",
+        ),
     },
     "step_frames": {
         "gt_summary": Meaning("1 where a frame shows the picture of a step", "[T]"),
         "gt_step": Meaning("the step of `features` that a frame shows; -1 for none", "[T]"),
-        "gt_confidence": Meaning("how much better its frame fits the picture than the others do", "0–1, [T]"),
-        "picture": Meaning("the article's pictures in the order of steps, each with the frame that shows it", "s"),
-        "picture_feature": Meaning("their features, by the model of the frames", "[pictures, D]"),
+        "gt_confidence": Meaning(
+            "how well a frame fits its picture: 0 as half of the frames, 1 the same picture; 0 where it shows none",
+            "0–1, [T]",
+        ),
+        "picture": Meaning(
+            "the article's pictures (image, clip) in the order of steps, when each begins in the video (null where "
+            "it is not shown), and its cosine with that frame, else with the nearest one",
+            "s",
+        ),
+        "picture_feature": Meaning("their features, of a clip the mean", "[pictures, R]"),
         "picture_file": Meaning("the pictures' files, where `labels.step_frames.keep_pictures` asks for them"),
-        "picture_license": Meaning("the article's licence, where its site states one"),
+        "picture_license": Meaning(
+            "the licence that the article states for its text; that of a picture may be another"
+        ),
         "picture_model": Meaning("what made the features of pictures and frames"),
     },
     "pseudo_summaries": {

@@ -9,7 +9,7 @@ videos ──> audio (only where asked for)
 
 The group `labels`, only where asked for: duplicates and quality are made of videos, transcripts and frames, and may
 tell features which videos to leave out; step_times and pseudo_summaries are made of features, step_frames of articles
-and frames.
+(whose pictures it fetches) and frames.
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
@@ -311,18 +311,21 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
 
 
 def quality_stage(manifest: Manifest, models: Models) -> Stage:
+    # See `features_stage`: what made the columns that are read.
+    measured = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return Stage(
         name=quality.TABLE,
         reads={
             "videos": ("duration_s",),
             "transcripts": ("sentence", "speech_s"),
-            "frames": ("frame_time_s", "frame_feature"),
+            "frames": ("frame_feature",),
         },
         load=quality.load,
         options={
             **manifest.labels.quality.model_dump(),
             "fps": manifest.features.fps,
             **clip_options(manifest, models),
+            **{stage.name: stage.settings() for stage in measured},
         },
         batch=16,
         memory_gb=1.0,
@@ -331,16 +334,17 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
 
 
 def step_times_stage(manifest: Manifest, models: Models) -> Stage:
-    columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_time_s", "frame_feature")
+    columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_feature")
+    measured = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return Stage(
         name=step_times.TABLE,
         reads={"features": columns},
         load=step_times.load,
         options={
-            **manifest.labels.step_times.model_dump(),
             "fps": manifest.features.fps,
             "text_identity": models.text.identity,
             **clip_options(manifest, models),
+            **{stage.name: stage.settings() for stage in measured},
         },
         batch=16,
         memory_gb=1.0,
@@ -349,20 +353,24 @@ def step_times_stage(manifest: Manifest, models: Models) -> Stage:
 
 
 def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
+    settings, features, found = manifest.labels.step_frames, manifest.features, models.pictures
+    options = {
+        **settings.model_dump(exclude={"weights"}),
+        **{name: getattr(features, name) for name in ("fps", "precision")},
+        **clip_options(manifest, models),
+        "picture_dim": models.clip.dim,
+    }
+    reads = {"articles": ("step", "license"), "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop")}
+    kind: dict[str, Any] = {"lane": PAGES, "workers": manifest.crawl.workers}
+    if found is not None:
+        # Another network sees the video once more.
+        names = {"clip_model": settings.model, "clip_weights": settings.weights, "clip_identity": found.identity}
+        options |= names | {"clip_location": found.location, "picture_dim": found.dim}
+        options |= {name: getattr(features, name) for name in ("sampling", "hwaccel")}
+        reads |= {"source": ("video",), "videos": ("url", "duration_s")}
+        kind = {"needs": media.PICTURE, "fetch": media.fetch_picture, **resources(manifest, "frames")}
     return Stage(
-        name=step_frames.TABLE,
-        reads={"articles": ("step", "license"), "frames": ("frame_time_s", "frame_feature")},
-        load=step_frames.load,
-        options={
-            **manifest.labels.step_frames.model_dump(),
-            "fps": manifest.features.fps,
-            "precision": manifest.features.precision,
-            **clip_options(manifest, models),
-            "picture_dim": models.clip.dim,
-        },
-        batch=8,
-        lane=PAGES,
-        workers=manifest.crawl.workers,
+        name=step_frames.TABLE, reads=reads, load=step_frames.load, options=options, batch=8, memory_gb=1.5, **kind
     )
 
 
@@ -446,9 +454,11 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
     loads = {
         "frame_captions": captioner.local is not None,
         "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
+        quality.TABLE: False,
+        step_times.TABLE: False,
     }
     if not loads.get(name, True):
-        # An endpoint brings its own GPU.
+        # An endpoint brings its own GPU, and a few texts by CLIP's text tower need none.
         automatic = 0
     return {
         "gpus": automatic if asked.gpus == "auto" else float(asked.gpus),

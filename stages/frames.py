@@ -18,7 +18,7 @@ from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.encoders import recipes
 from vsumdata.stages.encoders.clip import ClipEncoder
 from vsumdata.stages.encoders.colours import ColourEncoder
-from vsumdata.stages.encoders.googlenet import GoogLeNetEncoder
+from vsumdata.stages.encoders.googlenet import RESNET, GoogLeNetEncoder, ResNetEncoder
 from vsumdata.stages.encoders.recipes import PictureEncoder
 from vsumdata.stages.pictures.decode import Wanted, read_frames
 from vsumdata.stages.pictures.scenes import scenes, shots_of_frames
@@ -38,7 +38,7 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     The row's `media` key is the video's local file.
     Raises UsageError if the weights cannot be loaded or the feature's size is not the declared one.
     """
-    encoder = _encoder(options, context)
+    encoder = picture_encoder(options, context)
     if encoder.dim != options["frame_dim"]:
         raise UsageError(f"{options['clip_model']} gives {encoder.dim} numbers per frame, not {options['frame_dim']}")
     wanted = Wanted(
@@ -56,7 +56,7 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
 
     def describe(row: Row) -> Row:
         with read_frames(row["media"], wanted) as reader:
-            time_s, feature = _encode(reader, encoder, context.came_on)
+            time_s, feature = encode_frames(reader, encoder, context.came_on)
         if shot_ends is None:
             (start, stop), by = shots(feature), ""
         else:
@@ -81,13 +81,17 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
     return describe
 
 
-def _encoder(options: Mapping[str, Any], context: Context) -> PictureEncoder:
-    """The encoder that `features.clip` names: CLIP by any name of open_clip, or one of `recipes.PICTURES`."""
+def picture_encoder(options: Mapping[str, Any], context: Context) -> PictureEncoder:
+    """The encoder that `features.clip` names: CLIP by any name of open_clip, or one of `recipes.PICTURES`.
+
+    Raises UsageError if its weights cannot be loaded.
+    """
     model, weights, location = options["clip_model"], options["clip_weights"], options.get("clip_location")
     if model == recipes.COLOURS:
         return ColourEncoder()
-    if model == recipes.GOOGLENET:
-        return GoogLeNetEncoder(weights, device=context.device, threads=context.threads, location=location)
+    if model in (recipes.GOOGLENET, RESNET):
+        network = ResNetEncoder if model == RESNET else GoogLeNetEncoder
+        return network(weights, device=context.device, threads=context.threads, location=location)
     return ClipEncoder(
         model,
         weights,
@@ -128,7 +132,7 @@ def _learnt_shots(
     return shots_of_frames(scenes(probability), np.array(time_s), frame_time_s)
 
 
-def _encode(
+def encode_frames(
     reader: Iterable[tuple[float, np.ndarray]], encoder: PictureEncoder, came_on: Callable[[], None] = lambda: None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return frame times float32 [T] and features float16 [T, D]. A frame that serves several k is encoded once."""

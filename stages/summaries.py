@@ -19,6 +19,7 @@ from vsumdata.stages.curation import prompts
 from vsumdata.stages.curation.alignment import align
 from vsumdata.stages.curation.chat import Keeper, open_chat
 from vsumdata.stages.curation.question import Question
+from vsumdata.stages.curation.shown import frames_shown
 from vsumdata.stages.frame_captions import refuse_length
 from vsumdata.stages.stage import Context, Function, Row
 
@@ -232,12 +233,7 @@ class Frames:
         self.taken: set[int] = set()
 
     def span(self, start_s: float, end_s: float) -> np.ndarray:
-        """The frames of a time, at least the one on screen at its start."""
-        first = min(max(0, int(np.ceil(start_s * self.fps))), self.number - 1)
-        stop = min(int(np.ceil(end_s * self.fps)), self.number)
-        if first < stop:
-            return np.arange(first, stop)
-        return np.array([min(max(0, int(start_s * self.fps)), self.number - 1)])
+        return frames_shown(start_s, end_s, self.number, self.fps)
 
     def mean_replay(self, start_s: float, end_s: float) -> float | None:
         """The mean replay score of a time; None if no frame of it has the least one."""

@@ -10,6 +10,7 @@ articles and robots.txt under assets/ are written by hand and stay as they are.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import subprocess
@@ -38,6 +39,7 @@ LEAD_S, BETWEEN_S, TAIL_S = 0.5, 0.4, 0.7  # silence before, between and after t
 BAR_HEIGHT = 46  # pixels, of the bar that shows the step's words
 # Pillow draws shapes with hard edges: pictures are drawn this many times larger, then reduced.
 OVERSAMPLE = 2
+PICTURE_WIDTH = 320  # pixels, of the pictures of articles
 NUM_BINS = 100
 NUM_BROKEN_BYTES = 20_000
 MANUAL, AUTOMATIC = "manual", "automatic"
@@ -169,6 +171,24 @@ def encode(film: Film, size: tuple[int, int], path: Path) -> None:
         raise SystemExit(f"ffmpeg failed on {path.name}")
 
 
+def cut_pictures(video: Record, assets: Path) -> None:
+    """Write the pictures that the video's article shows, cut out of the finished film: stills and clips."""
+    for name, (start_s, length_s) in video.get("pictures", {}).items():
+        path = assets / "images" / name
+        ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-ss", str(start_s)]
+        source = ["-i", str(assets / "media" / f"{video['id']}.mp4"), "-an", "-vf", f"scale={PICTURE_WIDTH}:-2"]
+        if length_s:
+            h264 = "-c:v libx264 -preset veryslow -crf 33 -threads 1 -pix_fmt yuv420p -movflags +faststart"
+            exact = "-fflags +bitexact -flags:v +bitexact -map_metadata -1"
+            subprocess.run(
+                [*ffmpeg, *source, "-t", str(length_s), *h264.split(), *exact.split(), str(path)], check=True
+            )
+            continue
+        png = [*ffmpeg, *source, "-frames:v", "1", "-c:v", "png", "-f", "image2pipe", "-"]
+        with Image.open(io.BytesIO(subprocess.run(png, check=True, capture_output=True).stdout)) as image:
+            image.convert("RGB").save(path, quality=70)
+
+
 def make_heatmap(scenes: Sequence[Scene], duration_s: float) -> list[Record]:
     """A heatmap as YouTube gives it: bins of equal length, the highest 1.0. It is smooth from step to step."""
     edges_s = np.linspace(0, duration_s, NUM_BINS + 1)
@@ -244,6 +264,7 @@ def render_video(video: Record, channel: Record, assets: Path) -> Record:
     path = assets / "media" / f"{video['id']}.mp4"
     if film:
         encode(film, tuple(video.get("size", SIZE)), path)
+        cut_pictures(video, assets)
         for caption in video["captions"]:
             text = WRITERS[caption["kind"], caption["format"]](film.sentences)
             (assets / "captions" / caption_name(video, caption)).write_text(text, encoding="utf-8")
@@ -278,10 +299,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Render the embedded corpus.")
     parser.add_argument("video_ids", nargs="*", metavar="VIDEO_ID", help="render only these videos, and no listings")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to; default: the package's assets")
+    parser.add_argument(
+        "--pictures", action="store_true", help="only cut the articles' pictures again, out of the films that are there"
+    )
     options = parser.parse_args()
     corpus = yaml.safe_load(CORPUS.read_text(encoding="utf-8"))
-    for folder in ("channels", "videos", "captions", "media"):
+    for folder in ("channels", "videos", "captions", "media", "images"):
         (options.out / folder).mkdir(parents=True, exist_ok=True)
+    if options.pictures:
+        for video in corpus["videos"]:
+            cut_pictures(video, options.out)
+        return
     infos = {}
     for video in corpus["videos"]:
         if not options.video_ids or video["id"] in options.video_ids:

@@ -5,7 +5,7 @@ https://sample.invalid/… through a transport map (`vsumdata.stages.web.transpo
 
 /api/channels/NAME?page=N        a page of a channel's listing        /captions/ID.en.vtt    /robots.txt
 /api/videos/ID                   the metadata of a video              /media/ID.mp4          (Range, ETag)
-/wikihow/TITLE · /ehow/TITLE     how-to articles, some of them moved
+/wikihow/TITLE · /ehow/TITLE     how-to articles, some of them moved  /images/NAME           (their pictures and clips)
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ ASSETS = Path(__file__).with_name("assets")
 PAGE_SIZE = 4
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
+    ".jpg": "image/jpeg",
     ".json": "application/json",
     ".json3": "application/json",
     ".mp4": "video/mp4",
     ".srt": "application/x-subrip; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
     ".vtt": "text/vtt; charset=utf-8",
+    ".webp": "image/webp",
 }
 
 
@@ -63,7 +65,7 @@ def index_files(assets: Path) -> dict[str, Path]:
     """URL path -> file, for all files that the site serves."""
     # A request is looked up here and never joined to a folder, so `/media/../../corpus.yaml` leads nowhere.
     files = {"/robots.txt": assets / "robots.txt"}
-    for folder, prefix in (("captions", "/captions/"), ("media", "/media/")):
+    for folder, prefix in (("captions", "/captions/"), ("media", "/media/"), ("images", "/images/")):
         files |= {prefix + path.name: path for path in (assets / folder).iterdir()}
     files |= {f"/api/videos/{path.stem}": path for path in (assets / "videos").iterdir()}
     articles = assets / "articles"

@@ -38,12 +38,33 @@ class Quality(Section):
     )
 
 
-class StepTimes(Section):
-    """How steps are aligned in time."""
-
-
 class StepFrames(Section):
     """How an article's pictures are fetched and matched."""
+
+    model: Literal["clip", "resnet50"] = Field(
+        "clip",
+        description="compares pictures and frames: clip, what `features.clip` names, by the features that are there; "
+        "resnet50, as in the paper, by frames that are decoded again",
+    )
+    weights: str = Field("imagenet", description="of resnet50: imagenet, a path or seed:N")
+    max_pictures: int = Field(64, ge=1, description="pictures of one article that are fetched; the first ones")
+    max_picture_mb: float = Field(10, gt=0, description="largest picture or clip (MB); a larger one is left out")
+    hosts: list[str] = Field(
+        [], description="hosts that pictures of your own articles may come from, beside those of wikiHow and eHow"
+    )
+    keep_pictures: bool = Field(False, description="keep the files in `picture_file`; their licence is yours to check")
+    min_confidence: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="a picture is shown if it fits its frame better; 0: as half of the frames, 1: the same",
+    )
+    margin: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="frames beside it in its shot show the picture, too, if they fit less well by no more",
+    )
 
 
 class PseudoSummaries(Section):
@@ -77,6 +98,5 @@ class PseudoSummaries(Section):
 class Labels(Section):
     duplicates: Duplicates = Duplicates()
     quality: Quality = Quality()
-    step_times: StepTimes = StepTimes()
     step_frames: StepFrames = StepFrames()
     pseudo_summaries: PseudoSummaries = PseudoSummaries()

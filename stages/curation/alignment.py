@@ -1,4 +1,7 @@
-"""Which spoken sentences belong to which step of an article, by their embeddings. Letters: P steps, M sentences."""
+"""Which spoken sentences belong to which step of an article, by their embeddings. Letters: P steps, M sentences.
+
+Of a video in which nobody speaks, frames take the place of sentences.
+"""
 
 from __future__ import annotations
 
@@ -44,3 +47,29 @@ def align(similarity: np.ndarray) -> list[Run | None]:
         if first < stop:
             runs[step] = (first, stop)
     return runs
+
+
+def belonging(gain: np.ndarray) -> np.ndarray:
+    """How surely each sentence belongs to each step: [P,M] in [0,1], with sums over the steps of at most 1.
+
+    Over all alignments of the form of `align`, each weighted by exp(the sum of its `gain` [P,M]), it is the share of
+    those that give the sentence to the step (forward and backward algorithm).
+    """
+    gain = np.asarray(gain, np.float64)
+    if not gain.size:
+        return np.zeros(gain.shape)
+    before, total = _sums(gain)
+    after, _ = _sums(gain[::-1, ::-1])
+    return np.exp(np.minimum(before + after[::-1, ::-1] - gain - total, 0.0))
+
+
+def _sums(gain: np.ndarray) -> tuple[np.ndarray, float]:
+    """The logarithms of two weights: of all beginnings that end with sentence m in step p, [P,M]; of all alignments."""
+    num_steps, num_sentences = gain.shape
+    ending = np.empty((num_steps, num_sentences))
+    # Beginnings whose last run is open and of step p; and those without an open run, whose next may be of step p.
+    opened, free = np.full(num_steps, -np.inf), np.zeros(num_steps + 1)
+    for m in range(num_sentences):
+        opened = ending[:, m] = gain[:, m] + np.logaddexp(opened, free[:-1])
+        free[1:] = np.logaddexp(free[1:], np.logaddexp.accumulate(opened))
+    return ending, float(free[-1])

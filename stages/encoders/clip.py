@@ -6,7 +6,7 @@ import logging
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -195,13 +195,24 @@ def _picture(model: str, config: dict[str, Any]) -> tuple[int, str, str]:
     return int(height), resize, interpolation
 
 
-def lacks_text(model: str, weights: str) -> str | None:
-    """Why texts cannot be compared with the pictures of a model; None if they can."""
+def lacks_text(model: str, weights: str) -> str:
+    """Why texts cannot be compared with these pictures' features; "" where they can."""
     if not has_text_tower(model):
         return f"{model} has no text tower, so its pictures cannot be compared with texts; CLIP's can"
     if SEED.fullmatch(weights):
         return f"CLIP's weights are random ({weights}), so pictures and texts have nothing in common"
-    return None
+    return ""
+
+
+def text_tower(options: Mapping[str, Any]) -> tuple[Callable[[Sequence[str]], np.ndarray] | None, str]:
+    """What embeds texts beside the frames of a root, by a stage's `clip_…` options; or None, and why not.
+
+    Raises UsageError if the weights cannot be loaded.
+    """
+    model, weights = options["clip_model"], options["clip_weights"]
+    if why := lacks_text(model, weights):
+        return None, why
+    return ClipText(model, weights, options["clip_location"]).encode, ""
 
 
 class ClipText:

@@ -39,13 +39,14 @@ CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 SEED = re.compile(r"seed:\d+")
 NEEDED_BY = {
     "asr": {"transcripts", "features"},
-    "clip": {"frames", "features", "pseudo_summaries"},
+    "clip": {"frames", "features", "step_frames", "pseudo_summaries"},
     "audio": {"audio"},
     "shots": {"frames", "features"},
     "text": {"features", "pseudo_summaries"},
     "captioner": {"frame_captions"},
     "writer": {"summaries"},
     "scorer": {"summaries"},
+    "pictures": {"step_frames"},
 }
 # Stands for a model that no wanted table needs and that cannot be fetched now. Its fingerprint is like no other, so
 # rows of the real model cannot mix with it.
@@ -78,11 +79,12 @@ class Models:
     captioner: Model | None = None
     writer: Model | None = None
     scorer: Model | None = None
+    pictures: Model | None = None
 
     def names(self) -> str:
         """Their names, for a person."""
         found = (self.asr, self.clip, self.text, self.audio, self.shots, self.captioner, self.writer, self.scorer)
-        return ", ".join(model.name for model in found if model is not None)
+        return ", ".join(model.name for model in (*found, self.pictures) if model is not None)
 
 
 def resolve_models(loaded: Loaded, known: Mapping[str, Any], wanted: Collection[str]) -> Models:
@@ -116,6 +118,10 @@ def resolve(name: str, loaded: Loaded, lock: str = "") -> Model:
         return resolve_transformer(model, loaded.folder, f"summaries.{setting}", lock)
     if name == "audio":
         return resolve_audio(str(features.audio_model), loaded.folder, lock)
+    if name == "pictures":
+        weights = loaded.manifest.labels.step_frames.weights
+        location, identity = googlenet.resolve(weights, loaded.folder, googlenet.RESNET50)
+        return Model(f"{googlenet.RESNET} {weights}", location, identity, googlenet.RESNET50.dim)
     if name == "shots":
         return resolve_shots(str(features.shots), loaded.folder)
     if name == "asr":
@@ -143,13 +149,14 @@ def known_models(manifest: Manifest, known: Mapping[str, Any]) -> Models:
 
 def model_keys(manifest: Manifest) -> dict[str, str]:
     """The key of each model in `models.json`."""
-    clip = manifest.features.clip
+    clip, pictures = manifest.features.clip, manifest.labels.step_frames
     return {
         "asr": f"asr {manifest.asr.engine} {manifest.asr.model}",
         "clip": f"clip {clip.model} {clip.weights}",
         "text": f"text {manifest.features.text.model}",
         **({"audio": f"audio {heard}"} if (heard := manifest.features.audio_model) else {}),
         **({"shots": f"shots {weights}"} if (weights := manifest.features.shots) else {}),
+        **({"pictures": f"pictures {pictures.model} {pictures.weights}"} if pictures.model != "clip" else {}),
         **{name: f"{name} {model}" for name, (model, _) in summary_models(manifest).items()},
     }
 

@@ -98,6 +98,8 @@ class Courses:
 
     def add(self, name: str, feature: np.ndarray) -> None:
         """Take the frames [T,D] of one video."""
+        assert self.mean is not None
+        assert self.components is not None
         seconds = feature[:: max(1, round(self.fps))].astype(np.float32)
         course = unit((seconds - self.mean) @ self.components)
         with self.path.open("ab") as file:
@@ -181,8 +183,8 @@ class Courses:
                 index, width, lists, library.ScalarQuantizer.QT_fp16, library.METRIC_INNER_PRODUCT
             )
             index.nprobe = LISTS_LOOKED_INTO
-            some = np.random.default_rng(0).choice(len(self.names), min(len(self.names), TRAINED_ON), replace=False)
-            index.train(np.concatenate([self.course(at)[thinned(self.moments[at], MOST_INDEXED)] for at in some]))
+            chosen = np.random.default_rng(0).choice(len(self.names), min(len(self.names), TRAINED_ON), replace=False)
+            index.train(np.concatenate([self.course(at)[thinned(self.moments[at], MOST_INDEXED)] for at in chosen]))
         for first in range(0, len(self.names), 1000):
             some = range(first, min(first + 1000, len(self.names)))
             index.add(np.concatenate([self.course(at)[thinned(self.moments[at], MOST_INDEXED)] for at in some]))

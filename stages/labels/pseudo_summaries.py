@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo, VideoError
-from vsumdata.stages.encoders.clip import ClipText, lacks_text
+from vsumdata.stages.encoders.clip import text_tower
 from vsumdata.stages.encoders.text import TextEncoder
 from vsumdata.stages.labels.segments import means, merged, segments, unit
 from vsumdata.stages.labels.tasks import Encode, faiss, grouped, name_of
@@ -87,8 +87,7 @@ def load(options: Mapping[str, Any], context: Context) -> WholeFunction:
     how = How(**{name: options[name] for name in How.__dataclass_fields__})
     titles = TextEncoder(options["text_location"], context.device, context.threads)
     names = options["clip_model"], options["clip_weights"]
-    why = lacks_text(*names)
-    say = None if why else ClipText(*names, options["clip_location"]).encode
+    say, why = text_tower(options)
     model = " ".join(names) + (f"; relevance alone: {why}" if why else "")
 
     def make(rows: Iterable[Row]) -> Iterator[tuple[str, Row | VideoError]]:

@@ -8,7 +8,7 @@ over, and is in its own language.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from vsumdata.manifests.manifest import Clean
@@ -82,8 +82,8 @@ def quality(
     `speech` are the spans (s) in which a voice was heard; None: nobody listened, and the video's length stands for it.
     """
     found = captions.sentences
-    texts = [word for sentence in found for word in re.findall(r"[^\W_]+(?:['’][^\W_]+)*", sentence.text.casefold())]
-    num_words = sum(max(1, len(UNSPACED.findall(word)) // LETTERS_PER_WORD) for word in texts)
+    texts = words_of(sentence.text for sentence in found)
+    num_words = count_words(texts)
     said_s = sum(sentence.end_s - sentence.start_s for sentence in found)
     marks = captions.num_marks / max(1, captions.num_marks + captions.num_cues)
     # Of a few words the speed is chance. Without any time it is beyond all limits.
@@ -104,6 +104,16 @@ def quality(
     if mismatch := other_language(texts, language, spoken):
         reasons.append(mismatch)
     return Quality(not reasons, "; ".join(reasons), coverage, marks, speed, repeated)
+
+
+def words_of(texts: Iterable[str]) -> list[str]:
+    """The words of texts, in small letters."""
+    return [word for text in texts for word in re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text.casefold())]
+
+
+def count_words(words: Iterable[str]) -> int:
+    """How many words they are; in a script without spaces one of `words` may be several."""
+    return sum(max(1, len(UNSPACED.findall(word)) // LETTERS_PER_WORD) for word in words)
 
 
 def covered(

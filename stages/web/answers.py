@@ -50,6 +50,9 @@ def raise_for_status(response: requests.Response, url: str) -> None:
     challenge = response.headers.get("cf-mitigated") or response.headers.get("x-amzn-waf-action")
     if status == 429 or challenge in ("challenge", "captcha"):
         raise ThrottledError(urlsplit(url).hostname or "", detail, after_s)
+    # Amazon's storage answers 403 for what is not there, unless the asker may list the bucket. It is no ban.
+    if status == 403 and response.headers.get("Server") == "AmazonS3":
+        raise SkipVideo("article_gone", detail)
     if status == 403:
         raise RetryVideo("transient", after_s or FORBIDDEN_AFTER_S, detail)
     # 408 Request Timeout and 425 Too Early pass with time. All other client errors are lasting.

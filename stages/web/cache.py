@@ -16,7 +16,7 @@ from vsumdata.manifests.roots.folder import Folder
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """An HTML page as received. `url` is its address after all redirects."""
+    """An HTML page, or another file, as received. `url` is its address after all redirects."""
 
     url: str
     body: bytes

@@ -1,8 +1,8 @@
-"""Fetch web pages politely, one page per call.
+"""Fetch web pages, and pictures that they name, politely, one per call.
 
 Rules: https only; only the given sites (redirects are followed here, and each hop is checked); public addresses
 only; robots.txt is obeyed; the User-Agent says who we are; size and time are limited; pages are cached on disk and
-revalidated. Every failure is one of the video errors of `vsumdata.manifests.errors`.
+revalidated, pictures are not. Every failure is one of the video errors of `vsumdata.manifests.errors`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -43,7 +44,10 @@ WIKIHOW_DOMAINS = (
     ),
 )
 SITES = (*WIKIHOW_DOMAINS, "ehow.com")
+# And from where the pages of these sites show pictures and clips: seen in pages of 2011 to 2020.
+PICTURE_SITES = (*SITES, "whstatic.com", "ehowcdn.com")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
+PICTURE_TYPES = ("image/*", "video/*")
 SHORTENERS = frozenset("bit.ly buff.ly goo.gl ift.tt is.gd ow.ly t.co tinyurl.com".split())
 # A file may ask for any delay, and a longer one would hold the worker past its time limit for a video.
 LONGEST_CRAWL_DELAY_S = 60.0
@@ -98,24 +102,34 @@ class Fetcher:
         cached = self.cache.read(url)
         if cached and (datetime.now(UTC) - cached.retrieved_at).total_seconds() < self.limits.fresh_s:
             return cached
-        retrying = Retrying(
+        page = self.retrying()(self.follow, url, cached)
+        self.cache.write(url, page)
+        return page
+
+    def get_picture(self, url: str) -> Page:
+        """Fetch a picture or a clip. It is not cached.
+
+        Raises what `get` does, with `unreadable` for another content type.
+        """
+        return self.retrying()(self.follow, url, None, PICTURE_TYPES)
+
+    def retrying(self) -> Retrying:
+        """What calls a function again after a `PassingError`."""
+        return Retrying(
             retry=retry_if_exception_type(PassingError),
             stop=stop_after_attempt(self.limits.attempts),
             wait=wait_exponential_jitter(multiplier=self.limits.backoff_s, max=30, jitter=self.limits.backoff_s),
             reraise=True,
         )
-        page = retrying(self.follow, url, cached)
-        self.cache.write(url, page)
-        return page
 
-    def follow(self, url: str, cached: Page | None = None) -> Page:
+    def follow(self, url: str, cached: Page | None = None, types: Sequence[str] = HTML_TYPES) -> Page:
         """Fetch a page once, through its redirects; `cached` is an older copy to revalidate. Raises what `get` does."""
         deadline_s = time.monotonic() + self.limits.total_s
         for _ in range(self.limits.redirects + 1):
             host = self.check(url)
             # The pace may hold a request for minutes. That is not the site's slowness.
             deadline_s += self.turn(host, url)
-            headers = {"Accept": ", ".join(HTML_TYPES)}
+            headers = {"Accept": ", ".join(types)}
             if cached and cached.url == url:
                 headers |= cached.validators()
             response, target = self.exchange(url, headers, deadline_s)
@@ -125,7 +139,7 @@ class Fetcher:
                     raise PassingError("transient", detail=f"{url} answered 304 although no older copy was named")
                 return cached.seen_again()
             if target is None:
-                return self.page(response, url, deadline_s)
+                return self.page(response, url, deadline_s, types)
             url = target
         raise FailVideo("not_allowed", f"more than {self.limits.redirects} redirects")
 
@@ -208,12 +222,17 @@ class Fetcher:
         except ValueError as error:
             raise FailVideo("not_allowed", f"{url} redirects to an invalid URL: {error}") from error
 
-    def page(self, response: requests.Response, url: str, deadline_s: float) -> Page:
-        """Read a successful response as a page. Raises `FailVideo` (no_steps, too_large), `ThrottledError`."""
+    def page(self, response: requests.Response, url: str, deadline_s: float, types: Sequence[str]) -> Page:
+        """Read a successful response. Raises `FailVideo` (no_steps, unreadable, too_large), `ThrottledError`."""
         with response:
             content_type = response.headers.get("Content-Type", "")
-            if content_type.split(";")[0].strip().lower() not in HTML_TYPES:
-                raise FailVideo("no_steps", f"{url} is {content_type or 'of unknown type'}, not HTML")
+            kind = content_type.split(";")[0].strip().lower()
+            if not any(fnmatchcase(kind, known) for known in types):
+                # Instead of a picture, too.
+                if kind in HTML_TYPES:
+                    refuse_wall(self.read(response, url, WALL_SIZE_BYTES, deadline_s, cut=True), url)
+                reason, wanted = ("no_steps", "HTML") if types is HTML_TYPES else ("unreadable", "a picture")
+                raise FailVideo(reason, f"{url} is {content_type or 'of unknown type'}, not {wanted}")
             body = self.read(response, url, self.limits.size_bytes, deadline_s)
         # Some walls answer 200. Stored as the article, one would be served from the cache for an hour.
         refuse_wall(body, url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from tests.datasets.benchmarks.highlights.qvhighlights_files import lines, recor
 from tests.datasets.shards_kit import FINGERPRINT, SCHEMA, payload, row
 
 from vsumdata.datasets.benchmarks.highlights import qvhighlights
-from vsumdata.datasets.join import join_features
+from vsumdata.datasets.join import cut_out, join_features
+from vsumdata.datasets.shards import open_shards
 from vsumdata.manifests import rows
 from vsumdata.manifests.store import Store
 
@@ -54,6 +56,16 @@ def test_a_cut_takes_the_frames_and_sentences_of_its_seconds(tmp_path: Path) -> 
             np.testing.assert_array_equal(getattr(joined, name), getattr(video, name))
     assert report.joined == {video.video_id: "yt_long" for video in videos}
     assert report.farthest_s == 0.5
+
+
+def test_a_cut_takes_the_times_of_its_steps(tmp_path: Path) -> None:
+    (video,) = queries(tmp_path, "yt_long_30.0_50.0")
+    span = np.array([[0, 28], [28, 33.5], [np.nan, np.nan], [45, 60], [50, 70]], np.float32)
+    (ours,) = open_shards(write_root(tmp_path / "root", yt_long=90))
+    step = [{"section": None, "headline": "h", "text": "x"}] * len(span)
+    long = replace(ours, step=step, step_feature=np.ones((len(span), 3)), step_span=span)
+    expected = [[np.nan, np.nan], [0, 3.5], [np.nan, np.nan], [15, 20], [np.nan, np.nan]]
+    np.testing.assert_array_equal(cut_out(video, long).step_span, expected)
 
 
 def test_a_root_that_holds_the_cut_itself_is_not_cut_again(tmp_path: Path) -> None:

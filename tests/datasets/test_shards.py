@@ -158,3 +158,29 @@ def test_splits_never_cross_a_group_of_duplicates(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert open_shards(tmp_path, split="test").video_ids == []
     assert partition.tasks_of_root(str(tmp_path)) == dict.fromkeys("abc", "boil eggs") | {"d": "tea"}
+
+
+def test_times_of_steps_come_where_the_root_has_them(root):
+    """Those of another number of steps are of an older row of `features`."""
+    store = Store(root)
+    schema = tables.schema(tables.payload("step_times", {}), ("features",))
+
+    def made(video_id: str, *start_s: float) -> dict:
+        head = {name: value for name, value in row(video_id, None).items() if name in schema.names}
+        times = {"step_start_s": list(start_s), "step_stop_s": [at + 2 for at in start_s], "step_confidence": start_s}
+        return head | times | {"outcome": "done", "upstream": {}, "digest": {}}
+
+    found = [made("c", 1.0), made("late", np.nan, 3.0), made("a")]
+    store.write("step_times", "5e", rows.to_table(schema, found))
+    assert all(video.step_span is None for video in open_shards(root))
+    described = store.dataset()
+    described["tables"]["step_times"] = {"fingerprint": "5e"}
+    store.write_json("dataset.json", described)
+    shards = pickle.loads(pickle.dumps(open_shards(root)))
+    spans = {video.video_id: None if video.step_span is None else video.step_span.tolist() for video in shards}
+    assert spans == {"a": [], "b": None, "c": [[1, 3]], "late": None}
+    batch = collate(list(shards))
+    assert batch.step_span.shape == (4, 1, 2)
+    assert batch.step_span[2].tolist() == [[1, 3]]
+    assert batch.step_span[3].isnan().all()
+    assert batch.rows([2, 3]).step_span.shape == (2, 1, 2)

@@ -36,6 +36,7 @@ def video(video_id: str = "a", frames: int = 4, sentences: int = 2, dim: int = 3
     [
         ({"frame_feature": np.zeros((3, 7))}, r"a: frame_feature is \[3, 7\]; expected \[4, D\]"),
         ({"frame_feature": np.zeros(4)}, r"frame_feature is \[4\]; expected \[4, D\]"),
+        ({"step_span": np.zeros((1, 2))}, r"step_span is \[1, 2\]; expected \[0, 2\]"),
         ({"replay_score": np.zeros(5)}, r"replay_score is \[5\]; expected \[4\]"),
         ({"replay_score": [0.0] * 4}, "replay_score is list; expected a numpy array"),
         ({"shot_stop": np.array([2, 4])}, r"shot_stop is \[2\]; expected \[1\]"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vsumdata.manifests import rows, tables
 from vsumdata.manifests.errors import SchemaError, SkipVideo
+from vsumdata.manifests.manifest import Select
 from vsumdata.stages import features
 from vsumdata.stages.stage import Context
 
@@ -165,3 +166,50 @@ def test_no_frames_is_a_skip_and_a_wrong_size_an_error(join, location):
 )
 def test_task_without_the_article_is_its_address(url, task):
     assert features.task_of(VIDEO | {"article_url": url}, None) == task
+
+
+JUDGED = {"speech_share": 0.4, "words_per_minute": 80.0, "static_share": 0.7, "text_frame_agreement": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "left_out", "reason"),
+    [
+        ("min_speech_share", 0.4, 0.5, "little_speech"),
+        ("min_words_per_minute", 80, 81, "few_words"),
+        ("max_static_share", 0.7, 0.6, "static"),
+        ("min_text_frame_agreement", 0.2, 0.21, "off_topic"),
+    ],
+)
+def test_select_leaves_videos_out_by_their_quality(rule, kept, left_out, reason):
+    features.refuse(row(quality=JUDGED), {rule: kept})
+    with pytest.raises(SkipVideo, match=rf"select\.{rule}") as skip:
+        features.refuse(row(quality=JUDGED), {rule: left_out})
+    assert skip.value.reason == reason
+    # What could not be measured is no reason to leave a video out.
+    features.refuse(row(quality=JUDGED | {features.FAILS[rule][1]: None}), {rule: left_out})
+    features.refuse(row(quality=None), {rule: left_out})
+
+
+def test_no_rule_on_quality_is_on_by_default(join):
+    select = Select()
+    assert [getattr(select, rule) for rule in features.FAILS] == [None] * len(features.FAILS)
+    assert select.duplicates == "keep"
+    worst = dict.fromkeys(JUDGED, 0.0) | {"static_share": 1.0}
+    copy = {"is_best": False, "group": "other", "kind": "id"}
+    assert join(row(quality=worst, duplicates=copy))["title"] == VIDEO["title"]
+    with pytest.raises(SkipVideo, match="of other, by id") as skip:
+        features.refuse(row(duplicates=copy), {"duplicates": "drop"})
+    assert skip.value.reason == "duplicate"
+
+
+def test_rules_are_followed_where_features_are_made(location):
+    options = {
+        "text_model": "minilm",
+        "text_location": location,
+        "text_dim": TEXT_DIM,
+        "select": {"max_static_share": 0.5},
+    }
+    careful = features.load(options, Context(root="/nowhere", scratch="/nowhere"))
+    with pytest.raises(SkipVideo) as skip:
+        careful(row(quality=JUDGED))
+    assert skip.value.reason == "static"

@@ -108,7 +108,7 @@ def test_a_frame_that_serves_many_seconds_is_encoded_once(tmp_path, encoder, mon
 
     monkeypatch.setattr(encoder, "_forward", counted)
     with read_frames(path, Wanted(size=224)) as reader:
-        time_s, feature = frames._encode(reader, encoder)
+        time_s, feature = frames.encode_frames(reader, encoder)
     assert time_s.tolist() == [0] * 100 + [100] * 100 + [200] * 100
     assert (feature[:100] == feature[0]).all()
     assert (feature[100:200] == feature[100]).all()
@@ -135,7 +135,7 @@ def test_batches_are_full(encoder, monkeypatch, batch):
 
     monkeypatch.setattr(encoder, "batch", batch)
     monkeypatch.setattr(encoder, "_forward", counted)
-    time_s, feature = frames._encode(shown(), encoder)
+    time_s, feature = frames.encode_frames(shown(), encoder)
     assert sizes == [batch] * (600 // batch) + [600 % batch]
     assert time_s.tolist() == list(range(1200))
     assert feature[:, 0].tolist() == [k // 2 % 251 for k in range(1200)]
@@ -160,7 +160,7 @@ def test_decoding_does_not_run_far_ahead(encoder, monkeypatch):
 
     monkeypatch.setattr(encoder, "batch", 4)
     monkeypatch.setattr(encoder, "_forward", slow)
-    frames._encode(shown(), encoder)
+    frames.encode_frames(shown(), encoder)
     assert 4 < most <= 4 * (frames.AHEAD + 2) + 1
 
 

@@ -160,7 +160,8 @@ def with_key_sentences(video: Video, label: np.ndarray) -> Video:
         return video
     step = [{"section": "", "headline": "", "text": video.sentence[at]["text"]} for at in chosen.tolist()]
     feature = video.sentence_feature[chosen]
-    return replace(video, step=step, step_feature=feature, global_feature=feature.mean(0))
+    span = video.sentence_span[chosen]
+    return replace(video, step=step, step_feature=feature, step_span=span, global_feature=feature.mean(0))
 
 
 def sentence_label(video: Video, summary: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from vsumdata.datasets.benchmarks.registry import DATASETS, NEEDS_NO_FILE, data_
 from vsumdata.datasets.join import join_features, replaces_frames
 from vsumdata.datasets.partition import Partition, Pool
 from vsumdata.datasets.protocol import Protocol, protocol
-from vsumdata.datasets.shards import LABELS, PROTOCOL, Shards, open_shards, parts_of
+from vsumdata.datasets.shards import LABELS, PROTOCOL, SUMMARIES, Shards, open_shards, parts_of
 from vsumdata.datasets.splits import Fold
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -132,7 +132,8 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
     what = f"row of {LABELS[shards.kind].table}" if shards.kind else "replay score"
     # Three columns of the index tell which videos are usable, without reading any features.
     parts = parts_of(Store(root), shards.table, shards.fingerprint)
-    part, task = ({video_id: of[at] for video_id, of in parts.items()} for at in (0, 1))
+    part = {video_id: of.split for video_id, of in parts.items()}
+    task = {video_id: of.task or "" for video_id, of in parts.items()}
     index = Store(root).latest(shards.table, shards.fingerprint, columns=["replay_score"])
     ids = index["video_id"].to_pylist()
     has_score = dict(zip(ids, index["replay_score"].is_valid().to_pylist(), strict=True))
@@ -170,7 +171,7 @@ def open_root(wanted: Wanted, root: str, seed: int, *, captions: bool = False) -
             labels=shards.labels_from,
         ),
         notes=(*notes, *more),
-        texts=summaries_of(root) if shards.summaries.parts else None,
+        texts=summaries_of(root) if shards.beside[SUMMARIES].parts else None,
         checked=True,
     )
 

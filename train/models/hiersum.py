@@ -33,6 +33,11 @@ class HierSumOptions(A2SummOptions):
         description="how the global text enters the model: `description` as one token, `steps` as one token per "
         "step of the article",
     )
+    timed_steps: bool = Field(
+        False,
+        description="with `global_tokens=steps`: a step whose time is known (table `step_times`) is about the frames "
+        "of that time alone. In the paper global text is about all frames",
+    )
 
 
 class HierSum(A2Summ):
@@ -44,7 +49,8 @@ class HierSum(A2Summ):
         super().__init__(options, frame_dim, text_dim)
         self.shown: TextKind = options.text
         self.global_tokens: GlobalTokens = options.global_tokens
+        self.timed_steps = options.timed_steps
 
     def forward(self, batch: Batch, text: TextKind | None = None) -> Scores:
         """Score with `text`, by default that of the options. A parent step passes "global"."""
-        return self.summarize(batch, text_of(batch, text or self.shown, self.global_tokens))
+        return self.summarize(batch, text_of(batch, text or self.shown, self.global_tokens, self.timed_steps))

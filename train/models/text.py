@@ -24,7 +24,9 @@ class Text:
     timed: Tensor  # bool [B,M]: the token has start and end; one without covers every frame
 
 
-def text_of(batch: Batch, kind: TextKind, global_tokens: GlobalTokens = "description") -> Text | None:
+def text_of(
+    batch: Batch, kind: TextKind, global_tokens: GlobalTokens = "description", timed_steps: bool = False
+) -> Text | None:
     """Select the tokens of `kind`; None if no video of the batch has any.
 
     "both" puts the global text after the subtitles. For a video without that text the whole mask is false.
@@ -33,7 +35,7 @@ def text_of(batch: Batch, kind: TextKind, global_tokens: GlobalTokens = "descrip
     if kind in ("subtitles", "both"):
         parts.append(subtitles(batch))
     if kind in ("global", "both"):
-        parts.append(global_text(batch, global_tokens))
+        parts.append(global_text(batch, global_tokens, timed_steps))
     found = [part for part in parts if part is not None]
     if len(found) < 2:
         return found[0] if found else None
@@ -45,16 +47,20 @@ def subtitles(batch: Batch) -> Text | None:
     feature, span, mask = batch.sentence_feature, batch.sentence_span, batch.sentence_mask
     if feature is None or span is None or mask is None:
         return None
-    time_s = batch.frame_time_s[:, :, None]
-    inside = (span[:, None, :, 0] <= time_s) & (time_s < span[:, None, :, 1])
-    cover = inside & batch.frame_mask[:, :, None] & mask[:, None, :]
+    cover = within(span, batch.frame_time_s) & batch.frame_mask[:, :, None] & mask[:, None, :]
     return Text(feature=feature, mask=mask, cover=cover, timed=mask)
 
 
-def global_text(batch: Batch, tokens: GlobalTokens = "description") -> Text | None:
+def within(span: Tensor, time_s: Tensor) -> Tensor:
+    """Whether frame t lies in span j: bool [B,T,M] of spans [B,M,2] and times [B,T]; NaN holds nothing."""
+    return (span[:, None, :, 0] <= time_s[:, :, None]) & (time_s[:, :, None] < span[:, None, :, 1])
+
+
+def global_text(batch: Batch, tokens: GlobalTokens = "description", timed_steps: bool = False) -> Text | None:
     """Tokens about the whole video; None without such text.
 
     "description": one token, the global text. "steps": one token per step; a video without steps has the global text.
+    With `timed_steps` a step whose time is known covers the frames of that time alone, as a sentence does.
     """
     feature = mask = None
     if batch.global_feature is not None and batch.global_mask is not None:
@@ -68,7 +74,12 @@ def global_text(batch: Batch, tokens: GlobalTokens = "description") -> Text | No
         return None
     # Global text has no timing, so every frame may attend to it (HierSum's parent step).
     cover = batch.frame_mask[:, :, None] & mask[:, None, :]
-    return Text(feature=feature, mask=mask, cover=cover, timed=torch.zeros_like(mask))
+    timed = torch.zeros_like(mask)
+    if timed_steps and tokens == "steps" and batch.step_span is not None and batch.step_mask is not None:
+        # Not the token that stands for the steps of a video without any.
+        timed = batch.step_mask & batch.step_span.isfinite().all(-1)
+        cover &= ~timed[:, None] | within(batch.step_span, batch.frame_time_s)
+    return Text(feature=feature, mask=mask, cover=cover, timed=timed)
 
 
 def _or_else(feature: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import numpy as np
 
+from vsumdata.datasets.shards import step_span
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import VideoError
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE
 from vsumdata.pipeline.reports.page.facts import VideoFacts, resampled
+from vsumdata.pipeline.state.agreement import COLUMNS as LABELS
+from vsumdata.pipeline.state.agreement import PSEUDO, STEPS
 from vsumdata.pipeline.state.dataset import stages_of
 from vsumdata.pipeline.state.plan import fingerprint
 from vsumdata.stages import media
@@ -31,6 +34,13 @@ COLUMNS = (
     "title", "url", "duration_s", "frame_time_s", "replay_score", "shot_start", "shot_stop", "sentence",
     "sentence_feature", "step", "step_feature",
 )  # fmt: skip
+STEP_TIMES = "step_times"
+# The tables of labels, and what is shown of them.
+BESIDE: Mapping[str, Sequence[str]] = {
+    STEP_TIMES: ("step_start_s", "step_stop_s"),
+    **{table: columns for kind, (table, columns) in LABELS.items() if kind in (PSEUDO, STEPS)},
+}
+LABEL_NAMES = {PSEUDO: "pseudo-summary", STEPS: "frames of the article's pictures"}
 MAX_POINTS = 240
 # What a page shows of a video, so that 200 of them take less than 10 MB. A talk of ten hours has 5,000 sentences.
 MAX_PICTURE_BYTES = 14_000
@@ -78,6 +88,7 @@ class Shown:
     length_s: float
     replay: Scores | None
     model: Scores | None
+    labels: Sequence[Scores]  # what other labels than the replay curve say
     shots: Sequence[Span]
     sentences: Sequence[Sentence]
     steps: Sequence[Step]
@@ -147,14 +158,22 @@ def shown(store: Store, wanted: Sequence[VideoFacts], scored: Mapping[str, Score
         if video_id in where:
             by_part.setdefault(where[video_id], []).append(video_id)
     pictures = Pictures(store, fingerprint(stages, THUMBNAILS))
+    tables = {name: (fingerprint(stages, name), done(store, name, fingerprint(stages, name))) for name in BESIDE}
     # Each part is opened once: the most viewed videos of a large root lie in all of them.
     for part in sorted(by_part):
         rows = store.read(FEATURES, at, dict.fromkeys(by_part[part], part), COLUMNS)
         for ids in batched(rows, AT_ONCE):
-            videos = [without_frames(video_id, rows[video_id]) for video_id in ids]
+            beside = {
+                name: store.read(name, its, {each: there[each] for each in ids if each in there}, BESIDE[name])
+                for name, (its, there) in tables.items()
+            }
+            videos = [without_frames(video_id, rows[video_id], beside[STEP_TIMES].get(video_id)) for video_id in ids]
             thumbnails = pictures.of(videos)
             for video in videos:
-                yield one(video, facts[video.video_id], thumbnails[video.video_id], (scored or {}).get(video.video_id))
+                found = one(
+                    video, facts[video.video_id], thumbnails[video.video_id], (scored or {}).get(video.video_id)
+                )
+                yield replace(found, labels=labels_of(video, beside, found.length_s))
 
 
 def batched(ids: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -163,10 +182,23 @@ def batched(ids: Iterable[str], size: int) -> Iterator[list[str]]:
         yield found[first : first + size]
 
 
-def without_frames(video_id: str, row: Mapping[str, Any]) -> Video:
-    """The video of a row, without the vectors of its frames."""
+def without_frames(video_id: str, row: Mapping[str, Any], times: Mapping[str, Any] | None = None) -> Video:
+    """The video of a row, without the vectors of its frames; `times` is its row of `step_times`."""
     nothing = np.zeros((len(row["frame_time_s"]), 0), np.float32)
-    return Video(video_id=video_id, frame_feature=nothing, **{name: row[name] for name in COLUMNS})
+    span = None if times is None else step_span(times, len(row["step"]))
+    return Video(video_id=video_id, frame_feature=nothing, step_span=span, **{name: row[name] for name in COLUMNS})
+
+
+def labels_of(video: Video, beside: Mapping[str, Mapping[str, Mapping[str, Any]]], length_s: float) -> list[Scores]:
+    """What the tables of labels say of a video's frames."""
+    found: list[Scores] = []
+    for kind in (PSEUDO, STEPS):
+        table, (score, chosen) = LABELS[kind]
+        row = beside[table].get(video.video_id)
+        if row is not None and len(row[chosen]) == len(video.frame_time_s):
+            spans = chosen_spans(np.asarray(row[chosen]), length_s)
+            found.append(Scores(name=LABEL_NAMES[kind], curve=shortened(row[score]), chosen=spans))
+    return found
 
 
 def done(store: Store, table: str, at: str) -> dict[str, str]:
@@ -191,6 +223,7 @@ def one(
         length_s=length_s,
         replay=replay_of(video, length_s),
         model=scores,
+        labels=(),
         shots=shots if len(shots) <= MAX_SHOTS else [],
         sentences=text,
         steps=steps,
@@ -258,10 +291,12 @@ def brief(text: str | None) -> str:
 
 
 def steps_of(video: Video) -> list[Step]:
-    """The article's steps, each with the time of the sentences that are most like it."""
+    """The article's steps with their times: those of `step_times`, else of the sentences that are most like them."""
     times: list[Span | None] = [None] * len(video.step)
     said, steps = video.sentence_feature, video.step_feature
-    if said is not None and steps is not None and len(said) and len(steps):
+    if video.step_span is not None:
+        times = [None if np.isnan(span).any() else (float(span[0]), float(span[1])) for span in video.step_span]
+    elif said is not None and steps is not None and len(said) and len(steps):
         runs = align(np.asarray(steps, np.float32) @ np.asarray(said, np.float32).T)
         span = video.sentence_span
         times = [None if run is None else (float(span[run[0], 0]), float(span[run[1] - 1, 1])) for run in runs]

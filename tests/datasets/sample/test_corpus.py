@@ -14,6 +14,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from vsumdata.datasets.sample.render import cut_pictures
 from vsumdata.datasets.sample.site import ASSETS, HOST
 
 VIDEOS: dict[str, dict[str, Any]] = {
@@ -114,6 +115,20 @@ def test_articles_have_steps_and_are_at_home_on_the_sample_site() -> None:
         "Hang-a-Picture": 5,
         "how_4021_brew-pot-tea": 6,  # with the introduction and the list of materials
     }
+
+
+def test_the_pancakes_article_shows_pictures_of_its_film(tmp_path: Path) -> None:
+    named = {name for video in VIDEOS.values() for name in video.get("pictures", {})}
+    page = (ASSETS / "articles" / "wikihow" / "Make-Pancakes.html").read_text(encoding="utf-8")
+    assert set(re.findall(rf"https://{HOST}/images/([\w.-]+)", page)) == named
+    files = list((ASSETS / "images").iterdir())
+    assert {path.name for path in files} == named
+    assert sum(path.stat().st_size for path in files) < 60_000
+    (tmp_path / "images").mkdir()
+    (tmp_path / "media").symlink_to(ASSETS / "media")
+    cut_pictures(VIDEOS["pancakes_01"], tmp_path)
+    for path in files:
+        assert (tmp_path / "images" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.skipif(not shutil.which("espeak-ng"), reason="rendering needs the espeak-ng program")

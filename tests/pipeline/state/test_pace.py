@@ -242,7 +242,7 @@ def test_workers_ask_one_named_actor_and_the_state_outlives_it(
         errors.ActorUnavailableError("unavailable", None),
         errors.ActorUnschedulableError("its node is gone"),
         errors.NodeDiedError("dead"),
-        errors.OwnerDiedError("", "", ""),
+        errors.OwnerDiedError("", None, ""),
         errors.RaySystemError("lost"),
         ValueError("Failed to look up actor"),
     ]

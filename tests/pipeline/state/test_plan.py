@@ -17,9 +17,10 @@ from vsumdata.manifests.manifest import Manifest, Select
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.watches import watches
-from vsumdata.pipeline.recipe import parse_stages, recipe
+from vsumdata.pipeline.recipe import GROUPS, parse_stages, recipe
 from vsumdata.pipeline.state.plan import Plan, Stages, Task, decisions, fingerprint, payload_schema, plan, table_schema
 from vsumdata.stages.encoders.models import Model, Models
+from vsumdata.stages.stage import WHOLE
 
 SOURCES = [{"channel": "@x"}]
 
@@ -36,6 +37,8 @@ def models(**changes: str) -> Models:
 
 
 STAGES = recipe(manifest(), models())
+OF_ALL = [name for name, stage in STAGES.items() if stage.lane == WHOLE]
+OF_SPEECH = {"transcripts", "features", "summaries", "quality", "step_times"}
 GOOD: dict[str, Any] = {"source": "channel:@x", "view_count": 90_000, "duration_s": 100.0, "fetched": True, "heatmap": [
     {"start_s": 0.0, "end_s": 1.0, "value": 1.0}]}  # fmt: skip
 
@@ -264,12 +267,12 @@ def changed(before: Any, after: Any) -> set[str]:
         ({"select": {"min_views": 1}, "crawl": {"seconds_between_requests": 3}}, set()),
         ({"resources": {"frames": {"gpus": 0.5}}, "limits": {"max_attempts": 2}}, set()),
         ({"sources": [{"channel": "@y"}], "name": "other"}, set()),
-        ({"features": {"fps": 2}}, {"frames", "features", "frame_captions", "summaries"}),
+        ({"features": {"fps": 2}}, {"frames", "features", "frame_captions", "summaries", *GROUPS["labels"]}),
         ({"features": {"split": {"train": 0.5, "val": 0.4}}}, {"features"}),
-        ({"captions": {"languages": ["de"]}}, {"videos", "transcripts", "features", "summaries"}),
-        ({"asr": {"engine": "openai-whisper"}}, {"transcripts", "features", "summaries"}),
-        ({"asr": {"device": "cpu"}}, {"transcripts", "features", "summaries"}),
-        ({"asr": {"device": "cuda"}}, {"transcripts", "features", "summaries"}),
+        ({"captions": {"languages": ["de"]}}, {"videos", *OF_SPEECH}),
+        ({"asr": {"engine": "openai-whisper"}}, OF_SPEECH),
+        ({"asr": {"device": "cpu"}}, OF_SPEECH),
+        ({"asr": {"device": "cuda"}}, OF_SPEECH),
     ],
 )
 def test_a_setting_makes_only_what_depends_on_it_again(settings: dict, made_again: set[str]) -> None:
@@ -277,9 +280,10 @@ def test_a_setting_makes_only_what_depends_on_it_again(settings: dict, made_agai
 
 
 def test_a_model_makes_only_what_depends_on_it_again() -> None:
-    assert changed(STAGES, recipe(manifest(), models(asr="other"))) == {"transcripts", "features", "summaries"}
-    assert changed(STAGES, recipe(manifest(), models(clip="other"))) == {"frames", "features", "frame_captions"}
-    assert changed(STAGES, recipe(manifest(), models(text="other"))) == {"features", "summaries"}
+    of_frames, of_texts = {"frames", "features", "frame_captions"}, {"features", "summaries"}
+    assert changed(STAGES, recipe(manifest(), models(asr="other"))) == OF_SPEECH
+    assert changed(STAGES, recipe(manifest(), models(clip="other"))) == of_frames | set(GROUPS["labels"])
+    assert changed(STAGES, recipe(manifest(), models(text="other"))) == of_texts | {"step_times", "pseudo_summaries"}
 
 
 def newer(table: str) -> Stages:
@@ -330,11 +334,12 @@ def test_of_newer_code_only_what_came_out_otherwise_goes_on(root: Root) -> None:
     first, second = upgraded.plan("videos", listed).tasks
     same = GOOD | {"article_url": "https://a"}
     upgraded.commit(first, "videos", **same, url="https://x")
-    assert finish(upgraded, [first.record]) == {"videos": []} | NOTHING
+    # Of one video alone, what is made of all videos is another table.
+    assert finish(upgraded, [first.record]) == {"videos": []} | NOTHING | {table: ["a"] for table in OF_ALL}
     upgraded.commit(second, "videos", **same, url="https://moved")
     again = finish(upgraded, listed)
     moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions", "audio", "thumbnails")}
-    assert again == {"videos": []} | NOTHING | moved
+    assert again == {"videos": []} | NOTHING | moved | {"duplicates": ["a", "b"], "pseudo_summaries": ["a"]}
 
 
 def test_features_wait_for_frames_of_newer_code(root: Root) -> None:
@@ -361,11 +366,7 @@ def test_two_manifests_in_turn_on_one_root(root: Root) -> None:
     german = root.under(recipe(manifest(captions={"languages": ["de"]}), models()))
     listed = records("a", "b")
     finish(root, listed)
-    assert finish(german, listed) == {"videos": ["a", "b"]} | NOTHING | {
-        "transcripts": ["a", "b"],
-        "features": ["a", "b"],
-        "summaries": ["a", "b"],
-    }
+    assert finish(german, listed) == {"videos": ["a", "b"]} | NOTHING | {table: ["a", "b"] for table in OF_SPEECH}
     for turn in (root, german, root):
         assert finish(turn, listed) == {"videos": []} | NOTHING
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vsumdata.stages.curation.alignment import Run, align
+from vsumdata.stages.curation.alignment import Run, align, belonging
 
 
 def every(num_steps: int, num_sentences: int, at: int = 0) -> Iterator[list[Run | None]]:
@@ -66,3 +66,25 @@ def test_without_steps_or_sentences(shape: tuple[int, int]) -> None:
 
 def test_equal_similarities_align_nothing() -> None:
     assert align(np.full((2, 3), 0.4)) == [None, None]
+
+
+@given(similarities)
+def test_belonging_is_the_share_of_all_alignments(gain: np.ndarray) -> None:
+    weights, shares = 0.0, np.zeros(gain.shape)
+    for runs in every(*gain.shape):
+        weight = np.exp(value(runs, gain))
+        weights += weight
+        for step, run in enumerate(runs):
+            if run is not None:
+                shares[step, run[0] : run[1]] += weight
+    np.testing.assert_allclose(belonging(gain), shares / weights, atol=1e-9)
+
+
+def test_belonging_bears_long_videos_and_strong_gains() -> None:
+    gain = np.full((3, 5000), -900.0)
+    for step in range(3):
+        gain[step, 1000 * step : 1000 * step + 1000] = 900.0
+    found = belonging(gain)
+    assert [found[step, 1000 * step : 1000 * step + 1000].min() for step in range(3)] == pytest.approx([1] * 3)
+    assert found.sum() == pytest.approx(3000)
+    assert belonging(np.zeros((0, 4))).shape == (0, 4)

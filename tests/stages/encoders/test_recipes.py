@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tests.pipeline.media_kit import TALK, lavfi
-from torchvision.models import GoogLeNet_Weights, googlenet
+from torchvision.models import GoogLeNet_Weights, ResNet50_Weights, googlenet, resnet50
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages import frames
 from vsumdata.stages.encoders import recipes
 from vsumdata.stages.encoders.clip import ClipText
 from vsumdata.stages.encoders.colours import ColourEncoder
-from vsumdata.stages.encoders.googlenet import GoogLeNetEncoder
+from vsumdata.stages.encoders.googlenet import RESNET50, GoogLeNetEncoder, ResNetEncoder, resolve
 from vsumdata.stages.encoders.models import resolve_clip
 from vsumdata.stages.encoders.recipes import COLOURS, GOOGLENET, PICTURES, TEXTS
 from vsumdata.stages.stage import Context, Row
@@ -71,6 +71,24 @@ def test_pool5_is_what_torchvision_computes(weights: Path) -> None:
     assert (found.shape, found.dtype) == ((3, 1024), np.float16)
     np.testing.assert_allclose(found.astype(np.float32), expected, atol=2e-4)
     assert (expected[0] @ expected[1]) < 0.999, "the pictures must differ, or the test would show nothing"
+
+
+def test_resnet_is_what_torchvision_computes(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    theirs, held, batch = resnet50(weights=None).eval(), [], pictures(2, 256)
+    torch.save(theirs.state_dict(), tmp_path / "resnet.pth")
+    theirs.avgpool.register_forward_hook(lambda _, __, out: held.append(out.flatten(1)))
+    transform = ResNet50_Weights.IMAGENET1K_V1.transforms()
+    with torch.inference_mode():
+        theirs(torch.stack([transform(Image.fromarray(each)) for each in batch]))
+    location, identity = resolve("resnet.pth", tmp_path, RESNET50)
+    assert identity.split()[:2] == ["resnet50", "content"]
+    found = ResNetEncoder("resnet.pth", location=location).encode(batch)
+    expected = torch.nn.functional.normalize(held[0], dim=1).numpy()
+    np.testing.assert_allclose(found.astype(np.float32), expected, atol=2e-4)
+    assert np.abs(expected[0] - expected[1]).max() > 2e-3, "the pictures must differ, or the test would show nothing"
+    with pytest.raises(UsageError, match=r"torchvision's resnet50 weights with --set labels.step_frames.weights=FILE"):
+        resolve("openai", tmp_path, RESNET50)
 
 
 def test_weights_as_safetensors_are_the_same(weights: Path, tmp_path: Path) -> None:

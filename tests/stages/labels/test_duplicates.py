@@ -33,7 +33,8 @@ def row(video_id: str, *, frames: np.ndarray | None = None, said: str = "", **vi
 
 
 def compare(rows: list[dict[str, Any]], tmp_path: Path, **options: Any) -> dict[str, Mapping[str, Any]]:
-    return dict(load(OPTIONS | options, Context(root="unused", scratch=str(tmp_path)))(rows))
+    made = load(OPTIONS | options, Context(root="unused", scratch=str(tmp_path)))(rows)
+    return {video_id: row for video_id, row in made if isinstance(row, dict)}
 
 
 @pytest.fixture(scope="module")

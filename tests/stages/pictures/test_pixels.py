@@ -5,6 +5,7 @@ Pixels are compared, not features: with seeded weights even different pictures h
 
 from __future__ import annotations
 
+import io
 import itertools
 import subprocess
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from tests.stages.pictures.numbered_clips import X264, ffmpeg, read_by_pyav
 from vsumdata.stages.encoders.clip import ClipEncoder, _picture
 from vsumdata.stages.pictures.decode import Wanted, read_frames
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program
+from vsumdata.stages.pictures.stills import read_still
 
 Way = tuple[int, str, str]  # size, resize mode, interpolation
 VIT_B_32: Way = (224, "shortest", "bicubic")
@@ -157,3 +159,14 @@ def test_odd_sizes(tmp_path, size, way):
         time_s, ours = next(reader)
     (whole,) = whole_frames(clip, 0, [time_s])
     assert difference(ours, prepared(whole, way)) <= 0.5
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("size", [(460, 345), (97, 301), (31, 31)])
+def test_stills_are_those_of_open_clip(way, size):
+    picture = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    body = io.BytesIO()
+    Image.fromarray(picture).save(body, "PNG")
+    found = read_still(body.getvalue(), *way)
+    assert (found.shape, found.dtype) == ((way[0], way[0], 3), np.uint8)
+    assert np.array_equal(found, prepared(picture, way))

@@ -83,6 +83,20 @@ def test_steps_take_the_place_of_the_global_text():
     assert not depends_on(build(), batch, "global", step_feature=1)[0]
 
 
+def test_timed_steps_are_read_at_their_time():
+    """A step of the first three seconds changes these frames alone; without the setting it changes all."""
+    span = np.array([[0, 3], [3, 9]], np.float32)
+    batch = collate([replace(video(), step_span=span)])
+    feature = batch.step_feature.clone()
+    feature[0, 0] += 1
+    for timed, expected in ((True, [0, 1, 2]), (False, list(range(9)))):
+        model = build(global_tokens="steps", timed_steps=timed, layers=1)
+        with torch.no_grad():
+            before, after = model(batch, "global"), model(replace(batch, step_feature=feature), "global")
+        changed = (before.frame_embedding - after.frame_embedding).abs().amax(-1)[0] > 1e-12
+        assert changed.nonzero()[:, 0].tolist() == expected
+
+
 def test_the_child_is_a2summ():
     model, batch = build(), collate([video(), video(5, 1, seed=1)])
     other = A2Summ(A2SummOptions(**SMALL), F, S).double().eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,21 @@ def test_both_is_the_one_kind_that_there_is():
 def test_no_text_has_no_token():
     text = no_text(collate([SPOKEN, SHORT]), 4)
     assert (text.feature.shape, text.cover.shape) == ((2, 0, 4), (2, 8, 0))
+
+
+def test_timed_steps_cover_the_frames_of_their_time() -> None:
+    times = np.array([[0.5, 2.0], [np.nan, np.nan]], np.float32)
+    known, unknown = replace(SPOKEN, step_span=times), video("unknown", 8, steps=3)
+    batch = collate([known, unknown, SHORT])
+    assert batch.step_span is not None
+    timed, open_ = (text_of(batch, "global", "steps", timed_steps=on) for on in (True, False))
+    assert timed.cover[0, :, 0].int().tolist() == [0, 1, 1, 1, 0, 0, 0, 0]
+    assert timed.timed.tolist() == [[True, False, False], [False] * 3, [False] * 3]
+    # A step without a time, a video without times and one without steps are covered as before.
+    assert timed.cover[0, :, 1:].equal(open_.cover[0, :, 1:])
+    assert timed.cover[1:].equal(open_.cover[1:])
+    assert not open_.timed.any()
+    assert timed.feature.equal(open_.feature)
+    both = text_of(batch, "both", "steps", timed_steps=True)
+    assert both.timed[0].tolist() == [True] * 4 + [False] * 2
+    assert text_of(collate([unknown]), "global", "steps", timed_steps=True).cover.all()

@@ -238,7 +238,7 @@ class Shards(Sequence[Video]):
         for video_id, row in self.labels.rows(store, its.table, ids, its.score, its.summary).items():
             if len(row[its.score]) != (num := len(found[video_id]["frame_time_s"])):
                 raise UsageError(
-                    f"{video_id}: {its.table} has labels of {len(row[its.score])} frames, there are {num}; make it anew "
+                    f"{video_id}: {its.table} has labels of {len(row[its.score])} frames, not {num}; make it anew "
                     "with `vsumdata run --stage labels`"
                 )
             made[video_id] = nothing | {"gt_score": row[its.score], "gt_summary": row[its.summary]}

@@ -59,7 +59,8 @@ def grouped(articles: Sequence[str], titles: Sequence[str], encode: Encode, leas
         names = titles[first : first + AT_ONCE]
         block = vectors[len(articles) + first :][: len(names)].astype(np.float32)
         near, at = (column[:, 0] for column in index.search(block, 1))
-        similar, new = block @ block.T, []
+        similar = block @ block.T
+        new: list[int] = []
         for i, name in enumerate(names):
             best = new[int(similar[i, new].argmax())] if new else None
             if best is not None and similar[i, best] >= max(least, near[i]):

@@ -108,7 +108,7 @@ def write_labels(path: Path, table: str, payload: Mapping[str, Mapping[str, Any]
     store, columns = Store(path), tables.payload(table, {"picture_dim": 1})
     head = HEAD | {"retry_after": None, "upstream": {}, "digest": {}}
     head |= {"committed_at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)} | dict.fromkeys(columns.names)
-    content = [head | {"video_id": video_id} | its for video_id, its in payload.items()]
+    content = [head | {"video_id": video_id} | dict(its) for video_id, its in payload.items()]
     store.write(table, FINGERPRINT, rows.to_table(tables.schema(columns, ("features",)), content))
     known = store.read_json("dataset.json") or {}
     store.write_json("dataset.json", known | {"tables": known["tables"] | {table: {"fingerprint": FINGERPRINT}}})

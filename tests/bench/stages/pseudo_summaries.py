@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -107,7 +108,7 @@ def measure(folder: Path) -> dict[str, float]:
     begun, used = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         context = Context(root=run.store.location, scratch=scratch)
-        outcomes = whole.make(run.stages, TABLE, context, tasks, Quiet())
+        outcomes = whole.make(run.stages, TABLE, context, tasks, cast(Any, Quiet()))
     seconds, cpu_s = time.perf_counter() - begun, time.process_time() - used
     assert set(outcomes) == {"done"}, outcomes
     found = run.store.latest(TABLE, fingerprint(run.stages, TABLE), columns=["num_alike", "pseudo_task"])

@@ -36,6 +36,7 @@ from tests.train.training_kit import write_labels, write_root
 
 from vsumdata.datasets.reference import replay_score
 from vsumdata.datasets.synthetic import Planted, Spec, heatmap, plant
+from vsumdata.datasets.video import Video
 from vsumdata.stages.labels.pseudo_summaries import best
 from vsumdata.stages.labels.segments import means, segments
 
@@ -84,7 +85,9 @@ def build(root: Path, seed: int, num: int) -> tuple[list[Planted], dict[str, dic
     """Write a root of videos with all three labels; return its test videos, and how well the labels order frames."""
     planted = plant(Spec(videos=num + VAL + TEST, frames=FRAMES, users=1, noise=NOISE, seed=seed))
     rng = np.random.default_rng([seed, 77])
-    videos, tables, scores = [], {"pseudo": {}, "steps": {}}, {kind: [] for kind in KINDS}
+    videos: list[Video] = []
+    tables: dict[str, dict[str, Label]] = {"pseudo": {}, "steps": {}}
+    scores: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
     for each in planted:
         # All three views of a video are independent.
         heat = replayed(view(each, rng))

@@ -81,8 +81,8 @@ def public_code(videos: Sequence[np.ndarray], *, in_place: bool) -> list[tuple[n
         means.append(np.array(its_means))
         spans.append(its_spans)
     found = []
-    for video, its_means, its_spans in zip(videos, means, spans, strict=True):
-        score = (its_means @ np.array(sums).T).mean(axis=1)
+    for video, feature, its_spans in zip(videos, means, spans, strict=True):
+        score = (feature @ np.array(sums).T).mean(axis=1)
         score /= np.linalg.norm(score)
         shown, chosen = np.zeros(len(video)), np.zeros(len(video))
         for (start, stop), value in zip(its_spans, score, strict=True):

@@ -61,6 +61,8 @@ def test_targets_are_those_of_the_table_and_videos_without_are_counted(root: Pat
         assert ids[1] not in there
         score, chosen = labels(there[ids[0]], 0)
         made = targets.with_targets(there[ids[0]], kind)  # type: ignore[arg-type]
+        assert made.gt_score is not None
+        assert made.gt_summary is not None
         wanted = (score - score.min()) / np.ptp(score) if kind == "pseudo" else score
         np.testing.assert_allclose(made.gt_score, wanted, atol=1e-6)
         np.testing.assert_array_equal(made.gt_summary, chosen if kind == "pseudo" else 1 - chosen)

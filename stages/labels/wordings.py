@@ -58,8 +58,8 @@ class Wordings:
         size = np.array([len(each) for each in self.kept])
         share = shared / np.minimum(size[pair // len(size)], size[pair % len(size)])
         for at in np.flatnonzero(share >= least).tolist():
-            one, other = divmod(int(pair[at]), len(size))
-            yield self.names[one], self.names[other], float(share[at])
+            first_of, second_of = divmod(int(pair[at]), len(size))
+            yield self.names[first_of], self.names[second_of], float(share[at])
 
 
 def sketch(text: str) -> np.ndarray:

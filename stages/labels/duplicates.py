@@ -73,15 +73,21 @@ def load(options: Mapping[str, Any], context: Context) -> WholeFunction:
 def read(rows: Iterable[Row], courses: Courses) -> tuple[list[Known], Courses, Wordings]:
     """Go through all rows; nothing of a row is kept but what the comparisons need."""
     known, wordings = list[Known](), Wordings()
-    features = (np.asarray(row["frames"]["frame_feature"]) for row in rows if row["frames"] is not None)
-    is_fitted = courses.fit(features)
+    is_fitted = courses.fit(feature for feature in map(feature_of, rows) if feature is not None)
     for row in rows:
         known.append(known_of(row))
-        if is_fitted and row["frames"] is not None:
-            courses.add(row["video_id"], np.asarray(row["frames"]["frame_feature"]))
+        if is_fitted and (feature := feature_of(row)) is not None:
+            courses.add(row["video_id"], feature)
         if row["transcripts"] is not None:
             wordings.add(row["video_id"], " ".join(each["text"] for each in row["transcripts"]["sentence"]))
     return known, courses, wordings
+
+
+def feature_of(row: Row) -> np.ndarray | None:
+    """The features [T,D] of a video's frames; None without any."""
+    feature = None if row["frames"] is None else np.asarray(row["frames"]["frame_feature"])
+    # The components of all videos' frames cannot be found with one that is not finite.
+    return feature if feature is not None and len(feature) and np.isfinite(feature).all() else None
 
 
 def known_of(row: Row) -> Known:

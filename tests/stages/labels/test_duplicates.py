@@ -120,6 +120,17 @@ def test_few_changes_of_a_cut_and_pictures_that_stand_still_tell_nothing(tmp_pat
     assert {made["group"] for made in compare(rows, tmp_path).values()} == {None}
 
 
+def test_a_video_with_damaged_or_no_frames_takes_no_other_one_with_it(
+    reuploads: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    feature = reuploads[min(reuploads)]
+    broken = feature.copy()
+    broken[3, 0] = np.nan
+    rows = [row("a", frames=broken), row("b", frames=feature[:0]), row("c", frames=feature), row("d", frames=feature)]
+    found = compare(rows, tmp_path)
+    assert {name: made["group"] for name, made in found.items()} == {"a": None, "b": None, "c": "c", "d": "c"}
+
+
 def test_correlation_along_a_line() -> None:
     course = np.random.default_rng(1).normal(size=(50, 8))
     assert correlation(course[10:30], course, 1.0, 10.0) == pytest.approx(1.0)

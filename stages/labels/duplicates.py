@@ -2,7 +2,8 @@
 
 Of two videos it is told by their id at the site, by the course of their pictures (`courses`), by what is said in them
 (`wordings`), or by title and length, unless their pictures differ. A video that is cut of another one is never the best
-of the two; of the rest it is one with a heatmap, then the most watched.
+of the two; of the rest it is one with a heatmap, then the most watched. Before all, it has frames: without them it gets
+no row of `features`, and where `select` drops duplicates its group would have none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Known(NamedTuple):
     keys: tuple[str, ...]  # ids and addresses at its site
     title: str
     duration_s: float
+    has_frames: bool
     has_heatmap: bool
     views: int
 
@@ -94,7 +96,8 @@ def known_of(row: Row) -> Known:
     video = row["videos"] or {}
     keys = tuple(video[name] for name in ("source_id", "url") if video.get(name))
     title, duration_s = normalise(video.get("title") or ""), video.get("duration_s") or 0.0
-    return Known(row["video_id"], keys, title, duration_s, bool(video.get("heatmap")), video.get("view_count") or 0)
+    has_frames, has_heatmap = row["frames"] is not None, bool(video.get("heatmap"))
+    return Known(row["video_id"], keys, title, duration_s, has_frames, has_heatmap, video.get("view_count") or 0)
 
 
 def by_id(known: Iterable[Known]) -> Iterator[Link]:
@@ -160,7 +163,7 @@ def reached(video_id: str, near: Mapping[str, Mapping[str, Link]]) -> list[str]:
     return list(found)
 
 
-def rank(video: Known, others: Iterable[Known]) -> tuple[bool, bool, int, str]:
+def rank(video: Known, others: Iterable[Known]) -> tuple[bool, bool, bool, int, str]:
     """The better of a group's videos come first."""
     is_cut = any(video.duration_s < CUT_LENGTH * other.duration_s for other in others)
-    return is_cut, not video.has_heatmap, -video.views, video.video_id
+    return not video.has_frames, is_cut, not video.has_heatmap, -video.views, video.video_id

@@ -74,6 +74,11 @@ def test_each_of_one_id_or_address_is_one_and_the_best_has_a_heatmap_and_views(t
     assert {name: made["group"] for name, made in found.items()} == {"a": "b", "b": "b", "c": "d", "d": "d", "e": None}
     assert {name for name, made in found.items() if made["is_best"]} == {"b", "d", "e"}
     assert found["a"] == {"group": "b", "is_best": False, "like": "b", "kind": "id", "confidence": 1.0}
+    # The better one's file was broken: where duplicates are dropped, the group would have no features at all.
+    rows = [row("a", source_id="x"), row("b", source_id="x", view_count=7, heatmap=heatmap)]
+    assert not compare(rows, tmp_path)["a"]["is_best"]
+    rows[0]["frames"] = {"frame_feature": np.random.default_rng(0).normal(size=(9, 4))}
+    assert compare(rows, tmp_path)["a"]["is_best"]
 
 
 def test_one_title_and_one_length_is_one_video_unless_the_pictures_differ(

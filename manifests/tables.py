@@ -399,7 +399,9 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     },
     "duplicates": {
         "group": Meaning("the id of the group's best video; null for a video that is like no other"),
-        "is_best": Meaning("whether it is the one to keep: no cut of another one, with a heatmap, the most watched"),
+        "is_best": Meaning(
+            "whether it is the one to keep: with frames, no cut of another one, with a heatmap, the most watched"
+        ),
         "like": Meaning("the video of the group that it was found to be like"),
         "kind": Meaning("what showed it: `id`, `frames`, `transcript` or `title`, the first of these that holds"),
         "confidence": Meaning(

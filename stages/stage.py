@@ -125,7 +125,7 @@ def safe_name(video_id: str) -> str:
 
 
 Function = Callable[[Row], Row]
-# Of a stage of the lane WHOLE. It may go through the rows, in the order of their ids, several times; it yields for each
+# Of a stage of the lane WHOLE. It may go through the rows several times, always in one order; it yields for each
 # video its payload or why it has none.
 WholeFunction = Callable[[Iterable[Row]], Iterable[tuple[str, Row | VideoError]]]
 

@@ -479,9 +479,9 @@ class Flow:
         self.made.add(table)
         tasks = self.plans[table].tasks
         lease, taken = self.leases.take(self.lease_key(table), [task.video_id for task in tasks])
-        # Another run that is making it looks at the same videos.
-        if len(taken) == len(tasks):
+        if len(taken) == len(tasks):  # else another run is making it
             self.outcomes += whole.make(self.stages, table, self.context, tasks, self.display)
+            self.known.finished[table] |= taken
         self.leases.release(lease)
         self.is_stale, self.looked_at = True, 0.0
         return True

@@ -26,11 +26,13 @@ COMMITTED_AT_ONCE = 2000
 
 
 class Rows:
-    """The rows of all videos, read anew each time somebody goes through them."""
+    """The rows of all videos, read anew each time somebody goes through them, always in one order."""
 
     def __init__(self, worker: StageWorker, tasks: Sequence[Task]) -> None:
         self.worker = worker
-        self.tasks = sorted(tasks, key=lambda task: task.video_id)
+        # Neighbours of one part, which is then opened once. By their ids alone, each video of a large root would cost a
+        # row group of a part of its own. `frames` and `features`, which are large, come first of what is read.
+        self.tasks = sorted(tasks, key=lambda task: (sorted(task.parts.items()), task.video_id))
 
     def __len__(self) -> int:
         return len(self.tasks)

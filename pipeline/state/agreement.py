@@ -52,7 +52,9 @@ class Pair:
         first, second = one.chosen, other.chosen
         first = best(one.score, second) if first is None else first
         second = best(other.score, first) if second is None else second
-        if first is not None and second is not None and (total := int(first.sum() + second.sum())):
+        # Of an article none of whose pictures was found in the video, the choice of no frame says nothing.
+        if first is not None and second is not None and first.any() and second.any():
+            total = int(first.sum() + second.sum())
             self.f1.append(2 * float((first & second).sum()) / total)
             self.chance.append(2 * float(first.sum()) * float(second.sum()) / len(first) / total)
 

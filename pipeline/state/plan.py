@@ -228,7 +228,12 @@ def plan(
         pending |= is_worth_fetching(records, verdicts, select)
         pending |= is_worth_visiting(own, verdicts, manifest.refresh.ages_s(), again)
     pending &= ~are_among(ids, known.finished[name])
-    free = pending & ~are_among(ids, known.busy[name])
+    busy = are_among(ids, known.busy[name])
+    if ALL in stage.reads:
+        # All or none: a killed pass or two lists in turn leave some rows that are of now, `--retry` asks for some, and
+        # another run may have some. But a pass over these alone would make other rows.
+        pending, busy = pending | pending.any(), busy | busy.any()
+    free = pending & ~busy
     result = Plan(seen=seen, waiting=len(waiting), busy=int(np.count_nonzero(pending & ~free)))
     result.unsettled = pa.concat_arrays([waiting, ids.filter(pa.array(pending))])
     # Any other row starts again: its inputs are new, or `--retry` asks for it.

@@ -37,9 +37,11 @@ TEXT_WEIGHTS = (
 TRANSFORMER_WEIGHTS = TEXT_WEIGHTS
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 SEED = re.compile(r"seed:\d+")
+# Tables that look for near neighbours.
+NEEDS_FAISS = frozenset(("duplicates", "pseudo_summaries"))
 NEEDED_BY = {
     "asr": {"transcripts", "features"},
-    "clip": {"frames", "features", "step_frames", "pseudo_summaries"},
+    "clip": {"frames", "features", "quality", "step_times", "step_frames", "pseudo_summaries"},
     "audio": {"audio"},
     "shots": {"frames", "features"},
     "text": {"features", "pseudo_summaries"},
@@ -92,6 +94,9 @@ def resolve_models(loaded: Loaded, known: Mapping[str, Any], wanted: Collection[
 
     `known` is the root's `models.json`. A model that it locks must be had as it is locked, or that is an error.
     """
+    # Their tables come last, perhaps after days.
+    if (near := sorted(NEEDS_FAISS.intersection(wanted))) and importlib.util.find_spec("faiss") is None:
+        raise UsageError(f"{' and '.join(near)} needs faiss: pip install 'vsumdata[labels]'")
     found = {}
     for name, key in model_keys(loaded.manifest).items():
         locked = known.get(key)

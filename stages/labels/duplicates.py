@@ -2,7 +2,8 @@
 
 Of two videos it is told by their id at the site, by the course of their pictures (`courses`), by what is said in them
 (`wordings`), or by title and length, unless their pictures differ. A video that is cut of another one is never the best
-of the two; of the rest it is one with a heatmap, then the most watched.
+of the two; of the rest it is one with a heatmap, then the most watched. Before all, it has frames: without them it gets
+no row of `features`, and where `select` drops duplicates its group would have none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Known(NamedTuple):
     keys: tuple[str, ...]  # ids and addresses at its site
     title: str
     duration_s: float
+    has_frames: bool
     has_heatmap: bool
     views: int
 
@@ -73,22 +75,29 @@ def load(options: Mapping[str, Any], context: Context) -> WholeFunction:
 def read(rows: Iterable[Row], courses: Courses) -> tuple[list[Known], Courses, Wordings]:
     """Go through all rows; nothing of a row is kept but what the comparisons need."""
     known, wordings = list[Known](), Wordings()
-    features = (np.asarray(row["frames"]["frame_feature"]) for row in rows if row["frames"] is not None)
-    is_fitted = courses.fit(features)
+    is_fitted = courses.fit(feature for feature in map(feature_of, rows) if feature is not None)
     for row in rows:
         known.append(known_of(row))
-        if is_fitted and row["frames"] is not None:
-            courses.add(row["video_id"], np.asarray(row["frames"]["frame_feature"]))
+        if is_fitted and (feature := feature_of(row)) is not None:
+            courses.add(row["video_id"], feature)
         if row["transcripts"] is not None:
             wordings.add(row["video_id"], " ".join(each["text"] for each in row["transcripts"]["sentence"]))
     return known, courses, wordings
+
+
+def feature_of(row: Row) -> np.ndarray | None:
+    """The features [T,D] of a video's frames; None without any."""
+    feature = None if row["frames"] is None else np.asarray(row["frames"]["frame_feature"])
+    # The components of all videos' frames cannot be found with one that is not finite.
+    return feature if feature is not None and len(feature) and np.isfinite(feature).all() else None
 
 
 def known_of(row: Row) -> Known:
     video = row["videos"] or {}
     keys = tuple(video[name] for name in ("source_id", "url") if video.get(name))
     title, duration_s = normalise(video.get("title") or ""), video.get("duration_s") or 0.0
-    return Known(row["video_id"], keys, title, duration_s, bool(video.get("heatmap")), video.get("view_count") or 0)
+    has_frames, has_heatmap = row["frames"] is not None, bool(video.get("heatmap"))
+    return Known(row["video_id"], keys, title, duration_s, has_frames, has_heatmap, video.get("view_count") or 0)
 
 
 def by_id(known: Iterable[Known]) -> Iterator[Link]:
@@ -154,7 +163,7 @@ def reached(video_id: str, near: Mapping[str, Mapping[str, Link]]) -> list[str]:
     return list(found)
 
 
-def rank(video: Known, others: Iterable[Known]) -> tuple[bool, bool, int, str]:
+def rank(video: Known, others: Iterable[Known]) -> tuple[bool, bool, bool, int, str]:
     """The better of a group's videos come first."""
     is_cut = any(video.duration_s < CUT_LENGTH * other.duration_s for other in others)
-    return is_cut, not video.has_heatmap, -video.views, video.video_id
+    return not video.has_frames, is_cut, not video.has_heatmap, -video.views, video.video_id

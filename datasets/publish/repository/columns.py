@@ -79,9 +79,9 @@ class Rows:
         if "features" not in self.fingerprints:
             raise UsageError(f"{store.root}: has no table `features`; `vsumdata run --root {store.root}` makes it")
         self.entries: dict[str, list[tuple[str, str]]] = {}  # split -> (video_id, part), sorted
-        belongs = parts_of(store, "features", self.fingerprints["features"])
+        self.belongs = parts_of(store, "features", self.fingerprints["features"])
         for video_id, part in self.latest("features"):
-            self.entries.setdefault(belongs[video_id].split or "", []).append((video_id, part))
+            self.entries.setdefault(self.belongs[video_id].split or "", []).append((video_id, part))
         if not self.entries:
             raise UsageError(f"{store.root}: no video is finished; `vsumdata run --root {store.root}` goes on with it")
         for entries in self.entries.values():
@@ -142,7 +142,8 @@ class Rows:
                     name: beside.get(table, {}).get(video_id, {}).get(column)
                     for name, (table, column) in BESIDE.items()
                 }
-                yield self.published({**{name: rows[video_id][name] for name in names}, **facts, "video_id": video_id})
+                row = {name: rows[video_id][name] for name in names} | self.belongs[video_id]._asdict()
+                yield self.published({**row, **facts, "video_id": video_id})
 
     def read_beside(self, table: str, video_ids: Sequence[str]) -> dict[str, Row]:
         """The columns of another table that go along, for those of the videos that have a row there."""

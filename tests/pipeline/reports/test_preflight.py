@@ -87,6 +87,13 @@ def test_cookies_are_read_as_yt_dlp_reads_them(tmp_path: Path, content: str | No
     assert (ok, says in words) == (says == "1 in ", True)
 
 
+def test_faiss_is_missed_before_the_work_not_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = job(tmp_path, {"channel": "@x"})
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert "vsumdata[labels]" in preflight.models(loaded, {}, ["videos", "duplicates"]).found
+    assert preflight.models(loaded, {}, ["videos"]).ok
+
+
 @needs_models
 def test_models_are_those_of_the_wanted_tables(tmp_path: Path) -> None:
     loaded = job(tmp_path, {"channel": "@x"}, asr={"model": "package:no_such_package/model"})

@@ -15,7 +15,7 @@ from vsumdata.manifests.manifest import load
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.recipe import recipe
 from vsumdata.pipeline.reports.status import labels_part
-from vsumdata.pipeline.state.agreement import agreement
+from vsumdata.pipeline.state.agreement import Label, Pair, agreement
 from vsumdata.pipeline.state.plan import fingerprint, payload_schema, table_schema
 from vsumdata.stages.encoders.models import known_models
 
@@ -33,6 +33,14 @@ def write(store: Store, table: str, content: dict[str, dict[str, Any]]) -> None:
     empty = dict.fromkeys(payload_schema(stage).names)
     made = [HEAD | {"video_id": video_id} | empty | columns for video_id, columns in content.items()]
     store.write(table, fingerprint(STAGES, table), rows.to_table(table_schema(stage), made))
+
+
+def test_a_video_that_shows_none_of_its_articles_pictures_lowers_no_mean() -> None:
+    score, none = np.arange(4.0), np.zeros(4, bool)
+    pair = Pair(("pseudo", "steps"))
+    pair.add(Label(score, score > 1), Label(np.zeros(4), none))
+    pair.add(Label(score, score > 1), Label(score, score > 1))
+    assert pair.told() == {"kinds": ["pseudo", "steps"], "videos": 1, "tau": 1.0, "f1": 1.0, "chance": 0.5}
 
 
 def test_labels_that_are_alike_agree_and_strangers_do_as_chance_has_it(tmp_path: Path) -> None:

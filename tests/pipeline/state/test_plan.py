@@ -18,7 +18,17 @@ from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.engine.watches import watches
 from vsumdata.pipeline.recipe import GROUPS, parse_stages, recipe
-from vsumdata.pipeline.state.plan import Plan, Stages, Task, decisions, fingerprint, payload_schema, plan, table_schema
+from vsumdata.pipeline.state.plan import (
+    Known,
+    Plan,
+    Stages,
+    Task,
+    decisions,
+    fingerprint,
+    payload_schema,
+    plan,
+    table_schema,
+)
 from vsumdata.stages.encoders.models import Model, Models
 from vsumdata.stages.stage import WHOLE
 
@@ -339,7 +349,26 @@ def test_of_newer_code_only_what_came_out_otherwise_goes_on(root: Root) -> None:
     upgraded.commit(second, "videos", **same, url="https://moved")
     again = finish(upgraded, listed)
     moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions", "audio", "thumbnails")}
-    assert again == {"videos": []} | NOTHING | moved | {"duplicates": ["a", "b"], "pseudo_summaries": ["a"]}
+    # b's row of `pseudo_summaries` is that of before, of both; but of a alone no pass is made.
+    assert again == {"videos": []} | NOTHING | moved | {table: ["a", "b"] for table in OF_ALL}
+
+
+@pytest.mark.parametrize("table", OF_ALL)
+def test_what_is_made_of_all_videos_is_made_of_all_or_none(root: Root, table: str) -> None:
+    listed = records("a", "b", "c")
+    finish(root, listed)
+    root = root.under(newer(table))
+    first, *rest = root.plan(table, listed).tasks
+    root.commit(first, table)
+    assert ids(root.plan(table, listed)) == ["a", "b", "c"], "a pass was killed after its first part file"
+    known = Known()
+    known.busy[table] = {"a"}
+    found = plan(root.store, root.stages, table, listed, manifest(), (), known)
+    assert (found.tasks, found.ready, found.busy) == ([], 0, 3), "another run makes a part of them"
+    for task in rest:
+        root.commit(task, table, "skipped", reason="no_frames")
+    assert ids(root.plan(table, listed)) == []
+    assert ids(root.plan(table, listed, ("skipped",))) == ["a", "b", "c"]
 
 
 def test_features_wait_for_frames_of_newer_code(root: Root) -> None:

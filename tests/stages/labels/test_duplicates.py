@@ -74,6 +74,11 @@ def test_each_of_one_id_or_address_is_one_and_the_best_has_a_heatmap_and_views(t
     assert {name: made["group"] for name, made in found.items()} == {"a": "b", "b": "b", "c": "d", "d": "d", "e": None}
     assert {name for name, made in found.items() if made["is_best"]} == {"b", "d", "e"}
     assert found["a"] == {"group": "b", "is_best": False, "like": "b", "kind": "id", "confidence": 1.0}
+    # The better one's file was broken: where duplicates are dropped, the group would have no features at all.
+    rows = [row("a", source_id="x"), row("b", source_id="x", view_count=7, heatmap=heatmap)]
+    assert not compare(rows, tmp_path)["a"]["is_best"]
+    rows[0]["frames"] = {"frame_feature": np.random.default_rng(0).normal(size=(9, 4))}
+    assert compare(rows, tmp_path)["a"]["is_best"]
 
 
 def test_one_title_and_one_length_is_one_video_unless_the_pictures_differ(
@@ -118,6 +123,17 @@ def test_few_changes_of_a_cut_and_pictures_that_stand_still_tell_nothing(tmp_pat
     still = np.repeat(scene[:1], 60, axis=0)
     rows = [row("long", frames=np.repeat(scene, 10, axis=0)), row("still", frames=still), row("too", frames=still[:55])]
     assert {made["group"] for made in compare(rows, tmp_path).values()} == {None}
+
+
+def test_a_video_with_damaged_or_no_frames_takes_no_other_one_with_it(
+    reuploads: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    feature = reuploads[min(reuploads)]
+    broken = feature.copy()
+    broken[3, 0] = np.nan
+    rows = [row("a", frames=broken), row("b", frames=feature[:0]), row("c", frames=feature), row("d", frames=feature)]
+    found = compare(rows, tmp_path)
+    assert {name: made["group"] for name, made in found.items()} == {"a": None, "b": None, "c": "c", "d": "c"}
 
 
 def test_correlation_along_a_line() -> None:

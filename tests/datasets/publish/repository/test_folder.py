@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tests.datasets.publish.repository.root_kit import EHOW, STRANGE, VIDEOS, WIKIHOW, make_root
+from tests.datasets.publish.repository.root_kit import EHOW, NOW, STRANGE, VIDEOS, WIKIHOW, make_root
 
 from vsumdata.datasets.publish.repository import columns
 from vsumdata.datasets.publish.repository.about import About
@@ -23,6 +23,7 @@ from vsumdata.datasets.publish.repository.folder import Published, publish
 from vsumdata.datasets.publish.repository.parquet import write_split
 from vsumdata.manifests import tables
 from vsumdata.manifests.errors import StorageError, UsageError
+from vsumdata.manifests.rows import to_table
 from vsumdata.manifests.store import Store
 from vsumdata.pipeline.reports.publication import about
 
@@ -94,6 +95,25 @@ def test_the_files_are_laid_out_as_the_hub_reads_them(tmp_path: Path) -> None:
     assert rows["aaaaaaaaaaa"]["article_license"] == "CC BY-NC-SA 3.0"
     assert rows["aaaaaaaaaaa"]["view_count"] == 60_000
     np.testing.assert_array_equal(np.shape(rows["ccccccccccc"]["frame_feature"]), (5, 4))
+
+
+def test_a_reupload_is_published_in_the_split_of_its_group(tmp_path: Path) -> None:
+    store = make_root(tmp_path)
+    schema = tables.schema(tables.payload("duplicates", {}), ("videos",))
+    alike = [dict.fromkeys(schema.names) | {"video_id": v, "outcome": "done", "version": 1, "tries": 0, "seconds": 0.0,
+             "committed_at": NOW, "group": "aaaaaaaaaaa"} for v in ("aaaaaaaaaaa", "ddddddddddd")]  # fmt: skip
+    store.write("duplicates", "d0", to_table(schema, alike))
+    described = store.dataset()
+    described["tables"]["duplicates"] = {"fingerprint": "d0", "outcomes": {}, "reasons": {}}
+    store.write_json("dataset.json", described)
+    publish(store, tmp_path / "out", account(store), columns.LICENSED)
+    split = {
+        row["video_id"]: (path.name.partition("-")[0], row["split"], row["task"])
+        for path in (tmp_path / "out" / "data").glob("*.parquet")
+        for row in pq.read_table(path, columns=["video_id", "split", "task"]).to_pylist()
+    }
+    assert split["aaaaaaaaaaa"] == split["ddddddddddd"]
+    assert split["aaaaaaaaaaa"][0] == split["aaaaaaaaaaa"][1]
 
 
 def test_no_path_of_the_machine_goes_along(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def run(  # noqa: PLR0913 - its parameters are the command's flags
         str, typer.Option(help="wikihow_ehow, wikihow_summaries, sample or a YAML file")
     ] = DEFAULT_MANIFEST,
     stage: Annotated[
-        str, typer.Option(help="Groups (crawl, asr, features, summaries) or single tables")
+        str, typer.Option(help="Groups (crawl, asr, features, summaries, labels) or single tables")
     ] = "crawl,asr,features",
     root: Root = DEFAULT_ROOT,
     limit: Annotated[int | None, typer.Option(min=1, help="Do at most this many pending videos per table")] = None,

@@ -100,8 +100,12 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         # By another network than made `frames`: there is a file then.
         if "media" in row:
             frames = {**frames, "frame_feature": features_of(row["media"], len(frames["frame_time_s"]))}
+        placed = matched(found, frames, options["min_confidence"], options["margin"])
+        # A choice of nothing is no label: who trained on it would learn that nothing is important.
+        if not np.any(placed["gt_summary"]):
+            raise SkipVideo("no_pictures", f"none of its {len(found)} pictures is seen in the video")
         payload = {
-            **matched(found, frames, options["min_confidence"], options["margin"]),
+            **placed,
             "picture_file": [picture.file for _, picture in found] if options["keep_pictures"] else None,
             "picture_license": article["license"],
             "picture_model": f"{options['clip_model']} {options['clip_weights']}",

@@ -99,6 +99,8 @@ def test_a_picture_out_of_order_or_of_nothing_in_the_video_is_not_shown(site, ma
     assert [p["time_s"] for p in found["picture"]] == [6.0, None, None, 6.0]
     assert [p["cosine"] > 0.99 for p in found["picture"]] == [True, False, True, True]
     assert found["gt_summary"].sum() == 1
+    with pytest.raises(SkipVideo, match="no_pictures: none of its 1 pictures is seen in the video"):
+        make([step(noise)])
 
 
 def test_a_defect_of_one_picture_costs_that_picture_alone(site, make):

@@ -186,12 +186,19 @@ DUPLICATES = (
     ("kind", TEXT),  # id | title | frames | transcript
     ("confidence", pa.float64()),
 )
-QUALITY = (
-    ("speech_share", pa.float64()),
-    ("words_per_minute", pa.float64()),
-    ("static_share", pa.float64()),
-    ("text_frame_agreement", pa.float64()),
-)
+
+
+def quality(frame_dim: int) -> tuple[tuple[str, pa.DataType], ...]:
+    """The payload of `quality`."""
+    return (
+        ("speech_share", pa.float64()),
+        ("words_per_minute", pa.float64()),
+        ("static_share", pa.float64()),
+        ("text_frame_agreement", pa.float64()),
+        ("spoken_feature", vector(frame_dim)),
+    )
+
+
 STEP_TIMES = (
     ("step_start_s", pa.list_(pa.float32())),
     ("step_stop_s", pa.list_(pa.float32())),
@@ -230,7 +237,6 @@ EXTRA = {
     "summaries": SUMMARIES,
     "thumbnails": THUMBNAILS,
     "duplicates": DUPLICATES,
-    "quality": QUALITY,
     "step_times": STEP_TIMES,
     "pseudo_summaries": PSEUDO_SUMMARIES,
 }
@@ -244,6 +250,8 @@ def payload(table: str, options: Mapping[str, Any]) -> pa.Schema:
         return pa.schema(features(options["frame_dim"], options["text_dim"]))
     if table == "audio":
         return pa.schema(audio(options["audio_dim"]))
+    if table == "quality":
+        return pa.schema(quality(options["frame_dim"]))
     if table == "step_frames":
         return pa.schema(step_frames(options["picture_dim"]))
     plain = {"videos": VIDEOS, "articles": ARTICLES, "transcripts": TRANSCRIPTS}
@@ -416,6 +424,9 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "static_share": Meaning("share of frames that look like the one before, as in a slide show", "0–1"),
         "text_frame_agreement": Meaning(
             "mean CLIP cosine of each sentence with the frames shown meanwhile; null without a text tower", "−1–1"
+        ),
+        "spoken_feature": Meaning(
+            "mean of the sentences' CLIP embeddings; null likewise, or where nothing is said", "[D]"
         ),
     },
     "step_times": {

@@ -311,8 +311,6 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
 
 
 def quality_stage(manifest: Manifest, models: Models) -> Stage:
-    # See `features_stage`: what made the columns that are read.
-    measured = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return Stage(
         name=quality.TABLE,
         reads={
@@ -323,9 +321,9 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
         load=quality.load,
         options={
             **manifest.labels.quality.model_dump(),
-            "fps": manifest.features.fps,
+            "frame_dim": models.clip.dim,
             **clip_options(manifest, models),
-            **{stage.name: stage.settings() for stage in measured},
+            **measured(manifest, models),
         },
         batch=16,
         memory_gb=1.0,
@@ -335,16 +333,14 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
 
 def step_times_stage(manifest: Manifest, models: Models) -> Stage:
     columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_feature")
-    measured = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return Stage(
         name=step_times.TABLE,
         reads={"features": columns},
         load=step_times.load,
         options={
-            "fps": manifest.features.fps,
             "text_identity": models.text.identity,
             **clip_options(manifest, models),
-            **{stage.name: stage.settings() for stage in measured},
+            **measured(manifest, models),
         },
         batch=16,
         memory_gb=1.0,
@@ -376,31 +372,36 @@ def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
 
 def whole_stages(manifest: Manifest, models: Models) -> list[Stage]:
     """Tables that are made of all videos at once."""
-    labels, fps = manifest.labels, manifest.features.fps
     made_of = ("source_id", "url", "title", "duration_s", "view_count", "heatmap")
-    of_features = ("title", "task", "article_url", "duration_s", "frame_time_s", "frame_feature", "sentence")
     return [
         Stage(
             name=duplicates.TABLE,
             reads={"videos": made_of, "transcripts": ("sentence",), "frames": ("frame_feature",), ALL: ()},
             load=duplicates.load,
-            options={**labels.duplicates.model_dump(), "fps": fps, "clip_identity": models.clip.identity},
+            options=manifest.labels.duplicates.model_dump() | measured(manifest, models),
             lane=WHOLE,
         ),
         Stage(
             name=pseudo_summaries.TABLE,
-            reads={"features": of_features, ALL: ()},
-            load=pseudo_summaries.load,
-            options={
-                **labels.pseudo_summaries.model_dump(),
-                "fps": fps,
-                "text_identity": models.text.identity,
-                "text_location": models.text.location,
-                **clip_options(manifest, models),
+            reads={
+                "features": ("title", "task", "article_url", "frame_feature"),
+                "quality": ("spoken_feature",),
+                ALL: (),
             },
+            load=pseudo_summaries.load,
+            options=manifest.labels.pseudo_summaries.model_dump()
+            | measured(manifest, models)
+            | {"text_identity": models.text.identity, "text_location": models.text.location}
+            | clip_options(manifest, models),
             lane=WHOLE,
         ),
     ]
+
+
+def measured(manifest: Manifest, models: Models) -> dict[str, Any]:
+    """What made transcripts and frames, for tables that read their columns: see `features_stage`."""
+    made = (transcripts_stage(manifest, models), frames_stage(manifest, models))
+    return {"fps": manifest.features.fps} | {stage.name: stage.settings() for stage in made}
 
 
 def clip_options(manifest: Manifest, models: Models) -> dict[str, Any]:

@@ -5,7 +5,8 @@
     score                  the mean of both; where saliency cannot be known, relevance alone
 
 The mean of dot products is the dot product with the mean. So a first pass over the videos adds up the steps of each
-task, and a second one scores: one vector a task is in memory, and no video.
+task, and a second one scores: one vector a task is in memory, and no video. The mean of a video's sentences is the
+`spoken_feature` of its row of `quality`.
 
 Differences from the paper: CLIP's frames and texts, of unit norm, in the place of S3D's (MIL-NCE); the last segment may
 be shorter. With `compat` the public code's results are made, medhini/Instructional-Video-Summarization@586a2e3
@@ -18,14 +19,14 @@ Letters: T frames, G segments, P steps, M sentences, D components of a feature.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo, VideoError
-from vsumdata.stages.encoders.clip import text_tower
+from vsumdata.stages.encoders.clip import lacks_text
 from vsumdata.stages.encoders.text import TextEncoder
 from vsumdata.stages.labels.segments import means, merged, segments, unit
 from vsumdata.stages.labels.tasks import Encode, faiss, grouped, name_of
@@ -78,7 +79,7 @@ class Bank:
 
 
 def load(options: Mapping[str, Any], context: Context) -> WholeFunction:
-    """Load S-BERT for titles and CLIP's text tower for sentences; return the function of all rows.
+    """Load S-BERT for titles; return the function of all rows.
 
     Where CLIP has no text tower, or random weights, scores are of relevance alone, and `pseudo_model` says so. Raises
     UsageError without faiss, or where weights cannot be loaded.
@@ -87,22 +88,22 @@ def load(options: Mapping[str, Any], context: Context) -> WholeFunction:
     how = How(**{name: options[name] for name in How.__dataclass_fields__})
     titles = TextEncoder(options["text_location"], context.device, context.threads)
     names = options["clip_model"], options["clip_weights"]
-    say, why = text_tower(options)
+    why = lacks_text(*names)
     model = " ".join(names) + (f"; relevance alone: {why}" if why else "")
 
     def make(rows: Iterable[Row]) -> Iterator[tuple[str, Row | VideoError]]:
-        for video_id, made in pseudo_summaries(rows, how, titles.encode, say):
+        for video_id, made in pseudo_summaries(rows, how, titles.encode, is_heard=not why):
             yield video_id, made if isinstance(made, VideoError) else {**made, "pseudo_model": model}
 
     return make
 
 
 def pseudo_summaries(
-    rows: Iterable[Row], how: How, encode: Encode, say: Callable[[Sequence[str]], np.ndarray] | None
+    rows: Iterable[Row], how: How, encode: Encode, *, is_heard: bool
 ) -> Iterator[tuple[str, Row | VideoError]]:
     """The payload of each video, or why it has none. `rows` are gone through twice.
 
-    `encode` embeds titles, `say` sentences in the space of the frames [M,D]; both give vectors of unit norm.
+    `encode` embeds titles, with vectors of unit norm. `is_heard`: whether videos have a `spoken_feature`.
     """
     banks, name_under = counted(rows, how, encode)
     for row in rows:
@@ -115,10 +116,10 @@ def pseudo_summaries(
         name = name_under.get(name, name)
         bank = banks[name]
         score = steps.feature @ (bank.total / bank.num_steps)
-        texts = [sentence["text"] for sentence in feature["sentence"] or ()]
-        if say and texts:
-            score = (score + steps.feature @ say(texts).astype(np.float64).mean(axis=0)) / 2
-        notes = {"detail": "nothing is said: relevance alone"} if say and not texts else {}
+        spoken = (row["quality"] or {}).get("spoken_feature")
+        if spoken is not None:
+            score = (score + steps.feature @ np.asarray(spoken, np.float64)) / 2
+        notes = {"detail": "nothing is said: relevance alone"} if is_heard and spoken is None else {}
         task = "" if name.startswith("\0") else name
         yield video_id, {"pseudo_task": task, "num_alike": bank.num_videos, **columns(steps, score, how), **notes}
 

@@ -18,6 +18,7 @@ from vsumdata.stages.speech.quality import count_words, shared_s, words_of
 from vsumdata.stages.stage import Context, Function, Row
 
 TABLE = "quality"
+COLUMNS = ("speech_share", "words_per_minute", "static_share", "text_frame_agreement", "spoken_feature")
 Sentences = Sequence[Mapping[str, Any]]
 
 
@@ -33,7 +34,7 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
         transcript, frames = row["transcripts"], row["frames"]
         if transcript is None and frames is None:
             raise SkipVideo("no_frames", "and no transcript")
-        found: Row = dict.fromkeys(("speech_share", "words_per_minute", "static_share", "text_frame_agreement"))
+        found: Row = dict.fromkeys(COLUMNS)
         feature = None if frames is None else np.asarray(frames["frame_feature"], np.float32)
         duration_s = row["videos"]["duration_s"] or (0.0 if feature is None else len(feature) / options["fps"])
         sentences: Sentences = [] if transcript is None else spoken(transcript["sentence"])
@@ -42,9 +43,12 @@ def load(options: Mapping[str, Any], context: Context) -> Function:
             found["words_per_minute"] = words_per_minute(sentences, duration_s)
         if feature is not None:
             found["static_share"] = static_share(feature, options["still"])
-        if feature is not None and sentences and encode is not None:
+        if sentences and encode is not None:
             text = encode([sentence["text"] for sentence in sentences])
-            found["text_frame_agreement"] = text_frame_agreement(text, feature, sentences, options["fps"])
+            # All that `pseudo_summaries` asks of the sentences: a mean of dot products is one with the mean.
+            found["spoken_feature"] = text.mean(axis=0).astype(np.float16)
+            if feature is not None:
+                found["text_frame_agreement"] = text_frame_agreement(text, feature, sentences, options["fps"])
         notes = [f"no {name}" for name, table in (("transcript", transcript), ("frames", frames)) if table is None]
         notes += [f"no text_frame_agreement: {no_tower}"] if no_tower else []
         return found | ({"detail": "; ".join(notes)} if notes else {})

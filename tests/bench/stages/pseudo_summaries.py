@@ -64,7 +64,7 @@ def build(folder: Path, num_videos: int, frames: int) -> None:
     run = open_run(folder)
     run.write_dataset({"tables": {}})
     for name, stage in run.stages.items():
-        if name in ("videos", "articles", "transcripts", "frames", "features"):
+        if name in ("videos", "articles", "transcripts", "frames", "features", "quality"):
             tasks = run.plan(name).tasks
             for at in range(0, len(tasks), PER_PART):
                 content = pending.settled(stage, tasks[at : at + PER_PART])

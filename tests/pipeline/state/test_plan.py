@@ -48,7 +48,7 @@ def models(**changes: str) -> Models:
 
 STAGES = recipe(manifest(), models())
 OF_ALL = [name for name, stage in STAGES.items() if stage.lane == WHOLE]
-OF_SPEECH = {"transcripts", "features", "summaries", "quality", "step_times"}
+OF_SPEECH = {"transcripts", "features", "summaries", "duplicates", "quality", "step_times", "pseudo_summaries"}
 GOOD: dict[str, Any] = {"source": "channel:@x", "view_count": 90_000, "duration_s": 100.0, "fetched": True, "heatmap": [
     {"start_s": 0.0, "end_s": 1.0, "value": 1.0}]}  # fmt: skip
 

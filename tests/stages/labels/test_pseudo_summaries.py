@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,10 @@ def row(
     video_id: str, feature: np.ndarray | None, task: str = "tie a tie", said: Sequence[str] = (), **more: Any
 ) -> Row:
     if feature is None:
-        return {"video_id": video_id, "features": None}
-    sentence = [{"start_s": 0.0, "end_s": 1.0, "text": text} for text in said]
-    known = {"title": task, "task": task, "article_url": None, "sentence": sentence, "frame_feature": feature}
-    return {"video_id": video_id, "features": known | more}
+        return {"video_id": video_id, "features": None, "quality": None}
+    known = {"title": task, "task": task, "article_url": None, "frame_feature": feature}
+    quality = {"spoken_feature": spoken(said).mean(axis=0).astype(np.float16)} if said else None
+    return {"video_id": video_id, "features": known | more, "quality": quality}
 
 
 def films(seed: int, *lengths: int) -> list[np.ndarray]:
@@ -54,8 +54,8 @@ def spoken(texts: Sequence[str]) -> np.ndarray:
     return np.eye(DIM, dtype=np.float32)[[int(text) for text in texts]]
 
 
-def made(rows: Iterable[Row], how: How, say: Callable[[Sequence[str]], np.ndarray] | None = None) -> Mapping[str, Any]:
-    return dict(stage.pseudo_summaries(list(rows), how, by_letters, say))
+def made(rows: Iterable[Row], how: How, *, is_heard: bool = False) -> Mapping[str, Any]:
+    return dict(stage.pseudo_summaries(list(rows), how, by_letters, is_heard=is_heard))
 
 
 def public_code(videos: Sequence[np.ndarray], *, in_place: bool) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -110,7 +110,7 @@ def test_compat_is_the_public_code_whose_shared_memory_changes_nothing() -> None
 
 def test_a_score_is_the_mean_dot_product_with_every_step_of_the_task_and_with_what_is_said() -> None:
     videos, how = films(3, 30, 50, 41), How(segment_s=2, share=0.4)
-    ours = made([row(f"v{i}", video, said=("1", "4")) for i, video in enumerate(videos)], how, spoken)
+    ours = made([row(f"v{i}", video, said=("1", "4")) for i, video in enumerate(videos)], how, is_heard=True)
     features = []
     for video, found in zip(videos, ours.values(), strict=True):
         segment = [video[a:b].mean(axis=0) for a, b in zip(found["segment_start"], found["segment_stop"], strict=True)]
@@ -155,7 +155,7 @@ def test_videos_without_what_it_takes_say_so_and_spoil_nothing() -> None:
     good, broken = films(5, 12, 12)
     broken[3, 2] = np.nan
     rows = [row("a", None), row("b", good), row("c", broken), row("d", np.zeros((0, DIM))), row("e", good[:1])]
-    found = made(rows, How(), spoken)
+    found = made(rows, How(), is_heard=True)
     assert isinstance(found["a"], SkipVideo)
     assert found["a"].reason == "no_frames"
     assert isinstance(found["d"], SkipVideo)

@@ -90,7 +90,7 @@ def test_words_agree_with_the_frames_shown_meanwhile() -> None:
 def test_a_row_has_the_tables_columns() -> None:
     found = opened()(row())
     assert "random (seed:0)" in found.pop("detail")
-    (back,) = rows.to_rows(rows.to_table(tables.payload("quality", {}), [found]))
+    (back,) = rows.to_rows(rows.to_table(tables.payload("quality", {"frame_dim": 8}), [found]))
     assert back["speech_share"] == pytest.approx(2 / 60)
     assert back["words_per_minute"] == 6
     assert back["static_share"] == pytest.approx(3 / 5)
@@ -121,4 +121,5 @@ def test_a_text_tower_is_asked_where_there_is_one(clip_weights: Path) -> None:
     frames = {"frame_feature": np.repeat(text, 6, axis=0).astype(np.float16)}
     found = opened(clip_weights=weights, clip_location=weights)(row(frames=frames))
     assert found["text_frame_agreement"] == pytest.approx(1, abs=1e-3)
+    np.testing.assert_allclose(found["spoken_feature"], text[0], atol=1e-3)
     assert "detail" not in found

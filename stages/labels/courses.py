@@ -60,7 +60,7 @@ def faiss() -> Any:
     try:
         import faiss as found
     except ImportError as error:
-        raise UsageError("`duplicates` needs faiss: pip install 'vsumdata[labels]'") from error
+        raise UsageError("near neighbours are found by faiss: pip install 'vsumdata[labels]'") from error
     return found
 
 

@@ -28,8 +28,9 @@ import numpy as np
 from vsumdata.manifests.errors import FailVideo, SkipVideo, VideoError
 from vsumdata.stages.encoders.clip import lacks_text
 from vsumdata.stages.encoders.text import TextEncoder
+from vsumdata.stages.labels.courses import faiss
 from vsumdata.stages.labels.segments import means, merged, segments, unit
-from vsumdata.stages.labels.tasks import Encode, faiss, grouped, name_of
+from vsumdata.stages.labels.tasks import Encode, grouped, name_of
 from vsumdata.stages.stage import Context, Row, WholeFunction
 
 TABLE = "pseudo_summaries"

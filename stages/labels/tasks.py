@@ -6,26 +6,16 @@ Letters: N names, S components of an embedding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from vsumdata.datasets.splits import normalise
-from vsumdata.manifests.errors import UsageError
+from vsumdata.stages.labels.courses import faiss
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 # Names that are compared with each other at once; each block is also compared with all leaders so far.
 AT_ONCE = 1024
-
-
-def faiss() -> ModuleType:
-    """The library that finds near neighbours. Raises UsageError where it is missing."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise UsageError("pseudo_summaries needs faiss: pip install 'vsumdata[labels]'") from error
-    return faiss
 
 
 def name_of(feature: Mapping[str, Any], video_id: str) -> tuple[str, str]:

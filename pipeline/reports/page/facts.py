@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vsumdata.datasets.shards import parts_of
 from vsumdata.manifests.store import Store
 from vsumdata.manifests.tables import DONE
 from vsumdata.pipeline.state import dataset
@@ -138,6 +139,9 @@ def facts(store: Store) -> Facts:
             found[record.video_id] = replace(found[record.video_id], **listed)
         for video_id in tables["videos"]:
             found.setdefault(video_id, VideoFacts(video_id=video_id))
+        belongs = parts_of(store, "features", fingerprint(stages, "features")) if tables["duplicates"] else {}
+        for video_id, part in belongs.items():
+            tables["features"][video_id] |= part._asdict()
         for video_id, each in found.items():
             found[video_id] = _with_rows(each, {name: rows.get(video_id) for name, rows in tables.items()}, ruled)
         for name, columns in LISTS.items():

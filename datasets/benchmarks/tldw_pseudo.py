@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.forms.downloads import numbers, read_json
+from vsumdata.datasets.benchmarks.forms.downloads import find, numbers, read_json
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
 from vsumdata.manifests.errors import UsageError
@@ -39,7 +39,7 @@ def load(path: str | Path) -> list[Video]:
     The T frames are the seconds of the segments; `gt_score` is stretched to 0 … 1 in each video. A last segment that
     was never scored is left out. With the file of tasks beside it each video has its `task`. Raises UsageError.
     """
-    path = _find(Path(path))
+    path = find(Path(path), ANNOTATIONS, WHERE)
     found = read_json(path, WHERE)
     if not isinstance(found, dict) or not found:
         raise UsageError(f"{path} is not a JSON object, video id -> pseudo-summary; get it from {WHERE}")
@@ -48,15 +48,6 @@ def load(path: str | Path) -> list[Video]:
     if not isinstance(tasks, dict) or not all(isinstance(task, str) for task in tasks.values()):
         raise UsageError(f"{beside} is not a JSON object, video id -> task; get it from {WHERE}")
     return [_video(path, video_id, record, tasks.get(video_id)) for video_id, record in found.items()]
-
-
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in ANNOTATIONS:
-        for found in sorted(path.rglob(name)):
-            return found
-    raise UsageError(f"{path} holds no {ANNOTATIONS[0]}; get it from {WHERE}")
 
 
 def _video(path: Path, video_id: str, record: Any, task: str | None) -> Video:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from vsumdata.datasets.benchmarks.forms.downloads import read_json
+from vsumdata.datasets.benchmarks.forms.downloads import find, read_json
 from vsumdata.datasets.benchmarks.forms.eccv16 import NOMINAL_FPS
 from vsumdata.datasets.protocol import protocol
 from vsumdata.datasets.video import Video
@@ -54,22 +54,13 @@ def load(path: str | Path) -> list[Video]:
     `user_summary` holds the labels themselves, and `frame_time_s` assumes 30 frames per second. Videos without a
     chosen frame are included: the protocol decides whether they count. Raises UsageError.
     """
-    path = _find(Path(path))
+    path = find(Path(path), ANNOTATIONS, WHERE)
     found = read_json(path, WHERE)
     if not isinstance(found, dict) or not found:
         raise UsageError(f"{path} is not a JSON object, video id -> labels of its frames; get it from {WHERE}")
     # The annotations may name a video by its article or by its YouTube id, so both lead to the article.
     articles = {name: article for article in _articles(path.parent) for name in (article.slug, article.youtube_id)}
     return [_video(path, video_id, labels, articles.get(video_id)) for video_id, labels in found.items()]
-
-
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in ANNOTATIONS:
-        for found in sorted(path.rglob(name)):
-            return found
-    raise UsageError(f"{path} holds no {ANNOTATIONS[0]}; get it from {WHERE}")
 
 
 def _video(path: Path, video_id: str, labels: Any, article: Article | None) -> Video:

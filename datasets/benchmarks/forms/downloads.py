@@ -24,6 +24,19 @@ HDF5, NPY = b"\x89HDF\r\n\x1a\n", b"\x93NUMPY"
 ARCHIVES = {b"Rar!": "RAR", b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z"}
 
 
+def find(path: Path, names: Sequence[str], where: str) -> Path:
+    """The file of the first of these names in the folder `path` or below it; `path` itself if it is no folder.
+
+    Raises UsageError if there is none.
+    """
+    if not path.is_dir():
+        return path
+    for name in names:
+        for found in sorted(path.rglob(name)):
+            return found
+    raise UsageError(f"{path} holds no {names[0]}; get it from {where}")
+
+
 def check(path: Path, where: str) -> bytes:
     """The first bytes of the file at `path`. `where` tells the user where to get the right file.
 

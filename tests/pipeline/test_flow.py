@@ -166,7 +166,7 @@ def test_a_retry_that_was_due_and_is_not_ready_is_not_waited_for(due_s: float, w
         plans={"videos": Plan(due=[now + timedelta(seconds=due_s)])},
         planned_at=now,
         wanted=["videos"],
-        budget={},
+        is_for_workers=lambda table: True,
         was_waiting=False,
         to_visit=lambda table: [],
         say=lambda text: None,

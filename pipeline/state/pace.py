@@ -253,7 +253,7 @@ class Pace:
         ray = sys.modules.get("ray")
         if ray is None or not ray.is_initialized() or (Store(self.root).local and is_one_node()):
             return getattr(Turns(self.root), method)(*args)
-        until = time.monotonic() + ACTOR_WITHIN_S
+        failing_since: float | None = None
         while True:
             try:
                 return ray.get(getattr(actor(self.root), method).remote(*args))
@@ -266,7 +266,9 @@ class Pace:
                 # The actor dies with its node or with the run that started it; another one is started. Ray says of it
                 # that it has died or cannot be reached, that its node or an answer is lost, or, as a ValueError, that
                 # it has no actor of this name: it was there when another worker began to start it, and died.
-                if time.monotonic() > until:
+                # Since the first error: the call before it may have hung until Ray saw that a node had gone.
+                failing_since = failing_since or time.monotonic()
+                if time.monotonic() - failing_since > ACTOR_WITHIN_S:
                     raise ClusterError(f"the actor that paces the requests cannot be started: {error}") from error
                 actor.cache_clear()
                 time.sleep(ACTOR_AGAIN_S)

@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 
 from vsumdata.manifests import clock, rows, tables, upkeep
-from vsumdata.manifests.errors import SetupError, StorageError, ThrottledError, UsageError, VideoError
+from vsumdata.manifests.errors import ClusterError, SetupError, StorageError, ThrottledError, UsageError, VideoError
 from vsumdata.manifests.roots.logs import log_handler
 from vsumdata.manifests.store import MADE_BY, Store
 from vsumdata.pipeline.state.pace import Pace, site
@@ -40,7 +40,7 @@ from vsumdata.pipeline.workers import meters
 from vsumdata.pipeline.workers.commits import Commits
 from vsumdata.pipeline.workers.guard import Guard
 from vsumdata.pipeline.workers.keeper import STOP, Lost, ask, bring_over
-from vsumdata.pipeline.workers.retries import backoff_s, put_off
+from vsumdata.pipeline.workers.retries import backoff_s, put_off, sent_back
 from vsumdata.stages.stage import Context, Function, Row, Stage
 
 DETAIL_LENGTH = 2000
@@ -220,9 +220,11 @@ class Worker:
                 return found | more | {"after_s": after_s, "is_free": self.answered(error)}
             except Lost as error:
                 return {"outcome": tables.RETRY, "reason": "", "detail": str(error), "is_free": True, "is_lost": True}
+            except ClusterError as error:
+                # Ray's fault, as of an actor that paces the visits and cannot be started: no video is to blame.
+                return sent_back(error)
             except (StorageError, UsageError):
-                # Not the video's fault: the disk is full, or a model or program is missing. The next video would fail
-                # the same way.
+                # The disk is full, or a model or program is missing: the next video would fail the same way.
                 raise
             except Exception as error:
                 # Any error of a library counts for the one video that caused it. A library may also meet the full disk

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vsumdata.manifests import clock
-from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo, ThrottledError
+from vsumdata.manifests.errors import ClusterError, FailVideo, RetryVideo, SetupError, SkipVideo, ThrottledError
 from vsumdata.manifests.manifest import Manifest
 from vsumdata.manifests.sources import Record
 from vsumdata.manifests.store import Store
@@ -193,3 +193,23 @@ def test_a_host_with_a_rate_of_its_own_keeps_it_and_its_breaker(
     assert row["outcome"] == "done"
     # Three turns, the pause, three turns at half the rate.
     assert 8.0 <= sum(slept) < 13.0
+
+
+def test_a_row_that_the_cluster_fails_goes_back_and_no_video_is_blamed(tmp_path: Path) -> None:
+    """A node had died with the actor that paces the visits: the rows that asked it just then were stored as failed."""
+
+    def load(options: Mapping[str, Any], context: Context) -> Function:
+        def behave(row: Row) -> Row:
+            raise ClusterError("the actor that paces the requests cannot be started")
+
+        return behave
+
+    stage: Stage = replace(STAGE, load=load)
+    stages, store = {"videos": stage}, Store(tmp_path / "root")
+    at = fingerprint(stages, "videos")
+    context = Context(root=store.root, scratch=str(tmp_path))
+    worker = StageWorker(Job(stage=stage, context=context, fingerprint=at, inputs={}, gpus=0, max_attempts=3))
+    (told,) = worker(plan(store, stages, "videos", LISTED, MANIFEST).tasks).to_pylist()
+    assert told["free_until"] > clock.now()
+    assert store.parts("videos", at) == []
+    assert len(plan(store, stages, "videos", LISTED, MANIFEST).tasks) == 1

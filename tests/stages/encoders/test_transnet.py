@@ -192,8 +192,10 @@ def test_only_roots_that_ask_for_them_get_other_fingerprints() -> None:
         return {name: fingerprint(stages, name) for name in stages}
 
     before, one, other = {name: fingerprint(plain, name) for name in plain}, learnt("one"), learnt("other")
-    assert {name for name in before if before[name] != one[name]} == {"frames", "features"}
-    assert {name for name in before if one[name] != other[name]} == {"frames", "features"}
+    # Tables that read columns of frames keep those of several settings apart.
+    made_of_frames = {"frames", "features", "duplicates", "quality", "step_times", "pseudo_summaries"}
+    assert {name for name in before if before[name] != one[name]} == made_of_frames
+    assert {name for name in before if one[name] != other[name]} == made_of_frames
 
 
 def test_a_film_with_two_hard_cuts(tmp_path: Path) -> None:

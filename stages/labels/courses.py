@@ -7,7 +7,7 @@ second; K components.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -120,11 +120,10 @@ class Courses:
             .astype(np.float32)
         )
 
-    def matches(self, least: float, came_on: Callable[[], None] = lambda: None) -> Iterator[Match]:
+    def matches(self, least: float) -> Iterator[Match]:
         """Yield each pair of videos that have a line with this correlation; cuts of a video need more, see `needed`."""
         seen: set[tuple[int, int]] = set()
         for one, other, lines in self.candidates():
-            came_on()
             # The shorter one is laid along the longer one.
             if self.starts[one + 1] - self.starts[one] > self.starts[other + 1] - self.starts[other]:
                 one, other, lines = other, one, [(1 / slope, -offset / slope) for slope, offset in lines]

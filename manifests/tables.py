@@ -470,9 +470,7 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     "segment_features": {
         "segment_start_s": Meaning("when each segment begins", "s, [G]"),
         "segment_stop_s": Meaning("when it ends; the last one may end behind the video", "s, [G]"),
-        "segment_feature": Meaning(
-            "S3D's embedding of each segment, of no unit norm: compared by dot product", "[G, 512]"
-        ),
+        "segment_feature": Meaning("S3D's embedding of each segment, not of unit norm", "[G, 512]"),
         "spoken_feature": Meaning(
             "mean of the embeddings of the sentences with a word that S3D knows; null without one, and with random "
             "weights",

@@ -351,7 +351,8 @@ def test_of_newer_code_only_what_came_out_otherwise_goes_on(root: Root) -> None:
     assert finish(upgraded, [first.record]) == {"videos": []} | NOTHING | {table: ["a"] for table in OF_ALL}
     upgraded.commit(second, "videos", **same, url="https://moved")
     again = finish(upgraded, listed)
-    moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions", "audio", "thumbnails")}
+    of_media = ("transcripts", "frames", "features", "frame_captions", "audio", "thumbnails", "segment_features")
+    moved = {table: ["b"] for table in of_media}
     # b's row of `pseudo_summaries` is that of before, of both; but of a alone no pass is made.
     assert again == {"videos": []} | NOTHING | moved | {table: ["a", "b"] for table in OF_ALL}
 

@@ -118,7 +118,7 @@ def test_each_row_says_how_it_was_made() -> None:
     found = bench(replace(SMALL, methods=("mlp",), sets=("epochs=2", "model.hidden=[8]", "optimizer.lr=0.01")))
     (line,) = [line for line in found.remarks if line.startswith("mlp: ")]
     for part in (
-        "preset default with model.hidden=[8], optimizer.lr=0.01, epochs=2",
+        "preset synthetic with model.hidden=[8], optimizer.lr=0.01, epochs=2",
         "frame features of size 32 (synthetic's own)",
         "chosen epochs of 2, by seed and fold: ",
         "training videos",

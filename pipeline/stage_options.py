@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from vsumdata.manifests.manifest import ChatModel, Manifest
-from vsumdata.stages import summaries
 from vsumdata.stages.curation import prompts
 from vsumdata.stages.encoders.models import Model, Models
-from vsumdata.stages.labels import quality, step_times
 
 
 def clip_options(manifest: Manifest, models: Models) -> dict[str, Any]:
@@ -55,9 +53,9 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
     captioner, writer = manifest.summaries.captioner, manifest.summaries.writer
     loads = {
         "frame_captions": captioner.local is not None,
-        "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
-        quality.TABLE: False,
-        step_times.TABLE: False,
+        "summaries": writer.local is not None and manifest.summaries.method == "llm",
+        "quality": False,
+        "step_times": False,
     }
     if not loads.get(name, True):
         # An endpoint brings its own GPU, and a few texts by CLIP's text tower need none.

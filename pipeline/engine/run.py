@@ -32,7 +32,6 @@ from vsumdata.pipeline.workers.nodes import Nodes
 from vsumdata.stages.audio import TABLE as AUDIO
 from vsumdata.stages.curation.endpoint import check
 from vsumdata.stages.encoders.models import UNRESOLVED, Models, model_keys, resolve_models
-from vsumdata.stages.labels.segment_features import TABLE as SEGMENTS
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program, ffmpeg_version
 from vsumdata.stages.stage import Context, Endpoint
 from vsumdata.stages.summaries import LLM
@@ -40,7 +39,7 @@ from vsumdata.stages.youtube.options import portable, read_files, resolve_option
 from vsumdata.stages.youtube.runtime import check_runtime
 from vsumdata.stages.youtube.session import YOUTUBE
 
-USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions", AUDIO, "thumbnails", SEGMENTS})
+USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions", AUDIO, "thumbnails", "segment_features"})
 # Tables that ask the hosts of the sources.
 VISITING = USES_FFMPEG
 # Tables that ask a language model, and the setting of `summaries` that names it.

@@ -59,7 +59,9 @@ def test_the_table_of_a_small_film(tmp_path: Path) -> None:
     windows = [shown[:32], np.concatenate([shown[32:], shown[10:]])]  # the last 27 of 37 fill the second one
     np.testing.assert_allclose(found["segment_feature"], encoder.encode(windows), atol=5e-3)
     assert np.abs(found["segment_feature"][0] - found["segment_feature"][1]).max() > 0.05
-    np.testing.assert_allclose(found["spoken_feature"], encoder.mean_of(SENTENCES), rtol=1e-3)
+    mean = encoder.mean_of(SENTENCES)
+    assert mean is not None
+    np.testing.assert_allclose(found["spoken_feature"], mean, rtol=1e-3)
     assert found["segment_model"] == "S3D here"
     assert "detail" not in found
     schema = tables.payload(segment_features.TABLE, {})

@@ -40,6 +40,13 @@ BAR_HEIGHT = 46  # pixels, of the bar that shows the step's words
 # Pillow draws shapes with hard edges: pictures are drawn this many times larger, then reduced.
 OVERSAMPLE = 2
 PICTURE_WIDTH = 320  # pixels, of the pictures of articles
+# One thread: with several, libx264's bytes depend on how many cores the machine has. Without `bitexact` ffmpeg and x264
+# write their versions into the file.
+ENCODING = (
+    f"-c:v libx264 -preset veryslow -tune animation -crf 30 -g {10 * FPS} -threads 1 -pix_fmt yuv420p"
+    " -c:a aac -b:a 28k -ar 16000 -movflags +faststart"
+    " -fflags +bitexact -flags:v +bitexact -flags:a +bitexact -map_metadata -1"
+)
 NUM_BINS = 100
 NUM_BROKEN_BYTES = 20_000
 MANUAL, AUTOMATIC = "manual", "automatic"
@@ -155,20 +162,26 @@ def encode(film: Film, size: tuple[int, int], path: Path) -> None:
             sound.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
             sound.writeframes(film.sound.tobytes())
         pictures = f"-f rawvideo -pix_fmt rgb24 -s {size[0]}x{size[1]} -r {FPS} -i -"
-        # One thread: with several, libx264's bytes depend on how many cores the machine has.
-        h264 = f"-c:v libx264 -preset veryslow -tune animation -crf 30 -g {10 * FPS} -threads 1 -pix_fmt yuv420p"
-        aac = "-c:a aac -b:a 28k -ar 16000"
-        # Without these ffmpeg and x264 write their versions into the file.
-        exact = "-fflags +bitexact -flags:v +bitexact -flags:a +bitexact -map_metadata -1"
-        settings = f"{h264} {aac} -movflags +faststart {exact}".split()
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *pictures.split()]
-        command = [*ffmpeg, "-i", sound_file.name, *settings, str(path)]
+        command = [*ffmpeg, "-i", sound_file.name, *ENCODING.split(), str(path)]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             for image in draw_frames(film, size):
                 process.stdin.write(image.tobytes())
     if process.returncode:
         raise SystemExit(f"ffmpeg failed on {path.name}")
+
+
+def reupload(original: Path, changes: Record, size: tuple[int, int], path: Path) -> None:
+    """Write a finished film again: mirrored, cropped or faster, as people upload what is not theirs."""
+    inner, speed = 1 - 2 * changes["crop"], changes["speed"]
+    pictures = ["hflip"] * changes["mirrored"]
+    pictures += [f"crop=iw*{inner}:ih*{inner}", f"scale={size[0]}:{size[1]}", f"setpts=PTS/{speed}", f"fps={FPS}"]
+    # swscale and the AAC codec round differently with AVX, so the bytes would depend on the CPU (seen with ffmpeg 7.0).
+    portable = ["-cpuflags", "0"]
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *portable, "-i", str(original)]
+    filters = ["-vf", ",".join(pictures), "-af", f"atempo={speed}"]
+    subprocess.run([*ffmpeg, *filters, *ENCODING.split(), str(path)], check=True)
 
 
 def cut_pictures(video: Record, assets: Path) -> None:
@@ -276,6 +289,25 @@ def render_video(video: Record, channel: Record, assets: Path) -> Record:
     return info
 
 
+def render_reupload(video: Record, channel: Record, assets: Path) -> Record:
+    """Write all assets of a re-upload, made of its original's, and return the site's metadata of it.
+
+    Its viewers replay the same moments, so its heatmap is the original's in less time. The original must have been
+    rendered to `assets` before; else FileNotFoundError.
+    """
+    original = json.loads((assets / "videos" / f"{video['reupload_of']}.json").read_bytes())
+    path, speed = assets / "media" / f"{video['id']}.mp4", video["changes"]["speed"]
+    size = original["format"]["width"], original["format"]["height"]
+    reupload(path.with_stem(video["reupload_of"]), video["changes"], size, path)
+    heatmap = [
+        span | {key: round(span[key] / speed, 2) for key in ("start_time", "end_time")} for span in original["heatmap"]
+    ]
+    facts = video | {"duration_s": heatmap[-1]["end_time"], "size": size}
+    info = describe_video(facts, channel, None, path.stat().st_size) | {"heatmap": heatmap}
+    write_json(assets / "videos" / f"{video['id']}.json", info)
+    return info
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON, which shows its changes in a diff."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -313,7 +345,8 @@ def main() -> None:
     infos = {}
     for video in corpus["videos"]:
         if not options.video_ids or video["id"] in options.video_ids:
-            infos[video["id"]] = render_video(video, corpus["channels"][video["channel"]], options.out)
+            render = render_reupload if "reupload_of" in video else render_video
+            infos[video["id"]] = render(video, corpus["channels"][video["channel"]], options.out)
     # A listing needs the metadata of all its videos.
     if not options.video_ids:
         for name, channel in corpus["channels"].items():

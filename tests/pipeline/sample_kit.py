@@ -27,7 +27,7 @@ SMALL_CLIP = ["--set", "features.clip.model=ViT-S-32-alt"]
 # Does again what was given up because its process was killed twice.
 REPAIR = ["--retry", "worker_died,transient"]
 LONGEST_PAUSE_S = 4.0  # between two kills
-PARTS = ("train=0.5", "val=0.2", "test=0.3")  # so that each has some of the seven videos
+PARTS = ("train=0.5", "val=0.2", "test=0.3")  # so that each has some of the eight videos
 SPLIT = [word for part in PARTS for word in ("--set", f"features.split.{part}")]
 CHANGES_BY_THE_CLOCK = {
     "committed_at", "seconds", "version", "retry_after", "retrieved_at", "digest", "detail", "part",

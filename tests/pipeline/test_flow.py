@@ -71,7 +71,7 @@ def test_a_video_costs_one_visit_its_download_included(
         asked = visits(site)
         media = Counter(target for target in site.asked if target.startswith("/media/"))
     assert set(asked.values()) == {1}
-    assert len(asked) == 10, "all but one that is listed with far too few views, and one listed as private"
+    assert len(asked) == 11, "all but one that is listed with far too few views, and one listed as private"
     assert set(media.values()) == {1}, "one file serves for sound and picture"
     assert left == [], "the last table that needs a file removes it"
     assert f"{state(tmp_path / 'root')['visits']} visits to sample.invalid" in answer.stdout

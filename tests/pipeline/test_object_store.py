@@ -59,7 +59,7 @@ def test_a_run_on_a_store_that_fails_gives_the_tables_of_a_local_run(
         answer = here(*words, "--root", url)
         said += [answer.stdout, answer.stderr]
         assert answer.returncode == (2 if "nobody" in words else 0), answer.stderr
-    assert json.loads(said[2])["tables"]["videos"]["outcomes"]["done"] == 8
+    assert json.loads(said[2])["tables"]["videos"]["outcomes"]["done"] == 9
     assert not any(SECRET in text or KEY in text for text in said)
     assert {video.video_id for video in open_shards(url)} == {video.video_id for video in open_shards(finished)}
     origin = open_data(Wanted(data=url), seed=1).origin

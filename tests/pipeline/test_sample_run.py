@@ -35,7 +35,9 @@ from vsumdata.datasets.shards import open_shards
 from vsumdata.manifests import tables
 from vsumdata.manifests.store import Store
 
-DONE = {"pancakes_01", "tea-brew_02", "dressing_03", "flattyre_07", "sow-seed_08", "airplane_09", "hang-pic_10"}
+DONE = {
+    "pancakes_01", "tea-brew_02", "dressing_03", "flattyre_07", "sow-seed_08", "airplane_09", "hang-pic_10", "growbean_13",
+}  # fmt: skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -48,7 +50,7 @@ def test_every_path_of_the_corpus_has_its_outcome(finished: Path) -> None:
     videos, transcripts = outcomes(finished, "videos"), contents(finished)["transcripts"]
     assert videos.pop("private-_06") == "skipped: private"
     assert set(videos.values()) == {"done: "}
-    assert len(videos) == 11
+    assert len(videos) == 12
     kinds = {video_id: row["kind"] for video_id, row in transcripts.items()}
     assert kinds == {
         "pancakes_01": "manual",
@@ -58,6 +60,7 @@ def test_every_path_of_the_corpus_has_its_outcome(finished: Path) -> None:
         "dressing_03": "asr",
         "sow-seed_08": "asr",
         "airplane_09": "none",
+        "growbean_13": "asr",
         "badhinge_11": None,
     }
     assert outcomes(finished, "frames")["badhinge_11"] == "failed: unreadable"
@@ -90,7 +93,7 @@ def test_status_inspect_verify(finished: Path) -> None:
     found = json.loads(vsumdata("status", "--root", str(finished), "--json").stdout)
     assert set(found) >= {"root", "manifest", "versions", "tables"}
     videos = found["tables"]["videos"]
-    assert videos["outcomes"] == {"done": 8, "skipped": 4, "retry": 0, "failed": 0, "pending": 0}
+    assert videos["outcomes"] == {"done": 9, "skipped": 4, "retry": 0, "failed": 0, "pending": 0}
     assert videos["reasons"] == {"skipped: low_views": 2, "skipped: no_heatmap": 1, "skipped: private": 1}
     assert videos["bytes"] == sum(path.stat().st_size for path in Path(videos["path"]).glob("*.parquet"))
     assert all(table["outcomes"]["pending"] == 0 for table in found["tables"].values())
@@ -100,6 +103,29 @@ def test_status_inspect_verify(finished: Path) -> None:
     answer = vsumdata("verify", "--root", str(finished))
     assert (answer.returncode, answer.stderr) == (0, "")
     assert leftovers(finished) == []
+
+
+def test_the_reupload_is_found_by_its_frames_and_nothing_else_is(
+    ray_session: None, finished: Path, sample_site: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("faiss", reason="needs the extra [labels]")
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    drop = ["--stage", "features", "--set", "select.duplicates=drop"]
+    answer = here(*sample_run(root), *drop, site=sample_site)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    found = contents(root)["duplicates"]
+    assert {video_id: row["group"] for video_id, row in found.items() if row["group"]} == {
+        "sow-seed_08": "sow-seed_08",
+        "growbean_13": "sow-seed_08",
+    }
+    assert (found["growbean_13"]["kind"], found["growbean_13"]["is_best"]) == ("frames", False)
+    of_features = outcomes(root, "features")
+    assert of_features["growbean_13"] == "skipped: duplicate"
+    assert {video_id for video_id, outcome in of_features.items() if outcome == "done: "} == DONE - {"growbean_13"}
+    page = vsumdata("report", "--root", str(root), "-o", str(tmp_path / "report.html"))
+    assert page.returncode == 0, page.stderr
+    assert "by the table <code>duplicates</code>: 1." in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("columns", [40, 80])

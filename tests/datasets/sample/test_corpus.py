@@ -14,13 +14,11 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from vsumdata.datasets.sample.render import cut_pictures
+from vsumdata.datasets.sample.render import cut_pictures, render_reupload
 from vsumdata.datasets.sample.site import ASSETS, HOST
 
-VIDEOS: dict[str, dict[str, Any]] = {
-    video["id"]: video
-    for video in yaml.safe_load(ASSETS.with_name("corpus.yaml").read_text(encoding="utf-8"))["videos"]
-}
+CORPUS: dict[str, Any] = yaml.safe_load(ASSETS.with_name("corpus.yaml").read_text(encoding="utf-8"))
+VIDEOS: dict[str, dict[str, Any]] = {video["id"]: video for video in CORPUS["videos"]}
 READABLE = [video_id for video_id, video in VIDEOS.items() if "unavailable" not in video]
 RENDERED = [video_id for video_id, video in VIDEOS.items() if video.get("steps")]
 
@@ -129,6 +127,23 @@ def test_the_pancakes_article_shows_pictures_of_its_film(tmp_path: Path) -> None
     cut_pictures(VIDEOS["pancakes_01"], tmp_path)
     for path in files:
         assert (tmp_path / "images" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_reupload_is_made_of_its_original_and_shares_no_id_title_or_channel(tmp_path: Path) -> None:
+    [video] = [video for video in VIDEOS.values() if "reupload_of" in video]
+    original = VIDEOS[video["reupload_of"]]
+    assert all(video[key] != original[key] for key in ("id", "title", "channel", "description"))
+    assert 50_000 < video["views"] < original["views"]
+    for folder, suffix in (("videos", "json"), ("media", "mp4")):
+        (tmp_path / folder).mkdir()
+        name = f"{original['id']}.{suffix}"
+        (tmp_path / folder / name).symlink_to(ASSETS / folder / name)
+    info = render_reupload(video, CORPUS["channels"][video["channel"]], tmp_path)
+    for name in (f"videos/{video['id']}.json", f"media/{video['id']}.mp4"):
+        assert (tmp_path / name).read_bytes() == (ASSETS / name).read_bytes()
+    theirs, speed = info_of(original["id"])["heatmap"], video["changes"]["speed"]
+    assert [span["value"] for span in info["heatmap"]] == [span["value"] for span in theirs]
+    assert info["heatmap"][-1]["end_time"] == pytest.approx(theirs[-1]["end_time"] / speed, abs=0.01)
 
 
 @pytest.mark.skipif(not shutil.which("espeak-ng"), reason="rendering needs the espeak-ng program")

@@ -37,7 +37,7 @@ def test_the_sample_is_published(finished: Path, tmp_path: Path) -> None:
     assert "go along: steps of articles of 4 videos (CC BY 4.0)" in answer.stdout
     assert "random weights" in answer.stderr
     text = (tmp_path / "out" / "README.md").read_text()
-    assert "| features | 7 | 1 | 0 | 0 | 0 |" in text
+    assert "| features | 8 | 1 | 0 | 0 | 0 |" in text
     assert "- videos: 2 skipped: low\\_views" in text
     assert "the frame features mean nothing" in text
     ids = {video.video_id for video in open_shards(finished)}
@@ -58,7 +58,7 @@ def test_the_sample_is_exported(finished: Path, tmp_path: Path) -> None:
     for words in (["mosu-h5", "mosu"], ["ids", "ids.jsonl"], ["eccv16-h5", "ours.h5"]):
         answer = here("export", "--root", str(finished), "--format", words[0], "-o", str(tmp_path / words[1]))
         assert answer.returncode == 0, answer.stderr
-        assert "7 videos in" in answer.stdout
+        assert "8 videos in" in answer.stdout
     assert (tmp_path / "mosu" / "mosu_gt.h5").exists()
 
 

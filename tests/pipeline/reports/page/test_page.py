@@ -154,8 +154,8 @@ def test_a_page_that_fails_half_way_leaves_the_old_one(root: Listed, tmp_path: P
 
 def test_the_sample_as_a_page(finished: Path, tmp_path: Path) -> None:
     found = facts(Store(finished))
-    assert [step.number for step in found.funnel] == [12, 10, 8, 7, 7, 7]
-    assert found.counts("text_kind") == {"manual": 2, "automatic": 2, "asr": 2, "none": 1}
+    assert [step.number for step in found.funnel] == [13, 11, 9, 8, 8, 8]
+    assert found.counts("text_kind") == {"manual": 2, "automatic": 2, "asr": 3, "none": 1}
     text = page.report(finished, tmp_path / "report.html").read_text()
     assert "neither the table <code>thumbnails</code> nor the media file is here" in text
 

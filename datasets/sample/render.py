@@ -177,7 +177,7 @@ def reupload(original: Path, changes: Record, size: tuple[int, int], path: Path)
     inner, speed = 1 - 2 * changes["crop"], changes["speed"]
     pictures = ["hflip"] * changes["mirrored"]
     pictures += [f"crop=iw*{inner}:ih*{inner}", f"scale={size[0]}:{size[1]}", f"setpts=PTS/{speed}", f"fps={FPS}"]
-    # swscale and the AAC codec round differently with AVX, so the bytes would depend on the CPU (seen with ffmpeg 7.0).
+    # swscale and the AAC codec round differently with AVX, so the bytes would depend on the CPU (seen with ffmpeg 9.0).
     portable = ["-cpuflags", "0"]
     ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *portable, "-i", str(original)]
     filters = ["-vf", ",".join(pictures), "-af", f"atempo={speed}"]

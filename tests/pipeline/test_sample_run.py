@@ -36,7 +36,8 @@ from vsumdata.manifests import tables
 from vsumdata.manifests.store import Store
 
 DONE = {
-    "pancakes_01", "tea-brew_02", "dressing_03", "flattyre_07", "sow-seed_08", "airplane_09", "hang-pic_10", "growbean_13",
+    "pancakes_01", "tea-brew_02", "dressing_03", "flattyre_07",
+    "sow-seed_08", "airplane_09", "hang-pic_10", "growbean_13",
 }  # fmt: skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]

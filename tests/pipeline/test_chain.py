@@ -73,7 +73,7 @@ def test_train(trained, finished: Path) -> None:
     assert (info.settings.method, info.frame_dim, info.text_dim) == ("hiersum", 256, 384)
     assert info.origin.features["features"]["clip"] == {"model": "ViT-S-32-alt", "weights": "seed:0"}
     steps = [record for record in records if "loss" in record]
-    assert [record["step"] for record in steps] == list(range(6))
+    assert [record["step"] for record in steps] == list(range(9))
     assert {record["parent"] for record in steps} == {1.0}, "by default each step shows both texts"
     assert all(np.isfinite(record["loss"]) for record in steps)
     validated = {record["epoch"]: record["tau"] for record in records if "tau" in record}

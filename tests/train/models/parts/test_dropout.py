@@ -72,8 +72,8 @@ def test_attention_is_that_of_torch_on_average(kind):
     # Almost nothing is dropped: 1 in 65,536.
     nearly = attend(query, key, value, bias, 2**-16, scale=0.7)
     torch.testing.assert_close(nearly, expected, rtol=0, atol=1e-3)
-    many = (each.detach().repeat(1, 4000, 1, 1) for each in (query, key, value))
-    mean = attend(*many, bias, 0.3, scale=0.7).unflatten(1, (4000, 2)).mean(1)
+    queries, keys, values = (each.detach().repeat(1, 4000, 1, 1) for each in (query, key, value))
+    mean = attend(queries, keys, values, bias, 0.3, scale=0.7).unflatten(1, (4000, 2)).mean(1)
     torch.testing.assert_close(mean, expected.detach(), rtol=0, atol=0.08)
     for ours, theirs in zip(
         torch.autograd.grad(nearly.square().sum(), (query, key, value)),

@@ -81,7 +81,7 @@ class FrameReader:
 
     `time_s` is the frame's own time from the origin. A frame that serves several k is the same array object each
     time. After the last frame `note` says where and why the file broke off and how much of it is damaged; it is "" for
-    an undamaged file. `close`, the end of a `with` block and the end of the iteration all end the child process.
+    an undamaged file. `num_skipped`: how many packets were not decoded. `close`, the end of a `with` block and the end of the iteration all end the child process.
 
     Iterating raises FailVideo (`unreadable`, `encrypted`, `timeout`, `too_big`) and RetryVideo.
     """
@@ -93,6 +93,7 @@ class FrameReader:
         self.wanted = wanted
         self.note = ""
         self.decoder = ""
+        self.num_skipped = 0
         self._ended_s = 0.0
         self._frames = self._read()
 
@@ -137,7 +138,7 @@ class FrameReader:
         is_plain = wanted.sampling == "exact" and not wanted.every and not FORMATS.isdisjoint(self._formats)
         if not wanted.skip or not is_plain or packets.said or (stream.fps or 0.0) < MIN_PER_STEP * wanted.fps:
             return None
-        return plan(self._input_args(), stream.index, stream.codec, self._origin_s, wanted.fps, wanted.idle_s)
+        return plan(self._input_args(), stream, packets, self._origin_s, wanted.fps, wanted.idle_s)
 
     def _decode(
         self, hwaccel: str, packets: Packets, skipping: Plan | None = None
@@ -164,6 +165,7 @@ class FrameReader:
                         num_given, given_s = num_given + 1, frame[0]
                         yield frame
                     said = child.finish()
+                self.num_skipped = leaving_out.num_dropped if leaving_out else 0
                 break
             except (SizeChanged, Unplanned):
                 continue
@@ -302,7 +304,10 @@ class FrameReader:
         if leaving_out:
             # Each picture costs a message. Those that precede another before the next step need none.
             step = f"(t-{self._origin_s:.6f}-{CLOCK_S:.7f})*{wanted.fps}"
-            ends = (f"lte({sign}(t-({us}/1000000)),1.5e-6)" for sign, us in (("", leaving_out.awaited_us[0]), ("-", leaving_out.awaited_us[-1])))
+            ends = (
+                f"lte({sign}(t-({us}/1000000)),1.5e-6)"
+                for sign, us in (("", leaving_out.awaited_us[0]), ("-", leaving_out.awaited_us[-1]))
+            )
             near = [f"select='isnan(t)+lte(ceil({step})-{step},{leaving_out.ahead!r})+{'+'.join(ends)}'"]
         # Side data first: it would be printed with each picture.
         first = ["sidedata=mode=delete", "settb=1/1000000", *near, "showinfo@seen=checksum=0"]

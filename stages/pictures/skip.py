@@ -22,6 +22,8 @@ from fractions import Fraction
 from vsumdata.stages.pictures.av1 import References, Unusual
 from vsumdata.stages.pictures.clock import CLOCK_S, MAX_FRAMES, MICRO
 from vsumdata.stages.pictures.ffmpeg import Child
+from vsumdata.stages.pictures.packets import NO_TIME, Packets
+from vsumdata.stages.pictures.probe import VideoStream
 
 # Formats that store the time of each picture, in one clock.
 FORMATS = frozenset({"mov", "matroska", "webm"})
@@ -32,11 +34,7 @@ MIN_PER_STEP = 2.0
 MAX_PACKETS = 2_000_000
 MAX_PACKET_BYTES = 1 << 28
 
-_NO_TIME = -(1 << 63)
-# Number of the copy, time stamp, and flags if they are others than those of an ordinary key frame.
-_PACKET = re.compile(rb"^([012]), *-?\d+, *(-?\d+), *\d+, *\d+, *0x[0-9a-f]+(?:, *F=0x([0-9A-Fa-f]+))?")
-_BASE = re.compile(rb"^#tb 0: (\d+)/(\d+)")
-_DISCARD = 4
+_PACKET = re.compile(rb"^([01]), *-?\d+, *(-?\d+),")
 
 
 @dataclass(frozen=True)
@@ -53,38 +51,35 @@ class Plan:
     ahead: float
 
 
-@dataclass(frozen=True)
-class Coded:
-    """The packets of a stream in the order of decoding. `needed`: from wanted packets to all that are to be decoded."""
-
-    pts: list[int]
-    base: Fraction
-    shown: list[int]  # numbers of the packets whose picture is shown
-    needed: Callable[[set[int]], set[int]]
+# From the numbers of wanted packets to those of all that are to be decoded.
+Needed = Callable[[set[int]], set[int]]
 
 
 def plan(
-    input_args: Sequence[str], stream: int, codec: str, zero_s: float, fps: float, idle_s: float
+    input_args: Sequence[str], stream: VideoStream, packets: Packets, zero_s: float, fps: float, idle_s: float
 ) -> Plan | None:
     """Return what need not be decoded for `fps` steps a second from `zero_s`; None if all has to be.
 
     Raises FailVideo `timeout` and RetryVideo as `Child` does.
     """
-    readers = {"h264": _h264, "vp9": _ivf, "av1": _ivf}
-    if codec not in readers:
+    reader = {"h264": _h264, "vp9": _vp9, "av1": _av1}.get(stream.codec)
+    is_plain = 0 < len(packets.pts) <= MAX_PACKETS and NO_TIME not in packets.pts
+    if reader is None or not is_plain or len(set(packets.pts)) < len(packets.pts):
         return None
     try:
-        coded = readers[codec]([*input_args], stream, codec, idle_s)
+        needed = reader([*input_args, "-map", f"0:{stream.index}"], packets.pts, idle_s)
     except Unusual:
         return None
-    if len(set(coded.pts)) < len(coded.pts) or not coded.shown:
+    return plan_for(packets, needed, zero_s, fps)
+
+
+def plan_for(packets: Packets, needed: Needed, zero_s: float, fps: float) -> Plan | None:
+    """Return the plan for pictures with distinct time stamps; None if too few can be left out."""
+    pts = packets.pts
+    order = sorted(set(range(len(pts))) - packets.hidden, key=pts.__getitem__)
+    if not order:
         return None
-    return _plan(coded, zero_s, fps)
-
-
-def _plan(coded: Coded, zero_s: float, fps: float) -> Plan | None:
-    order = sorted(coded.shown, key=coded.pts.__getitem__)
-    stamps = [_round_us(coded.pts[number], coded.base) for number in order]
+    stamps = [_round_us(pts[number], packets.time_base) for number in order]
     at = [(us * MICRO - zero_s - CLOCK_S) * fps for us in stamps]
     if at[-1] > MAX_FRAMES:
         return None
@@ -96,10 +91,8 @@ def _plan(coded: Coded, zero_s: float, fps: float) -> Plan | None:
     if len(wanted) * MIN_PER_STEP > len(at):
         return None
     ahead = max((math.ceil(at[i] - slack) - at[i] for i in wanted[1:-1]), default=0.0) + 2 * slack
-    needed = coded.needed({order[i] for i in wanted})
-    return Plan(
-        _expression(coded.pts, needed), len(coded.pts) - len(needed), tuple(stamps[i] for i in wanted), ahead
-    )
+    kept = needed({order[i] for i in wanted})
+    return Plan(_expression(pts, kept), len(pts) - len(kept), tuple(stamps[i] for i in wanted), ahead)
 
 
 def _round_us(pts: int, base: Fraction) -> int:
@@ -125,7 +118,7 @@ def _expression(pts: Sequence[int], needed: set[int]) -> str:
     return tree(0, len(edges) + 1)
 
 
-def _up_to_the_last(starts: Sequence[bool], is_reference: Sequence[bool]) -> Callable[[set[int]], set[int]]:
+def _up_to_the_last(starts: Sequence[bool], is_reference: Sequence[bool]) -> Needed:
     """Between two `starts`: the wanted ones, and all references before the last wanted one."""
 
     def needed(wanted: set[int]) -> set[int]:
@@ -141,94 +134,68 @@ def _up_to_the_last(starts: Sequence[bool], is_reference: Sequence[bool]) -> Cal
     return needed
 
 
-def _h264(input_args: list[str], stream: int, codec: str, idle_s: float) -> Coded:
-    """Three copies of the stream: all of it, without pictures that none refers to, and the IDR slices alone."""
-    copies = ["-map", f"0:{stream}"] * 3
+def _h264(from_stream: list[str], pts: Sequence[int], idle_s: float) -> Needed:
+    """Read two copies of the stream: without pictures that none refers to, and the IDR slices alone."""
     # Parameter sets count as referred to. Messages (6), delimiters (9) and filler (12) do not.
     referred = "filter_units=discard=nonref:discard_flags=keep_non_vcl,filter_units=remove_types=6|9|12"
-    filters = ["-bsf:v:1", referred, "-bsf:v:2", "filter_units=pass_types=5"]
-    pts: list[int] = []
-    shown: list[int] = []
-    kept: tuple[set[int], set[int]] = (set(), set())
-    base = Fraction(0)
-    with Child([*input_args, *copies, "-c", "copy", "-copyinkf", *filters, "-f", "framecrc", "pipe:1"], idle_s) as child:
+    filters = ["-bsf:v:0", referred, "-bsf:v:1", "filter_units=pass_types=5"]
+    copies = [*from_stream, *from_stream[-2:], "-c", "copy", "-copyinkf", *filters, "-f", "framecrc", "pipe:1"]
+    referred_to, idr = kept = set[int](), set[int]()
+    with Child(copies, idle_s) as child:
         for line in child.lines():
-            if found := _BASE.match(line):
-                base = Fraction(int(found[1]), int(found[2]))
-            elif found := _PACKET.match(line):
-                copy, at = int(found[1]), int(found[2])
-                if at == _NO_TIME or len(pts) > MAX_PACKETS:
-                    raise Unusual("a picture without a time")
-                if copy:
-                    kept[copy - 1].add(at)
-                    continue
-                if not int(found[3] or b"0", 16) & _DISCARD:
-                    shown.append(len(pts))
-                pts.append(at)
+            if found := _PACKET.match(line):
+                kept[int(found[1])].add(int(found[2]))
         if child.finish():
             raise Unusual("it is damaged")
-    referred_to, idr = kept
-    if not pts or pts[0] not in idr:
+    if pts[0] not in idr or not referred_to <= set(pts):
         raise Unusual("it does not begin with a whole picture")
-    return Coded(pts, base, shown, _up_to_the_last([at in idr for at in pts], [at in referred_to for at in pts]))
+    return _up_to_the_last([at in idr for at in pts], [at in referred_to for at in pts])
 
 
-def _ivf(input_args: list[str], stream: int, codec: str, idle_s: float) -> Coded:
-    """VP9 and AV1: the packets' first bytes, through the plainest of containers."""
-    copy = ["-map", f"0:{stream}", "-c", "copy", "-copyinkf", "-f", "ivf", "pipe:1"]
-    pts: list[int] = []
+def _vp9(from_stream: list[str], pts: Sequence[int], idle_s: float) -> Needed:
     starts: list[bool] = []
-    units: list[int] = []  # of each packet: how many frames there are up to its end
-    references = References()
-    with Child([*input_args, *copy], idle_s) as child:
-        head = child.read(32)
-        if len(head) < 32:
-            raise Unusual("it is damaged")
-        den, num = struct.unpack_from("<II", head, 16)
-        for at, data in _packets(child):
-            # In these formats pictures are shown in the order of their packets.
-            if pts and at <= pts[-1]:
-                raise Unusual("pictures in disorder")
-            pts.append(at)
-            if codec == "av1":
-                references.add(data)
-                units.append(len(references.needs))
-            else:
-                starts.append(_is_vp9_key(data))
-        if child.finish():
-            raise Unusual("it is damaged")
-    if not pts or not num or not den or (starts and not starts[0]):
+    for data in _first_bytes(from_stream, pts, idle_s):
+        # VP9 specification, 6.2: marker 2, two bits of the profile (3 has one more), show_existing_frame, frame_type.
+        if data[0] >> 6 != 2 or (data[0] >> 4) & 3 == 3:
+            raise Unusual("an unknown profile")
+        starts.append(not data[0] & 0b1100)
+    if not starts[0]:
         raise Unusual("it does not begin with a whole picture")
-    needed = _closure(units, references.needs) if codec == "av1" else _up_to_the_last(starts, [True] * len(pts))
-    return Coded(pts, Fraction(num, den), list(range(len(pts))), needed)
+    return _up_to_the_last(starts, [True] * len(starts))
 
 
-def _packets(child: Child) -> Iterator[tuple[int, bytes]]:
-    for _ in range(MAX_PACKETS):
-        head = child.read(12)
-        if not head:
-            return
-        size, at = struct.unpack("<Iq", head) if len(head) == 12 else (0, 0)
-        data = child.read(size) if 0 < size < MAX_PACKET_BYTES else b""
-        if not size or len(data) < size:
+def _av1(from_stream: list[str], pts: Sequence[int], idle_s: float) -> Needed:
+    references, ends = References(), list[int]()
+    for data in _first_bytes(from_stream, pts, idle_s):
+        references.add(data)
+        ends.append(len(references.needs))
+    return _closure(ends, references.needs)
+
+
+def _first_bytes(from_stream: list[str], pts: Sequence[int], idle_s: float) -> Iterator[bytes]:
+    """Yield the packets through IVF, the plainest of containers. Raises Unusual for others than those of `pts`."""
+    # Else IVF's writer moves all times if one is negative.
+    copy = [*from_stream, "-c", "copy", "-copyinkf", "-avoid_negative_ts", "disabled", "-f", "ivf", "pipe:1"]
+    with Child(copy, idle_s) as child:
+        child.read(32)
+        for expected in pts:
+            head = child.read(12)
+            size, at = struct.unpack("<Iq", head) if len(head) == 12 else (0, 0)
+            data = child.read(size) if at == expected and 0 < size < MAX_PACKET_BYTES else b""
+            if not size or len(data) < size:
+                raise Unusual("other packets than before")
+            yield data
+        if child.read(1) or child.finish():
             raise Unusual("it is damaged")
-        yield at, data
-    raise Unusual("too many pictures")
 
 
-def _is_vp9_key(data: bytes) -> bool:
-    """VP9 specification, 6.2: marker 2, two bits of the profile (3 has one more), show_existing_frame, frame_type."""
-    first = data[0]
-    if first >> 6 != 2 or (first >> 4) & 3 == 3:
-        raise Unusual("an unknown profile")
-    return not first & 0b1100
-
-
-def _closure(ends: Sequence[int], needs: Sequence[tuple[int, ...]]) -> Callable[[set[int]], set[int]]:
+def _closure(ends: Sequence[int], needs: Sequence[tuple[int, ...]]) -> Needed:
     """All packets that wanted ones refer to, directly or through others. `ends`: the number of frames up to each's end."""
 
     def needed(wanted: set[int]) -> set[int]:
-        packet_of = [packet for packet, end in enumerate(ends) for _ in range(end - (ends[packet - 1] if packet else 0))]
+        packet_of = [
+            packet for packet, end in enumerate(ends) for _ in range(end - (ends[packet - 1] if packet else 0))
+        ]
         found, waiting = set(wanted), list(wanted)
         while waiting:
             packet = waiting.pop()

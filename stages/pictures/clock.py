@@ -41,8 +41,8 @@ class Clock:
     """Find out from the messages of `showinfo` which picture it is that leaves ffmpeg, and when it is shown.
 
     Times in s from the origin. `num_seen`, `num_damaged`: decoded pictures; `last_s`: the latest one's time. With
-    `awaited_us` packets are left out, and `next` raises Unplanned before the first picture that need not be right: after
-    any message of the decoder, and after one of those time stamps did not come.
+    `awaited_us` packets are left out, and `next` raises Unplanned before the first picture that need not be right:
+    after any message of the decoder, and after one of those time stamps did not come.
     """
 
     def __init__(

@@ -81,7 +81,8 @@ class FrameReader:
 
     `time_s` is the frame's own time from the origin. A frame that serves several k is the same array object each
     time. After the last frame `note` says where and why the file broke off and how much of it is damaged; it is "" for
-    an undamaged file. `num_skipped`: how many packets were not decoded. `close`, the end of a `with` block and the end of the iteration all end the child process.
+    an undamaged file. `num_skipped`: how many packets were not decoded. `close`, the end of a `with` block and the end
+    of the iteration all end the child process.
 
     Iterating raises FailVideo (`unreadable`, `encrypted`, `timeout`, `too_big`) and RetryVideo.
     """
@@ -152,7 +153,7 @@ class FrameReader:
         ways: list[tuple[bool, Plan | None]] = [(True, None)] if wanted.every else [(False, None), (True, None)]
         # Nor is anything left out of a file that turns out to be odd. What has been given is right.
         for every, leaving_out in [(False, skipping), *ways] if skipping else ways:
-            awaited = leaving_out and leaving_out.awaited_us
+            awaited = leaving_out.awaited_us if leaving_out else None
             clock = Clock(
                 self._zero_of, wanted.fps, only_keys=wanted.sampling == "keyframes", every=every, awaited_us=awaited
             )

@@ -88,7 +88,8 @@ class Child:
     """An ffmpeg process that must not keep its reader waiting longer than `idle_s`. Leaving the `with` block ends it.
 
     Only the time in `read`, `lines` and `finish` counts: a slow reader, such as Whisper on a CPU, is no fault of the
-    file. `given`: open files that the process shall have. `complaints` are its first error messages, complete once `finish` has returned.
+    file. `given`: open files that the process shall have. `complaints` are its first error messages, complete once
+    `finish` has returned.
     """
 
     def __init__(

@@ -78,10 +78,10 @@ class Packets:
             self.num_encrypted += _ENCRYPTED in line
             self.last_s, self.picture_end_s = max(self.last_s, start_s), max(self.picture_end_s, end_s)
         elif match := _BASE.match(line):
-            index, base = int(match[1]), Fraction(int(match[2]), int(match[3]))
-            self._bases[index] = float(base)
+            index, time_base = int(match[1]), Fraction(int(match[2]), int(match[3]))
+            self._bases[index] = float(time_base)
             if not index:
-                self.time_base = base
+                self.time_base = time_base
 
     def end_s(self, info: MediaInfo) -> float:
         """When the presentation ends, in s from the origin; -inf if nothing tells."""

@@ -3,11 +3,12 @@
 Known before decoding: the packets' times tell which pictures are on screen at the steps, and their headers which others
 those depend on.
 
-- H.264: a picture that no other refers to (`nal_ref_idc` 0), and what follows the last needed picture up to the next IDR.
+- H.264: a picture that no other refers to (`nal_ref_idc` 0), and what follows the last needed one up to the next IDR.
 - VP9: what follows the last needed picture up to the next key frame. Nearly every frame changes a reference frame.
 - AV1: every frame that no needed frame refers to, directly or through others.
 
-For anything else there is no plan, and all is decoded. `decode.py` also decodes all if the pictures do not come as planned.
+For anything else there is no plan, and all is decoded. `decode.py` also decodes all if pictures do not come as planned,
+or if the decoder says anything: of a damaged file, only damage in what is left out is not seen.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from vsumdata.stages.pictures.probe import VideoStream
 
 # Formats that store the time of each picture, in one clock.
 FORMATS = frozenset({"mov", "matroska", "webm"})
-# Steps computed here and by ffmpeg may differ by rounding: pictures that close to a step are kept, with their neighbours.
+# Steps computed here and by ffmpeg may differ by rounding: pictures that close to a step are kept, and those before.
 ROUNDING_S = 2e-6
 # Below, a picture in two is on screen at a step.
 MIN_PER_STEP = 2.0
@@ -39,7 +40,7 @@ _PACKET = re.compile(rb"^([01]), *-?\d+, *(-?\d+),")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to leave out. `dropped` is an expression of ffmpeg for its filter of packets `noise`, 1 for a packet to drop.
+    """What to leave out. `dropped` is an expression for ffmpeg's filter of packets `noise`: 1 for a packet to drop.
 
     `awaited_us`: the time stamps of the pictures that have to come, in order. `ahead`: none of them, the first and the
     last aside, is shown more than that many steps before the next step.
@@ -102,7 +103,7 @@ def _round_us(pts: int, base: Fraction) -> int:
 
 
 def _expression(pts: Sequence[int], needed: set[int]) -> str:
-    """An ffmpeg expression of `pts`: 1 for the packets that are not needed. A search tree, so that it is evaluated fast."""
+    """An ffmpeg expression of `pts`: 1 for the packets that are not needed. A search tree, which is evaluated fast."""
     by_time = sorted(range(len(pts)), key=pts.__getitem__)
     drops = [False, *(number not in needed for number in by_time)]
     edges = [i for i in range(1, len(drops)) if drops[i] != drops[i - 1]]
@@ -190,7 +191,7 @@ def _first_bytes(from_stream: list[str], pts: Sequence[int], idle_s: float) -> I
 
 
 def _closure(ends: Sequence[int], needs: Sequence[tuple[int, ...]]) -> Needed:
-    """All packets that wanted ones refer to, directly or through others. `ends`: the number of frames up to each's end."""
+    """All packets that wanted ones refer to, directly or through others. `ends`: number of frames up to each's end."""
 
     def needed(wanted: set[int]) -> set[int]:
         packet_of = [

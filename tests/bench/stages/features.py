@@ -3,12 +3,12 @@
     python tests/bench/stages/features.py [--repeat N] [--clip MODEL] [FILE …] [--codecs] [--json]
 
 `ratio` compares the stage with the slower of the two. `cpu_bound` is the rate at which decoding and the model can share
-the cores if nothing is lost: 1 / (1/decode + 1/encode). `whole` decodes every picture, where `decode` leaves out those on
-which no frame depends; `stage_whole` is the stage with it. `peer` goes clip-video-encode's way: all frames of a video are
-decoded, then encoded. Without files the recordings are used, else made-up clips.
+the cores if nothing is lost: 1 / (1/decode + 1/encode). `whole` decodes every picture, where `decode` leaves out those
+on which no frame depends; `stage_whole` is the stage with it. `peer` goes clip-video-encode's way: all frames of a
+video are decoded, then encoded. Without files the recordings are used, else made-up clips.
 
 `--codecs` measures decoding alone by codec and height: frames a second, and the CPU time of all processes, which other
-load on the machine changes less.
+load on the machine changes less. `faster` and `less_cpu` are medians of the ratios of neighbouring runs.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def clips(folder: Path) -> list[Path]:
 
 
 def coded(folder: Path, heights: tuple[int, ...] = HEIGHTS) -> dict[str, Path]:
-    """Make clips of a minute at 30 frames a second for each codec and height: parts of the recordings, one after another."""
+    """Make clips of a minute at 30 frames a second for each codec and height: the recordings one after another."""
     recordings = sorted((RECORDINGS / "media").glob("*.mp4"))
     inputs = [word for path in recordings for word in ("-t", str(LENGTH_S / len(recordings)), "-i", str(path))]
     even = "fps=30,scale=1280:720,setsar=1,format=yuv420p"
@@ -101,8 +101,14 @@ def measure_decoding(path: Path, wanted: Wanted, repeat: int) -> dict[str, float
             found.setdefault(f"{name}_per_s", []).append(count / (time.perf_counter() - begun))
             found.setdefault(f"{name}_cpu_s", []).append(cpu_s() - begun_cpu_s)
     figures = {name: statistics.median(values) for name, values in found.items()}
-    figures["faster"] = figures["decode_per_s"] / figures["whole_per_s"]
-    return figures | {"less_cpu": figures["whole_cpu_s"] / figures["decode_cpu_s"]}
+
+    def ratio(above: str, below: str) -> float:
+        return statistics.median(a / b for a, b in zip(found[above], found[below], strict=True))
+
+    return figures | {
+        "faster": ratio("decode_per_s", "whole_per_s"),
+        "less_cpu": ratio("whole_cpu_s", "decode_cpu_s"),
+    }
 
 
 def per_second(work: Callable[[], int]) -> float:

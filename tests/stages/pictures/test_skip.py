@@ -117,7 +117,7 @@ def damage(path: Path, pick: Callable[[int, av.Packet], bool]) -> Path:
     """Overwrite the second half of packets of an MP4: `pick` gets each packet and its number."""
     with av.open(str(path)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
-        places = [(p.pos, p.size) for n, p in enumerate(packets) if pick(n, p)]
+        places = [(p.pos or 0, p.size) for n, p in enumerate(packets) if pick(n, p)]
     assert places
     data = bytearray(path.read_bytes())
     for start, size in places:

@@ -23,10 +23,12 @@ MICRO = 1e-6
 _SHOWINFO = re.compile(r"^\[showinfo@(seen|shown) @ [^\]]*\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .* iskey:([01]) ")
 _DAMAGED = "] [warning] corrupt decoded frame"
 _ANEW = "] [info] Reconfiguring filter graph"
-# Whatever a decoder says while packets are left out: only decoding all of them tells what it means. The converter of
-# colours warns of pictures in full range, which is no fault.
-_SAID = re.compile(r"\[(?:warning|error|fatal|panic)\] |reorder buffer")
-_CONVERTER = "[swscaler @"
+# Whatever a decoder says while packets are left out: only decoding all of them tells what it means. Warnings of the
+# container's reader, and of the converter of colours (full range), are the same with all packets.
+_SAID = re.compile(
+    r"(?!\[(?:swscaler|mov,|matroska,|in#0)[^\]]*\] \[warning\] )"
+    r".*(?:\[(?:warning|error|fatal|panic)\] |reorder buffer)"
+)
 
 
 class SizeChanged(Exception):
@@ -71,14 +73,10 @@ class Clock:
         self._awaited = None if awaited_us is None else deque(awaited_us)
         self._is_as_planned = True
 
-    @property
-    def is_planned(self) -> bool:
-        return self._awaited is not None
-
-    @property
-    def has_all(self) -> bool:
-        """All planned pictures came, and the decoder said nothing."""
-        return self._is_as_planned and not self._awaited
+    def end(self, said: str) -> None:
+        """Check that all pictures of a plan came, and that ffmpeg complained of nothing. Raises Unplanned."""
+        if self._awaited is not None and (said or self._awaited or not self._is_as_planned):
+            raise Unplanned
 
     def step(self, time_s: float) -> int:
         """The first k at which a picture of that time may be on screen."""
@@ -97,7 +95,7 @@ class Clock:
         return found
 
     def read_line(self, line: str) -> None:
-        if self._awaited is not None and _SAID.search(line) and not line.startswith(_CONVERTER):
+        if self._awaited is not None and _SAID.match(line):
             self._leave_plan()
         if found := _SHOWINFO.match(line):
             if found[1] == "seen":

@@ -166,6 +166,7 @@ class FrameReader:
                         num_given, given_s = num_given + 1, frame[0]
                         yield frame
                     said = child.finish()
+                clock.end(said)
                 self.num_skipped = leaving_out.num_dropped if leaving_out else 0
                 break
             except (SizeChanged, Unplanned):
@@ -207,8 +208,7 @@ class FrameReader:
     def _end_s(self, packets: Packets, clock: Clock, child: Child) -> float:
         """When the last picture leaves the screen, in s. The clock is complete afterwards."""
         said = child.finish()
-        if not clock.has_all or (clock.is_planned and said):
-            raise Unplanned
+        clock.end(said)
         if self.wanted.sampling == "keyframes":
             # Pictures go on behind the last key frame.
             self._ended_s = max(packets.end_s(self.info), packets.last_s + 2 * END_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -20,8 +21,9 @@ from tests.stages.pictures.test_frame_times import FRAGMENTS, VP9, cut, plain, w
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo
 from vsumdata.stages.pictures.av1 import References, Unusual
-from vsumdata.stages.pictures.clock import CLOCK_S
+from vsumdata.stages.pictures.clock import CLOCK_S, Clock, Unplanned
 from vsumdata.stages.pictures.decode import Wanted, read_frames
+from vsumdata.stages.pictures.ffmpeg import ffmpeg_program
 from vsumdata.stages.pictures.packets import Packets
 from vsumdata.stages.pictures.skip import plan_for
 
@@ -95,8 +97,8 @@ def assert_same(path: Path, fps: float, size: int = SIDE) -> int:
     for ours, theirs in zip(skipping[1], whole[1], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     # A frame that serves several steps is one object, so that it is encoded once.
-    for one, other in ((skipping[1], whole[1]),):
-        assert [a is b for a, b in itertools.pairwise(one)] == [a is b for a, b in itertools.pairwise(other)]
+    ours_again, theirs_again = ([a is b for a, b in itertools.pairwise(found[1])] for found in (skipping, whole))
+    assert ours_again == theirs_again
     return num_skipped
 
 
@@ -153,6 +155,34 @@ def test_damage_in_what_no_frame_depends_on_is_not_seen(tmp_path):
     assert found[0] == whole[0]
     for ours, theirs in zip(found[1], whole[1], strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_warning_of_the_decoder_has_all_decoded():
+    ways = {
+        "[h264 @ 0x55] [warning] Increasing reorder buffer to 2\n": False,
+        "[h264 @ 0x55] [info] Increasing reorder buffer to 2\n": False,
+        "[vist#0:0/h264 @ 0x55] [warning] corrupt decoded frame\n": False,
+        "[mov,mp4,m4a,3gp,3g2,mj2 @ 0x55] [error] stream 0, offset 0x30: partial file\n": False,
+        "[mov,mp4,m4a,3gp,3g2,mj2 @ 0x55] [warning] Missing key frame while searching for timestamp: 0\n": True,
+        "[swscaler @ 0x55] [warning] deprecated pixel format used\n": True,
+        "Stream mapping:\n": True,
+    }
+    for line, is_planned in ways.items():
+        clock = Clock(lambda first_s: 0.0, 1.0, awaited_us=())
+        clock.read_line(line)
+        with contextlib.nullcontext() if is_planned else pytest.raises(Unplanned):
+            clock.end("")
+
+
+def test_an_ffmpeg_that_cannot_filter_its_input_decodes_all(tmp_path, monkeypatch):
+    clip = render(tmp_path / "a.mp4", 120, "N/25", *PYRAMID)
+    older = tmp_path / "ffmpeg"
+    refusal = "echo '[fatal] Unrecognized option' >&2; exit 1"
+    older.write_text(f'#!/bin/sh\ncase "$*" in */bsf:*) {refusal};; esac\nexec {ffmpeg_program()} "$@"\n')
+    older.chmod(0o755)
+    monkeypatch.setenv("VSUMDATA_FFMPEG", str(older))
+    assert assert_same(clip, 1.0) == 0
+    assert len(read(clip, skip=True, fps=1.0)[0][0]) == 5
 
 
 def test_a_file_that_breaks_off_is_decoded_whole(tmp_path):

@@ -23,6 +23,8 @@ TEXTS_AT_ONCE = 256
 INT8 = "int8"
 # With float32. Below it the ranks of what is trained on the features may change.
 LEAST_COSINE = 0.999
+# int8 needs one of these: without them oneDNN adds products in 16 bits, where they saturate.
+INT8_INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni")
 # With random weights a small text tower saves memory. open_clip makes the image tower first, so the random numbers of
 # its weights stay the same.
 NO_TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1}
@@ -59,9 +61,7 @@ class ClipEncoder:
         self.device = device
         self.precision = choose_precision(device) if precision == "auto" else precision
         if self.precision == INT8:
-            from vsumdata.stages.encoders import int8
-
-            int8.check_machine(device)
+            check_int8(device)
         # int8 is made of float32.
         kept = "fp32" if self.precision == INT8 else self.precision
         tower, config = _load_tower(model, weights, location or weights, kept)
@@ -85,7 +85,8 @@ class ClipEncoder:
 
         name = f" {torch.cuda.get_device_name(self.device)}" if self.device.startswith("cuda") else ""
         versions = f"torch {torch.__version__}, open_clip {metadata.version('open_clip_torch')}"
-        return f"{self.device}{name} {self.precision}, {versions}"
+        rest = f" with {choose_precision(self.device)}" if self.precision == INT8 else ""
+        return f"{self.device}{name} {self.precision}{rest}, {versions}"
 
     @property
     def preprocessing(self) -> str:
@@ -169,6 +170,20 @@ def choose_precision(device: str) -> str:
         return "fp16"
     able = torch.cpu.get_capabilities()
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+
+
+def check_int8(device: str) -> None:
+    """Raise UsageError if int8 cannot be computed here."""
+    import torch
+
+    if device.startswith("cuda"):
+        raise UsageError(
+            "features.precision=int8 is for CPUs: set resources.frames.gpus=0 (with `summarize` --device cpu), or "
+            "another features.precision"
+        )
+    able = torch.cpu.get_capabilities()
+    if not any(able.get(name) for name in INT8_INSTRUCTIONS):
+        raise UsageError("features.precision=int8 needs a CPU with VNNI or AMX: set another features.precision")
 
 
 def _load_tower(model: str, weights: str, location: str, precision: str) -> tuple[Any, dict[str, Any]]:

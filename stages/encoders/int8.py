@@ -29,17 +29,6 @@ LEAST = 1e-5  # of a channel's range, so that a dead channel divides nothing by 
 AT_ONCE = 8  # pictures, while the ranges are measured
 # QuickGELU(x) = x·σ(1.702x) = swish(1.702x) / 1.702, and oneDNN has swish.
 QUICK = 1.702
-# Without one of these oneDNN adds products in 16 bits, where they saturate.
-INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni")
-
-
-def check_machine(device: str) -> None:
-    """Raise UsageError if int8 cannot be computed here."""
-    if device.startswith("cuda"):
-        raise UsageError("features.precision=int8 is for CPUs: set resources.frames.gpus=0, or another precision")
-    able = torch.cpu.get_capabilities()
-    if not any(able.get(name) for name in INSTRUCTIONS):
-        raise UsageError("features.precision=int8 needs a CPU with VNNI or AMX: set another features.precision")
 
 
 def pictures(size: int, resize: str, interpolation: str) -> np.ndarray:
@@ -118,9 +107,7 @@ def _ranges(blocks: list[Any], tower: nn.Module, x_BCHW: Tensor) -> list[dict[st
     for into, block in zip(found, blocks, strict=True):
         layers = {"qkv": block.attn.qkv, "out": block.attn.out, "fc": block.mlp.c_fc, "proj": block.mlp.c_proj}
         for name, layer in layers.items():
-            hooks.append(
-                layer.register_forward_pre_hook(lambda _, x, into=into, name=name: observe(into, name, x[0]))
-            )
+            hooks.append(layer.register_forward_pre_hook(lambda _, x, into=into, name=name: observe(into, name, x[0])))
     with torch.inference_mode():
         for part in x_BCHW.split(AT_ONCE):
             tower(part)

@@ -56,11 +56,11 @@ def quantize(tower: nn.Module, x_BCHW: Tensor, dtype: torch.dtype) -> nn.Module:
     for _, block in places:
         block.attn = _SelfAttention(block.attn)
     ranges = _ranges([block for _, block in places], tower, x_BCHW)
-    tower.to(dtype)
     for (name, block), found in zip(places, ranges, strict=True):
         parent, _, own = name.rpartition(".")
         setattr(tower.get_submodule(parent), own, _Block(block, found, dtype))
-    return tower
+    # Afterwards: int8 is made of the float32 weights.
+    return tower.to(dtype)
 
 
 def _is_known(block: nn.Module) -> bool:

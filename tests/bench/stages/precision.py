@@ -4,8 +4,8 @@
 
 Rates of the model alone (float32, `auto`, the precision), in turn on the same frames and cores: medians by the clock
 and by the processor's time. Cosines are with float32, of all frames at one a second. τ compares the scores that a
-trained run gives the same video by either features: RUN, or a HierSum trained here on float32's, on every other video,
-to find importance planted in them. Without files the recordings are used.
+trained run gives the same video by either's features: RUN, or a HierSum trained here on float32's, on every other
+video, to find importance planted in them. Without files the recordings are used.
 """
 
 from __future__ import annotations
@@ -106,18 +106,25 @@ def measure(files: list[Path], arguments: argparse.Namespace) -> dict[str, float
     pictures = decoded(files, encoders["fp32"], threads)
     every = np.concatenate(pictures)
     found = rates(encoders, every[:: max(1, len(every) // MOST)][:MOST], arguments.repeat)
-    full, other = (
-        [encoder.encode(p) for p in pictures] for encoder in (encoders["fp32"], encoders[arguments.precision])
-    )
-    a, b = (np.concatenate(some).astype(np.float64) for some in (full, other))
-    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    found |= {"frames": len(cosine), "cosine_least": cosine.min(), "cosine_mean": cosine.mean()}
+    features = {name: [encoder.encode(p) for p in pictures] for name, encoder in encoders.items()}
+    found["frames"] = len(every)
     with tempfile.TemporaryDirectory() as folder:
-        known = videos(files, full)
+        known = videos(files, features["fp32"])
         run = runs.load(arguments.run) if arguments.run else trained(known, Path(folder) / "run")
-        scores = [[each.frame_score for each in predict(run, some)] for some in (known, videos(files, other))]
-    taus = [float(kendall_tau(x, y[None])[0]) for x, y in zip(*scores, strict=True)]
-    return found | {"tau_least": min(taus), "tau_mean": statistics.mean(taus)}
+        full = [each.frame_score for each in predict(run, known)]
+        for name in list(encoders)[1:]:
+            cosine = cosines(features["fp32"], features[name])
+            score = [each.frame_score for each in predict(run, videos(files, features[name]))]
+            taus = [float(kendall_tau(x, y[None])[0]) for x, y in zip(full, score, strict=True)]
+            found |= {f"{name}_cosine_least": cosine.min(), f"{name}_cosine_mean": cosine.mean()}
+            found |= {f"{name}_tau_least": min(taus), f"{name}_tau_mean": statistics.mean(taus)}
+    return found
+
+
+def cosines(ours: list[np.ndarray], theirs: list[np.ndarray]) -> np.ndarray:
+    a, b = (np.concatenate(some).astype(np.float64) for some in (ours, theirs))
+    found: np.ndarray = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return found
 
 
 def main() -> None:
@@ -136,7 +143,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(report("precision", figures), indent=1))
     else:
-        print(*(f"{name:18} {value:10.5f}" for name, value in figures.items()), sep="\n")
+        print(*(f"{name:20} {value:10.5f}" for name, value in figures.items()), sep="\n")
 
 
 if __name__ == "__main__":

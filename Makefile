@@ -39,8 +39,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# All benches take hours: `make bench ONLY="kts evaluate"` runs some. Their figures go to docs/results.json and results.md.
 bench: $(READY)
-	for script in tests/bench/*.py tests/bench/*/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python tests/bench/results.py run $(ONLY)
 
 # Writes docs/tables.md and docs/settings.md from the schemas and the settings' descriptions.
 docs: $(READY)

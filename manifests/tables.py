@@ -34,6 +34,9 @@ REASONS = frozenset(
     "error worker_died timeout max_attempts".split()
 )
 
+# Of `articles`: goes up whenever the same page may give another article.
+PARSER_VERSION = 4
+
 TEXT = pa.string()
 SPAN = pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("value", pa.float64())])
 SENTENCE = pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("text", TEXT)])

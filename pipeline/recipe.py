@@ -23,22 +23,11 @@ from typing import Any
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import MAX_SIMILARITY, SCORER, SCORER_LAYER, ChatModel, Manifest
-from vsumdata.stages import (
-    articles,
-    audio,
-    features,
-    frame_captions,
-    frames,
-    media,
-    summaries,
-    thumbnails,
-    transcripts,
-    videos,
-)
+from vsumdata.manifests.tables import PARSER_VERSION
+from vsumdata.stages import audio, features
 from vsumdata.stages.curation import prompts
 from vsumdata.stages.encoders.models import Model, Models
-from vsumdata.stages.labels import duplicates, pseudo_summaries, quality, step_frames, step_times
-from vsumdata.stages.stage import ALL, PAGES, VISITS, WHOLE, Stage
+from vsumdata.stages.stage import ALL, PAGES, PICTURE, SOUND, VISITS, WHOLE, Later, Stage
 
 # What `--stage` accepts beside single tables.
 GROUPS = {
@@ -92,7 +81,7 @@ def videos_stage(manifest: Manifest) -> Stage:
     return Stage(
         name="videos",
         reads={"source": OWN_RECORD + OWN_FACTS},
-        load=videos.load,
+        load=Later("videos"),
         # Counts up whenever the same answer or file may give another row, caption or outcome.
         version=2,
         options={"languages": manifest.captions.languages},
@@ -100,7 +89,7 @@ def videos_stage(manifest: Manifest) -> Stage:
         lane=VISITS,
         workers=manifest.crawl.workers,
         keeps=("info", "caption", "retrieved_at"),
-        signal=videos.signal,
+        signal=Later("videos", "signal"),
     )
 
 
@@ -108,8 +97,8 @@ def articles_stage(manifest: Manifest) -> Stage:
     return Stage(
         name="articles",
         reads={"source": ("article", "article_url", "steps", "title"), "videos": ("article_url",)},
-        load=articles.load,
-        version=articles.PARSER_VERSION,
+        load=Later("articles"),
+        version=PARSER_VERSION,
         batch=8,
         lane=PAGES,
         workers=manifest.crawl.workers,
@@ -121,11 +110,11 @@ def transcripts_stage(manifest: Manifest, models: Models) -> Stage:
     return Stage(
         name="transcripts",
         reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
-        load=transcripts.load,
+        load=Later("transcripts"),
         # Counts up whenever the same captions or sound may give other sentences.
         version=3,
-        fetch=media.fetch_sound,
-        needs=media.SOUND,
+        fetch=Later("media", "fetch_sound"),
+        needs=SOUND,
         options={
             **manifest.captions.model_dump(),
             "engine": manifest.asr.engine,
@@ -146,11 +135,11 @@ def frames_stage(manifest: Manifest, models: Models) -> Stage:
     return Stage(
         name="frames",
         reads={"source": ("video",), "videos": ("url", "duration_s")},
-        load=frames.load,
+        load=Later("frames"),
         # Counts up whenever the same file may give other frames.
         version=2,
-        fetch=media.fetch_picture,
-        needs=media.PICTURE,
+        fetch=Later("media", "fetch_picture"),
+        needs=PICTURE,
         options={
             "fps": settings.fps,
             "sampling": settings.sampling,
@@ -185,7 +174,7 @@ def features_stage(manifest: Manifest, models: Models) -> Stage:
             "frames": ("frame_time_s", "frame_feature", "shot_start", "shot_stop"),
             **judges,
         },
-        load=features.load,
+        load=Later("features"),
         options={
             "text_model": manifest.features.text.model,
             "text_identity": models.text.identity,
@@ -222,9 +211,9 @@ def frame_captions_stage(manifest: Manifest, models: Models) -> Stage:
             "videos": ("url", "duration_s"),
             "frames": ("frame_feature",),
         },
-        load=frame_captions.load,
-        fetch=frame_captions.fetch,
-        needs=media.PICTURE,
+        load=Later("frame_captions"),
+        fetch=Later("frame_captions", "fetch"),
+        needs=PICTURE,
         options={
             **chat_options(settings.captioner, models.captioner),
             **{name: getattr(settings, name) for name in ("same", "picture_px", "min_duration_s", "max_duration_s")},
@@ -238,7 +227,7 @@ def frame_captions_stage(manifest: Manifest, models: Models) -> Stage:
 
 def summaries_stage(manifest: Manifest, models: Models) -> Stage:
     settings = manifest.summaries
-    is_llm = settings.method == summaries.LLM
+    is_llm = settings.method == "llm"
     made_of = (frame_captions_stage if is_llm else features_stage)(manifest, models)
     options = {
         "method": settings.method,
@@ -267,7 +256,7 @@ def summaries_stage(manifest: Manifest, models: Models) -> Stage:
     return Stage(
         name="summaries",
         reads={"videos": ("duration_s",), made_of.name: ("caption",) if is_llm else JOINED},
-        load=summaries.load,
+        load=Later("summaries"),
         options=options,
         batch=1 if is_llm else 16,
         # BERTScore's encoder, and the writer where it is local.
@@ -281,9 +270,9 @@ def audio_stage(manifest: Manifest, models: Models) -> Stage:
     return Stage(
         name=audio.TABLE,
         reads={"source": ("video",), "videos": ("url", "duration_s")},
-        load=audio.load,
-        fetch=media.fetch_all_sound,
-        needs=media.SOUND,
+        load=Later("audio"),
+        fetch=Later("media", "fetch_all_sound"),
+        needs=SOUND,
         options={
             "audio_model": manifest.features.audio_model,
             "audio_identity": encoder.identity if encoder else "",
@@ -300,9 +289,9 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
     return Stage(
         name="thumbnails",
         reads={"source": ("video",), "videos": ("url", "duration_s")},
-        load=thumbnails.load,
-        fetch=media.fetch_picture,
-        needs=media.PICTURE,
+        load=Later("thumbnails"),
+        fetch=Later("media", "fetch_picture"),
+        needs=PICTURE,
         batch=4,
         memory_gb=0.5,
         # Workers of the same kind as those of `frames`: others would have to start and end in turns with them.
@@ -312,13 +301,13 @@ def thumbnails_stage(manifest: Manifest) -> Stage:
 
 def quality_stage(manifest: Manifest, models: Models) -> Stage:
     return Stage(
-        name=quality.TABLE,
+        name="quality",
         reads={
             "videos": ("duration_s",),
             "transcripts": ("sentence", "speech_s"),
             "frames": ("frame_feature",),
         },
-        load=quality.load,
+        load=Later("labels.quality"),
         options={
             **manifest.labels.quality.model_dump(),
             "frame_dim": models.clip.dim,
@@ -327,16 +316,16 @@ def quality_stage(manifest: Manifest, models: Models) -> Stage:
         },
         batch=16,
         memory_gb=1.0,
-        **resources(manifest, quality.TABLE),
+        **resources(manifest, "quality"),
     )
 
 
 def step_times_stage(manifest: Manifest, models: Models) -> Stage:
     columns = ("sentence", "sentence_feature", "step", "step_feature", "frame_feature")
     return Stage(
-        name=step_times.TABLE,
+        name="step_times",
         reads={"features": columns},
-        load=step_times.load,
+        load=Later("labels.step_times"),
         options={
             "text_identity": models.text.identity,
             **clip_options(manifest, models),
@@ -344,7 +333,7 @@ def step_times_stage(manifest: Manifest, models: Models) -> Stage:
         },
         batch=16,
         memory_gb=1.0,
-        **resources(manifest, step_times.TABLE),
+        **resources(manifest, "step_times"),
     )
 
 
@@ -364,10 +353,9 @@ def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
         options |= names | {"clip_location": found.location, "picture_dim": found.dim}
         options |= {name: getattr(features, name) for name in ("sampling", "hwaccel")}
         reads |= {"source": ("video",), "videos": ("url", "duration_s")}
-        kind = {"needs": media.PICTURE, "fetch": media.fetch_picture, **resources(manifest, "frames")}
-    return Stage(
-        name=step_frames.TABLE, reads=reads, load=step_frames.load, options=options, batch=8, memory_gb=1.5, **kind
-    )
+        kind = {"needs": PICTURE, "fetch": Later("media", "fetch_picture"), **resources(manifest, "frames")}
+    load = Later("labels.step_frames")
+    return Stage(name="step_frames", reads=reads, load=load, options=options, batch=8, memory_gb=1.5, **kind)
 
 
 def whole_stages(manifest: Manifest, models: Models) -> list[Stage]:
@@ -375,20 +363,20 @@ def whole_stages(manifest: Manifest, models: Models) -> list[Stage]:
     made_of = ("source_id", "url", "title", "duration_s", "view_count", "heatmap")
     return [
         Stage(
-            name=duplicates.TABLE,
+            name="duplicates",
             reads={"videos": made_of, "transcripts": ("sentence",), "frames": ("frame_feature",), ALL: ()},
-            load=duplicates.load,
+            load=Later("labels.duplicates"),
             options=manifest.labels.duplicates.model_dump() | measured(manifest, models),
             lane=WHOLE,
         ),
         Stage(
-            name=pseudo_summaries.TABLE,
+            name="pseudo_summaries",
             reads={
                 "features": ("title", "task", "article_url", "frame_feature"),
                 "quality": ("spoken_feature",),
                 ALL: (),
             },
-            load=pseudo_summaries.load,
+            load=Later("labels.pseudo_summaries"),
             options=manifest.labels.pseudo_summaries.model_dump()
             | measured(manifest, models)
             | {"text_identity": models.text.identity, "text_location": models.text.location}
@@ -436,7 +424,7 @@ def media_stage(manifest: Manifest) -> Stage:
     return Stage(
         name="media",
         reads={"source": ("video",), "videos": ("url", "caption", "language", "duration_s")},
-        load=media.fetch_ahead,
+        load=Later("media", "fetch_ahead"),
         options=manifest.captions.model_dump(),
         lane=VISITS,
         workers=manifest.crawl.workers,
@@ -454,9 +442,9 @@ def resources(manifest: Manifest, name: str) -> dict[str, Any]:
     captioner, writer = manifest.summaries.captioner, manifest.summaries.writer
     loads = {
         "frame_captions": captioner.local is not None,
-        "summaries": writer.local is not None and manifest.summaries.method == summaries.LLM,
-        quality.TABLE: False,
-        step_times.TABLE: False,
+        "summaries": writer.local is not None and manifest.summaries.method == "llm",
+        "quality": False,
+        "step_times": False,
     }
     if not loads.get(name, True):
         # An endpoint brings its own GPU, and a few texts by CLIP's text tower need none.
@@ -492,9 +480,9 @@ def wanted_tables(tables: Sequence[str], manifest: Manifest) -> list[str]:
         # What `select` asks of these tables must be known first.
         judges = label_rules(manifest)[1]
         tables = [table for table in ORDER if table in tables or table in judges]
-    name = frame_captions.TABLE
+    name = "frame_captions"
     if name not in tables or manifest.summaries.captioner.is_given:
         return list(tables)
-    if summaries.TABLE in tables:
+    if "summaries" in tables:
         return [table for table in tables if table != name]
     raise UsageError(f"{name} needs a model: --set summaries.captioner.endpoint=URL (and .model), or .local=NAME")

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo
+from vsumdata.manifests.tables import PARSER_VERSION
 from vsumdata.stages.howto.layouts import HOME, WIKIHOW, absolute, clip_address
 from vsumdata.stages.howto.links import find_article_url
 from vsumdata.stages.howto.parser import (
     OTHER,
-    PARSER_VERSION,
     WIKIHOW_LICENSE,
     Article,
     Step,
@@ -25,7 +25,8 @@ from vsumdata.stages.howto.parser import (
 )
 from vsumdata.stages.stage import Context, Function, Row
 from vsumdata.stages.web.cache import decode_html
-from vsumdata.stages.web.fetch import Fetcher, Limits, is_short
+from vsumdata.stages.web.fetch import Fetcher, Limits
+from vsumdata.stages.web.sites import is_short
 
 
 def load(options: Mapping[str, Any], context: Context) -> Function:

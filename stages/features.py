@@ -18,7 +18,7 @@ from vsumdata.datasets.splits import normalise, split_of
 from vsumdata.manifests.errors import SchemaError, SkipVideo
 from vsumdata.stages.encoders.text import TextEncoder
 from vsumdata.stages.stage import Context, Row
-from vsumdata.stages.web.fetch import is_short
+from vsumdata.stages.web.sites import is_short
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 # eHow's addresses are like /how_2042752_build-terrarium.html. The number is not part of the task.

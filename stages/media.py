@@ -15,14 +15,13 @@ from typing import Any
 from vsumdata.manifests.errors import FailVideo, RetryVideo, SetupError, SkipVideo, VideoError
 from vsumdata.manifests.store import Store
 from vsumdata.stages.pictures.probe import MediaInfo, probe
-from vsumdata.stages.stage import Context, Function, Row, make_folder, safe_name
+from vsumdata.stages.stage import PICTURE, SOUND, Context, Function, Row, make_folder, safe_name
 from vsumdata.stages.transcripts import from_captions, read_track, settings_of
 from vsumdata.stages.youtube.download import NOTE, download
 from vsumdata.stages.youtube.errors import SETUP_AFTER_S
 from vsumdata.stages.youtube.messages import UNAVAILABLE
 from vsumdata.stages.youtube.session import Session
 
-PICTURE, SOUND = "picture", "sound"
 BOTH = f"{PICTURE}+{SOUND}"
 # The folder of the errors of visits, in the run's temporary folder.
 REFUSED = "refused"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ VISITS, PAGES, COMPUTE = "visits", "pages", "compute"
 WHOLE = "whole"
 # What such a table reads beside its rows: which videos there are, and what is known of all of them.
 ALL = "all"
+# What a stage may need of a video's media.
+PICTURE, SOUND = "picture", "sound"
 MKDIR_TRIES = 100
 # File systems allow 255 bytes, and callers add a suffix.
 MAX_NAME = 200
@@ -128,6 +131,20 @@ Function = Callable[[Row], Row]
 # Of a stage of the lane WHOLE. It may go through the rows several times, always in one order; it yields for each
 # video its payload or why it has none.
 WholeFunction = Callable[[Iterable[Row]], Iterable[tuple[str, Row | VideoError]]]
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function of `vsumdata.stages`, by the name of its module: imported when it is first called.
+
+    Only a worker needs the libraries of its stage. All of them together take longer to import than a `status` takes.
+    """
+
+    module: str
+    name: str = "load"
+
+    def __call__(self, *arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"vsumdata.stages.{self.module}"), self.name)(*arguments)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import typer.main
+from tests.bench import results
 from tests.pipeline.sample_kit import PROGRAM, SMALL_CLIP, SPLIT
 
 from vsumdata.datasets.benchmarks.registry import DATASETS
@@ -120,6 +122,25 @@ def test_every_command_is_in_the_list() -> None:
 )
 def test_reference_pages_are_as_the_code_writes_them(name: str, page) -> None:
     assert (DOCS / name).read_text() == page(), "run `make docs`"
+
+
+def test_the_results_show_the_kept_figures_of_the_benches() -> None:
+    assert results.PAGE.read_text() == results.page(), "run `python tests/bench/results.py docs`"
+
+
+def test_results_are_compared_by_figure(tmp_path: Path) -> None:
+    machine = {"cpu": "a", "cores": 2, "ram_gb": 1.0, "python": "3", "date": "2026-12-01"}
+    sizes = [{"size": "small", "rate": 8.0}, {"size": "large", "rate": 2}]
+    files = []
+    for number, rate in enumerate((8.0, 12.0)):
+        figures = {"sizes": [sizes[0] | {"rate": rate}, sizes[1]], "of 0": 0, "name": "x", f"new in {number}": 1}
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_text(json.dumps({"train": {"arguments": "", "machine": machine, "figures": figures}}))
+    said = subprocess.run([sys.executable, results.__file__, "compare", *files], capture_output=True, text=True).stdout
+    ratios = {line.split("  ")[-1]: line.split()[0] for line in said.splitlines() if "->" in line}
+    assert ratios == {"sizes · small · rate": "1.500", "sizes · large · rate": "1.000", "of 0": "0"}
+    assert "only in one of them: new in 0, new in 1" in said
+    assert "train (old): 2026-12-01, 2 cores of a" in said
 
 
 def test_every_column_has_a_meaning() -> None:

@@ -53,6 +53,15 @@ SCHEDULE: Values = {
     "model": {"text": "subtitles", "global_tokens": "description", "initial": "a2summ"},
     "objective": {"global_step": 2, "parent_text": "global"},
 }
+# For the made-up videos of `--on synthetic`: a first table in minutes on two cores. All of it is [R].
+SMALL: Values = {"batch_size": 4, "epochs": 20}
+SMALL_TRUNK: Values = {
+    "model": trunk(64, 2, 0.1, drop_weights=False, heads=4, initial="xavier", dropout_fc=0.3),
+    "objective": {"w_inter": 0.01, "w_intra": 0.001},
+    "optimizer": {"lr": 3e-3},
+    "schedule": {"warmup_epochs": 1},
+    **SMALL,
+}
 HIERSUM: Mapping[str, Values] = {
     # Not the paper's schedule: every step shows subtitles and steps, and so does scoring. It learns more (results.md).
     "default": {
@@ -101,6 +110,7 @@ HIERSUM: Mapping[str, Values] = {
         "batch_size": 64,
         "epochs": 50,
     },
+    "synthetic": SMALL_TRUNK,
 }
 
 # A2Summ's numbers were made with its code, whose focal loss has no α and whose intra scale lacks the exponential.
@@ -132,6 +142,7 @@ A2SUMM: Mapping[str, Values] = {
         "model": trunk(128, 6, 0.1, segment_rows=200, drop_weights=True),
         "objective": {"w_inter": 0.01, "w_intra": 0.001, "ratio": 4, **OFFICIAL_LOSSES},
     },
+    "synthetic": SMALL_TRUNK,
 }
 
 # The official repositories [C]. On TVSum and SumMe the official codes take one video at a time; PGL-SUM makes a step
@@ -186,7 +197,7 @@ SUPERVISED: Mapping[str, Method] = {
     "mlp": Method(
         model="vsumdata.train.models.mlp:MLP",
         objective=REGRESSION,
-        presets={"default": MLP, "tvsum": FEW_VIDEOS, "mrhisum": MRHISUM},
+        presets={"default": MLP, "tvsum": FEW_VIDEOS, "mrhisum": MRHISUM, "synthetic": SMALL},
     ),
     "vasnet": Method(
         model="vsumdata.train.models.vasnet:VASNet",

@@ -17,8 +17,6 @@ from vsumdata.manifests.store import Store
 from vsumdata.pipeline.state.pace import Pace
 from vsumdata.pipeline.state.secrets import redact, secrets_of
 from vsumdata.stages.stage import Context
-from vsumdata.stages.youtube.channels import channel_url, list_channel
-from vsumdata.stages.youtube.errors import host_of
 
 # A stored listing of a channel is used for this long before the channel is listed again.
 LISTING_SERVES_S = 24 * 3600.0
@@ -57,6 +55,10 @@ def list_records(store: Store, loaded: Loaded, context: Context | None, say: Cal
 
 def hosts_of(loaded: Loaded, records: Sequence[Record]) -> set[str]:
     """The hosts of a manifest's channels and of the videos in its lists."""
+    # On demand, here and below: the libraries that visit sites are slow to import, and `status` visits none.
+    from vsumdata.stages.youtube.channels import channel_url
+    from vsumdata.stages.youtube.errors import host_of
+
     channels = [source.channel for source in loaded.manifest.sources if source.channel]
     found = {host_of(channel_url(channel, tab)) for channel in channels for tab in loaded.manifest.select.tabs}
     return found | {host_of(record.url) for record in records if record.url}
@@ -124,6 +126,8 @@ def patiently(
     channel: str, tabs: list[str], context: Context, pages: Folder, say: Callable[[str], None]
 ) -> Sequence[Record]:
     """List a channel; wait as long as the host asks, try again if the network fails."""
+    from vsumdata.stages.youtube.channels import list_channel
+
     attempt = 0
     while True:
         attempt += 1

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from vsumdata.stages.web.fetch import SHORTENERS, SITES, WIKIHOW_DOMAINS, is_of
+from vsumdata.stages.web.sites import SHORTENERS, SITES, WIKIHOW_DOMAINS, is_of
 
 HOSTS = rf"(?:[a-z]{{2}}\.)?(?:www\.|m\.)?(?:{'|'.join(map(re.escape, SITES))})|" + "|".join(
     map(re.escape, sorted(SHORTENERS))

@@ -27,12 +27,10 @@ from vsumdata.stages.howto.layouts import (
     text_of,
 )
 from vsumdata.stages.howto.nesting import FRAME, TooDeepError, closed
-from vsumdata.stages.web.fetch import WIKIHOW_DOMAINS, is_of
+from vsumdata.stages.web.sites import WIKIHOW_DOMAINS, is_of
 
 __all__ = ["Article", "Step", "canonical_url", "parse_article", "site_of"]
 
-# Goes up whenever the same page may give another article.
-PARSER_VERSION = 4
 # Real pages have up to about 13,000 tags, 50 deep. A hostile page could have millions, and take all time and memory.
 MAX_CHARACTERS, MAX_TAGS, MAX_DEPTH = 10_000_000, 60_000, 100
 OTHER = "other"  # a site that is neither

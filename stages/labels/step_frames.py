@@ -26,7 +26,8 @@ from vsumdata.stages.pictures.decode import Wanted, read_frames
 from vsumdata.stages.pictures.stills import read_still
 from vsumdata.stages.stage import Context, Function, Row, make_folder
 from vsumdata.stages.web.cache import Page
-from vsumdata.stages.web.fetch import PICTURE_SITES, Fetcher, Limits
+from vsumdata.stages.web.fetch import Fetcher, Limits
+from vsumdata.stages.web.sites import PICTURE_SITES
 
 TABLE = "step_frames"
 IMAGE, CLIP = "image", "clip"

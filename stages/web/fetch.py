@@ -30,25 +30,11 @@ from vsumdata.stages.stage import Context
 from vsumdata.stages.web.answers import WALL_SIZE_BYTES, PassingError, raise_for_status, refuse_wall
 from vsumdata.stages.web.cache import Page, WebCache
 from vsumdata.stages.web.connections import cut_off_after, open_session
+from vsumdata.stages.web.sites import SHORTENERS, SITES, is_of, is_short
 
 AGENT = "vsumdata"
-# The domains that wikiHow serves articles from: by subject, and by language where it is no part of wikihow.com
-# (Krinkle/wikihow-src@a998fa5: AlternateDomain.class.php, WikihowHomepage.i18n.php). Not its two former ones without
-# the name, which anybody may own by now.
-WIKIHOW_DOMAINS = (
-    "wikihow.com",
-    "wikihow-fun.com",
-    *(
-        f"wikihow.{end}"
-        for end in (*("fitness", "health", "legal", "life", "mom", "pet", "tech"), *("com.tr", "cz", "it", "jp", "vn"))
-    ),
-)
-SITES = (*WIKIHOW_DOMAINS, "ehow.com")
-# And from where the pages of these sites show pictures and clips: seen in pages of 2011 to 2020.
-PICTURE_SITES = (*SITES, "whstatic.com", "ehowcdn.com")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 PICTURE_TYPES = ("image/*", "video/*")
-SHORTENERS = frozenset("bit.ly buff.ly goo.gl ift.tt is.gd ow.ly t.co tinyurl.com".split())
 # A file may ask for any delay, and a longer one would hold the worker past its time limit for a video.
 LONGEST_CRAWL_DELAY_S = 60.0
 # RFC 9309, 2.5: a crawler must read at least 500 kibibytes.
@@ -301,16 +287,3 @@ def read_robots(text: str) -> Protego:
     # Protego reads neither a byte order mark before the first line nor a version behind our name, and the rules for us
     # would be lost.
     return Protego.parse(re.sub(rf"(?im)^(\s*user-agent\s*:\s*{AGENT})/.*$", r"\1", text.removeprefix("\ufeff")))
-
-
-def is_of(host: str, domains: Collection[str]) -> bool:
-    """Whether a host is one of the domains or lies below one of them, as `evilwikihow.com` does not."""
-    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
-
-
-def is_short(url: str) -> bool:
-    """Whether the URL belongs to a known shortener (bit.ly, …)."""
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".") in SHORTENERS
-    except ValueError:
-        return False

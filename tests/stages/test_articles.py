@@ -13,10 +13,10 @@ from tests.stages.web.web_kit import HOST, HTML, Site, endless, serving
 
 from vsumdata.datasets.sample.site import SampleSite
 from vsumdata.manifests.errors import FailVideo, SkipVideo, ThrottledError
-from vsumdata.manifests.tables import payload
+from vsumdata.manifests.tables import PARSER_VERSION, payload
 from vsumdata.stages.articles import load, unpacked
 from vsumdata.stages.howto.links import find_article_url
-from vsumdata.stages.howto.parser import PARSER_VERSION, parse_article
+from vsumdata.stages.howto.parser import parse_article
 from vsumdata.stages.stage import Context
 from vsumdata.stages.web.cache import decode_html
 

@@ -1,7 +1,7 @@
 """The presets against the configurations that official repositories ship, or that papers state where there is no code.
 
 The tables name the repository, its commit and the files that were read. HierSum, CSUM and ViSP have no public code that
-could be looked up: their papers alone speak below. `mlp/tvsum` and `hiersum/both` are ours.
+could be looked up: their papers alone speak below. `OURS` and `hiersum/both` are ours.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from vsumdata.datasets import synthetic
+from vsumdata.datasets.video import collate
 from vsumdata.train.methods import METHODS, QUERIED, SUPERVISED
-from vsumdata.train.settings import settings_of
+from vsumdata.train.settings import class_of, settings_of
 
 # MRHiSum/MR.HiSum@aeb667f: main.py (rate, l2, batch, epochs), model/solver.py (optimizers, schedules, the loss, and no
 # clipping), README.md (SL_module's rate)
@@ -317,7 +321,7 @@ HIERSUM: dict[tuple[str, str], dict[str, Any]] = {
         "objective.w_intra": 1,
     },
 }
-OURS = {("mlp", "tvsum")}
+OURS = {("mlp", "tvsum"), *((method, "synthetic") for method in ("mlp", "a2summ", "hiersum"))}
 
 
 @pytest.mark.parametrize(("method", "preset"), [*OFFICIAL, *HIERSUM], ids="/".join)
@@ -335,6 +339,19 @@ def test_every_preset_is_held_against_a_source() -> None:
     every = {**SUPERVISED, **QUERIED}
     named = {(name, preset) for name, method in every.items() for preset in method.presets if preset != "default"}
     assert named == {*OFFICIAL, *HIERSUM, *OURS}
+
+
+@pytest.mark.parametrize("method", ["a2summ", "hiersum"])
+def test_a_first_table_on_planted_videos_takes_a_hundredth_of_the_default_models_arithmetic(method: str) -> None:
+    batch = collate(synthetic.load("videos=4"))
+    cost = []
+    for preset in ("synthetic", "default"):
+        options = settings_of(method, preset).model
+        summarizer = class_of(method, "model")(options, synthetic.FRAME_DIM, synthetic.TEXT_DIM)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            summarizer(batch)
+        cost.append(counter.get_total_flops())
+    assert 100 * cost[0] < cost[1]
 
 
 def test_training_without_labels_keeps_the_optimizer_of_the_backbone_and_the_papers_batches() -> None:

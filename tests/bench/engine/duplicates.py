@@ -1,6 +1,8 @@
 """Find duplicates among many made-up videos, of which some are planted: time, memory, recall and precision.
 
-`python tests/bench/engine/duplicates.py [--videos 100000]` prints JSON. A video is two minutes of scenes of 3 to 9 s;
+    python tests/bench/engine/duplicates.py [--videos N] [--json]
+
+A video is two minutes of scenes of 3 to 9 s;
 features have the spectrum of CLIP's (a few components hold most of what differs).
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import report
 
 from vsumdata.manifests.sections.labels import Duplicates
 from vsumdata.stages.labels.duplicates import load
@@ -71,9 +77,11 @@ def peak_gb() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--videos", type=int, default=100_000)
-    rows = Rows(parser.parse_args().videos)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    rows = Rows(arguments.videos)
     begun = time.perf_counter()
     for _ in rows:
         pass
@@ -90,20 +98,19 @@ def main() -> None:
         if groups[video_id] is not None:
             members.setdefault(groups[video_id], []).append(video_id)
     found = {(one, other) for each in members.values() for one in each for other in each if one < other}
-    print(
-        json.dumps(
-            {
-                "videos": len(ids),
-                "seconds": round(seconds, 1),
-                "seconds_of_making_the_rows_twice_left_out": round(making_s, 1),
-                "peak_gb": round(peak_gb(), 2),
-                "planted": len(true),
-                "recall": round(len(found & true) / len(true), 4),
-                "precision": round(len(found & true) / max(1, len(found)), 4),
-            },
-            indent=1,
-        )
-    )
+    figures = {
+        "videos": len(ids),
+        "seconds": round(seconds, 1),
+        "seconds_of_making_the_rows_twice_left_out": round(making_s, 1),
+        "peak_gb": round(peak_gb(), 2),
+        "planted": len(true),
+        "recall": round(len(found & true) / len(true), 4),
+        "precision": round(len(found & true) / max(1, len(found)), 4),
+    }
+    if arguments.json:
+        print(json.dumps(report("duplicates", figures), indent=1))
+    else:
+        print(*(f"{name} {value}" for name, value in figures.items()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Rates of the model alone (float32, `auto`, the precision), in turn on the same frames and cores: medians by the clock
 and by the processor's time. Cosines are with float32, of all frames at one a second. τ compares the scores that a
 trained run gives the same video by either's features: RUN, or a HierSum trained here on float32's, on every other
-video, to find importance planted in them. Without files the recordings are used.
+video, to find importance planted in them. Without files the recordings are used, or the sample's films.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from machine import report
 from tests.recordings import RECORDINGS
 
 from vsumdata.datasets.protocol import PROTOCOLS
+from vsumdata.datasets.sample.site import ASSETS
 from vsumdata.datasets.video import Video
+from vsumdata.stages.encoders import int8
 from vsumdata.stages.encoders.clip import ClipEncoder
 from vsumdata.stages.pictures.decode import Wanted, read_frames
 from vsumdata.train.data.origin import Origin
@@ -138,7 +140,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    files = arguments.files or sorted((RECORDINGS / "media").glob("*.mp4"))
+    sample = [ASSETS / "media" / f"{name}.mp4" for name in int8.VIDEOS]
+    files = arguments.files or sorted((RECORDINGS / "media").glob("*.mp4")) or sample
     figures = measure(files, arguments)
     if arguments.json:
         print(json.dumps(report("precision", figures), indent=1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,16 @@ def test_visits_are_added_up_by_host(root: Listed) -> None:
     assert found["visits"] == {"youtube.com": 1234, "wikihow.com": 88}
     assert status.visits_line(found) == "visits: youtube.com 1,234; wikihow.com 88"
     assert status.retries_line(found) == ""
+
+
+def test_status_imports_no_library_that_visits_sites_or_computes(root: Listed, tmp_path: Path) -> None:
+    slow = {"bs4", "lxml", "nltk", "ray", "requests", "scipy", "torch", "yt_dlp"}
+    code = f"""
+import sys
+from vsumdata.pipeline.commands.main import app
+app(["status", "--root", {str(tmp_path / "root")!r}], standalone_mode=False)
+print(sorted({slow!r} & set(sys.modules)))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("table ")
+    assert said.splitlines()[-1] == "[]"

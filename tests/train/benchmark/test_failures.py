@@ -118,7 +118,7 @@ def test_each_row_says_how_it_was_made() -> None:
     found = bench(replace(SMALL, methods=("mlp",), sets=("epochs=2", "model.hidden=[8]", "optimizer.lr=0.01")))
     (line,) = [line for line in found.remarks if line.startswith("mlp: ")]
     for part in (
-        "preset default with model.hidden=[8], optimizer.lr=0.01, epochs=2",
+        "preset synthetic with model.hidden=[8], optimizer.lr=0.01, epochs=2",
         "frame features of size 32 (synthetic's own)",
         "chosen epochs of 2, by seed and fold: ",
         "training videos",
@@ -127,7 +127,7 @@ def test_each_row_says_how_it_was_made() -> None:
     assert found.caption.endswith("seeds 1, 6 videos")
     (made,) = json.loads(table.as_json(found))["made"]["mlp"]
     assert made["overrides"] == {"epochs": 2, "model.hidden": [8], "optimizer.lr": 0.01}
-    assert (made["preset"], made["transductive"], made["text_shown"]) == ("default", False, "none")
+    assert (made["preset"], made["transductive"], made["text_shown"]) == ("synthetic", False, "none")
     assert made["frame_features"] == {"size": 32, "kind": "synthetic's own"}
     assert {run["num_train"] + run["num_val"] + run["num_test"] for run in made["runs"]} == {6}
     assert all(1 <= run["epoch"] <= 2 for run in made["runs"])

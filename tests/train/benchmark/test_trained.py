@@ -109,7 +109,7 @@ def test_what_was_chosen_is_printed() -> None:
     request = replace(SMALL, seeds=1, methods=("hiersum",), sets=("epochs=1", "model.hidden=8", "model.text=both"))
     (line,) = [line for line in bench(request).remarks if line.startswith("hiersum: ")]
     for part in (
-        "preset default",
+        "preset synthetic",
         "frame features of size 32",
         "text at inference: both",
         "text features of size 24",

@@ -124,7 +124,7 @@ def test_settings_in_brackets_are_those_of_one_row(tmp_path) -> None:
     overrides = {name: made[0]["overrides"] for name, made in told["made"].items()}
     assert overrides[found.methods[3]] == {"epochs": 1, "model.hidden": [4], "optimizer.lr": 0.01}
     assert overrides["mlp"] == {"epochs": 1}
-    assert any(line.startswith(f"{found.methods[3]}: preset default with model.hidden=[4]") for line in found.remarks)
+    assert any(line.startswith(f"{found.methods[3]}: preset synthetic with model.hidden=[4]") for line in found.remarks)
     against = {row["method"] for row in told["rows"] if any(f"against {found.methods[3]}" in n for n in row["notes"])}
     assert "mlp" in against
     assert found.methods[3] not in against

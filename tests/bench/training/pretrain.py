@@ -1,6 +1,6 @@
 """Pre-training without labels: steps a second and peak memory, and the cost of choosing the k best clips.
 
-    python tests/bench/pretrain.py [--device auto|cpu|cuda] [--steps N] [--only NAME …] [--json]
+    python tests/bench/training/pretrain.py [--device auto|cpu|cuda] [--steps N] [--only NAME …] [--json]
 
 Each reading is a process of its own. ViSP's memory holds the summarizer and the second network, both CSTA with random
 weights. "plain" is float32 with all videos of a batch at once; "lean" uses gradient checkpointing in the second
@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from machine import report, timed
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import report, timed
 
 from vsumdata.datasets.protocol import PROTOCOLS
 from vsumdata.datasets.video import Video

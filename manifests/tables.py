@@ -29,7 +29,7 @@ REASONS = frozenset(
     # frame_captions and summaries
     "no_captions no_summary refused "
     # the group `labels`, and features that `select` leaves out by them
-    "no_pictures no_transcript duplicate little_speech few_words static off_topic "
+    "no_pictures no_segments no_transcript duplicate little_speech few_words static off_topic "
     # any stage
     "error worker_died timeout max_attempts".split()
 )
@@ -224,6 +224,15 @@ def step_frames(picture_dim: int) -> tuple[tuple[str, pa.DataType], ...]:
     )
 
 
+SEGMENT_FEATURES = (
+    ("segment_start_s", pa.list_(pa.float32())),
+    ("segment_stop_s", pa.list_(pa.float32())),
+    ("segment_feature", pa.list_(vector(512))),
+    ("spoken_feature", vector(512)),
+    ("segment_model", TEXT),
+    ("decoder", TEXT),
+    ("device", TEXT),
+)
 PSEUDO_SUMMARIES = (
     ("pseudo_task", TEXT),
     ("num_alike", pa.int32()),
@@ -241,6 +250,7 @@ EXTRA = {
     "thumbnails": THUMBNAILS,
     "duplicates": DUPLICATES,
     "step_times": STEP_TIMES,
+    "segment_features": SEGMENT_FEATURES,
     "pseudo_summaries": PSEUDO_SUMMARIES,
 }
 
@@ -460,10 +470,23 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         ),
         "picture_model": Meaning("what made the features of pictures and frames"),
     },
+    "segment_features": {
+        "segment_start_s": Meaning("when each segment begins", "s, [G]"),
+        "segment_stop_s": Meaning("when it ends; the last one may end behind the video", "s, [G]"),
+        "segment_feature": Meaning("S3D's embedding of each segment, not of unit norm", "[G, 512]"),
+        "spoken_feature": Meaning(
+            "mean of the embeddings of the sentences with a word that S3D knows; null without one, and with random "
+            "weights",
+            "[512]",
+        ),
+        "segment_model": Meaning("the network and its weights as the manifest names them"),
+        "decoder": Meaning("what decoded the pictures, and how they were made"),
+        "device": Meaning("device and library version that made the features"),
+    },
     "pseudo_summaries": {
         "pseudo_task": Meaning("the task whose videos were compared; empty: the video has neither task nor title"),
         "num_alike": Meaning("how many videos of the task were compared, itself included"),
-        "segment_start": Meaning("first frame of each segment", "frames, [G]"),
+        "segment_start": Meaning("first frame of each segment; one of S3D's may have none", "frames, [G]"),
         "segment_stop": Meaning("frame after the last one of each segment", "frames, [G]"),
         "segment_step": Meaning("the step that a segment was merged into, counted from 0", "[G]"),
         "segment_score": Meaning(
@@ -472,6 +495,6 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         ),
         "pseudo_score": Meaning("the same for each frame", "[T]"),
         "pseudo_summary": Meaning("1 where a frame is in the pseudo-summary", "[T]"),
-        "pseudo_model": Meaning("the CLIP of segments and sentences, and whether the score has saliency"),
+        "pseudo_model": Meaning("the CLIP or S3D of segments and sentences, and whether the score has saliency"),
     },
 }

@@ -9,7 +9,8 @@ videos ──> audio (only where asked for)
 
 The group `labels`, only where asked for: duplicates and quality are made of videos, transcripts and frames, and may
 tell features which videos to leave out; step_times and pseudo_summaries are made of features, step_frames of articles
-(whose pictures it fetches) and frames.
+(whose pictures it fetches) and frames. segment_features sees the videos once more, where pseudo_summaries is to be
+made of it.
 
 To add a stage: write its row function (`vsumdata.stages.stage`), give its table a schema
 (`vsumdata.manifests.tables`) and put it into the list below.
@@ -22,11 +23,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from vsumdata.manifests.errors import UsageError
-from vsumdata.manifests.manifest import MAX_SIMILARITY, SCORER, SCORER_LAYER, ChatModel, Manifest
+from vsumdata.manifests.manifest import MAX_SIMILARITY, SCORER, SCORER_LAYER, Manifest
 from vsumdata.manifests.tables import PARSER_VERSION
+from vsumdata.pipeline.stage_options import chat_options, clip_options, resources, segment_options, shot_options
 from vsumdata.stages import audio, features
-from vsumdata.stages.curation import prompts
-from vsumdata.stages.encoders.models import Model, Models
+from vsumdata.stages.encoders.models import Models
+from vsumdata.stages.encoders.s3d import SETTING
 from vsumdata.stages.stage import ALL, PAGES, PICTURE, SOUND, VISITS, WHOLE, Later, Stage
 
 # What `--stage` accepts beside single tables.
@@ -37,12 +39,13 @@ GROUPS = {
     "summaries": ("frame_captions", "summaries"),
     "audio": ("audio",),
     "thumbnails": ("thumbnails",),
-    "labels": ("duplicates", "quality", "step_times", "step_frames", "pseudo_summaries"),
+    "labels": ("duplicates", "quality", "step_times", "step_frames", "segment_features", "pseudo_summaries"),
 }
 # All tables, in the order in which they can be made.
 ORDER = (
     *("videos", "articles", "transcripts", "frames", "duplicates", "quality", "features"),
-    *("frame_captions", "summaries", "audio", "thumbnails", "step_times", "step_frames", "pseudo_summaries"),
+    *("frame_captions", "summaries", "audio", "thumbnails", "step_times", "step_frames", "segment_features"),
+    "pseudo_summaries",
 )
 # Nobody misses these tables of a root that has none.
 EXTRA = GROUPS["summaries"] + GROUPS["audio"] + GROUPS["thumbnails"] + GROUPS["labels"]
@@ -72,6 +75,7 @@ def recipe(manifest: Manifest, models: Models) -> dict[str, Stage]:
         quality_stage(manifest, models),
         step_times_stage(manifest, models),
         step_frames_stage(manifest, models),
+        segment_features_stage(manifest, models),
         *whole_stages(manifest, models),
     ]
     return dict(sorted(((stage.name, stage) for stage in stages), key=lambda entry: ORDER.index(entry[0])))
@@ -358,8 +362,32 @@ def step_frames_stage(manifest: Manifest, models: Models) -> Stage:
     return Stage(name="step_frames", reads=reads, load=load, options=options, batch=8, memory_gb=1.5, **kind)
 
 
+def segment_features_stage(manifest: Manifest, models: Models) -> Stage:
+    return Stage(
+        name="segment_features",
+        reads={"source": ("video",), "videos": ("url", "duration_s"), "transcripts": ("sentence",)},
+        load=Later("labels.segment_features"),
+        fetch=Later("media", "fetch_picture"),
+        needs=PICTURE,
+        options={
+            **segment_options(manifest, models.segments),
+            "hwaccel": manifest.features.hwaccel,
+            "transcripts": transcripts_stage(manifest, models).settings(),
+        },
+        memory_gb=2.0,
+        **resources(manifest, "frames"),
+    )
+
+
 def whole_stages(manifest: Manifest, models: Models) -> list[Stage]:
     """Tables that are made of all videos at once."""
+    # Of CLIP's frames, or of what S3D saw where its weights are named.
+    shown = {"features": ("title", "task", "article_url", "frame_feature"), "quality": ("spoken_feature",)}
+    network = clip_options(manifest, models)
+    if manifest.labels.segment_features.weights is not None:
+        shown = {"features": (*shown["features"][:3], "frame_time_s")}
+        shown |= {"segment_features": ("segment_feature", "spoken_feature")}
+        network = segment_options(manifest, models.segments)
     made_of = ("source_id", "url", "title", "duration_s", "view_count", "heatmap")
     return [
         Stage(
@@ -371,16 +399,12 @@ def whole_stages(manifest: Manifest, models: Models) -> list[Stage]:
         ),
         Stage(
             name="pseudo_summaries",
-            reads={
-                "features": ("title", "task", "article_url", "frame_feature"),
-                "quality": ("spoken_feature",),
-                ALL: (),
-            },
+            reads={**shown, ALL: ()},
             load=Later("labels.pseudo_summaries"),
             options=manifest.labels.pseudo_summaries.model_dump()
             | measured(manifest, models)
             | {"text_identity": models.text.identity, "text_location": models.text.location}
-            | clip_options(manifest, models),
+            | network,
             lane=WHOLE,
         ),
     ]
@@ -390,33 +414,6 @@ def measured(manifest: Manifest, models: Models) -> dict[str, Any]:
     """What made transcripts and frames, for tables that read their columns: see `features_stage`."""
     made = (transcripts_stage(manifest, models), frames_stage(manifest, models))
     return {"fps": manifest.features.fps} | {stage.name: stage.settings() for stage in made}
-
-
-def clip_options(manifest: Manifest, models: Models) -> dict[str, Any]:
-    """The CLIP of the frames, for a stage that embeds texts or other pictures by it."""
-    clip, found = manifest.features.clip, models.clip
-    names = {"clip_model": clip.model, "clip_weights": clip.weights}
-    return names | {"clip_identity": found.identity, "clip_location": found.location}
-
-
-def shot_options(manifest: Manifest, found: Model | None) -> dict[str, Any]:
-    """The options of `frames` where `features.shots` names weights."""
-    if found is None:
-        return {}
-    weights = manifest.features.shots
-    return {"shots_weights": weights, "shots_identity": found.identity, "shots_location": found.location}
-
-
-def chat_options(asked: ChatModel, found: Model | None) -> dict[str, Any]:
-    """The options of a stage that asks a language model. An endpoint's address is none of them: it may move."""
-    identity = f"{asked.model} {asked.revision}".strip() if found is None else found.identity
-    return {
-        "model": asked.model if found is None else found.name,
-        "chat_model": asked.model or "",
-        "chat_identity": f"{identity}, prompts {prompts.VERSION}",
-        "chat_location": "" if found is None else found.location,
-        "prompts": prompts.VERSION,
-    }
 
 
 def media_stage(manifest: Manifest) -> Stage:
@@ -430,29 +427,6 @@ def media_stage(manifest: Manifest) -> Stage:
         workers=manifest.crawl.workers,
         is_visit=True,
     )
-
-
-def resources(manifest: Manifest, name: str) -> dict[str, Any]:
-    """Return the manifest's `resources` of a stage as fields of Stage; `gpus: auto` becomes -1."""
-    asked = getattr(manifest.resources, name)
-    automatic: float = -1
-    if name == "transcripts":
-        # Speech recognition on the CPU must not reserve a GPU, and `cuda` must not run without one.
-        automatic = {"cpu": 0, "cuda": 1, "auto": -1}[manifest.asr.device]
-    captioner, writer = manifest.summaries.captioner, manifest.summaries.writer
-    loads = {
-        "frame_captions": captioner.local is not None,
-        "summaries": writer.local is not None and manifest.summaries.method == "llm",
-        "quality": False,
-        "step_times": False,
-    }
-    if not loads.get(name, True):
-        # An endpoint brings its own GPU, and a few texts by CLIP's text tower need none.
-        automatic = 0
-    return {
-        "gpus": automatic if asked.gpus == "auto" else float(asked.gpus),
-        "workers": None if asked.workers == "auto" else asked.workers,
-    }
 
 
 def parse_stages(text: str) -> list[str]:
@@ -471,8 +445,8 @@ def parse_stages(text: str) -> list[str]:
 def wanted_tables(tables: Sequence[str], manifest: Manifest) -> list[str]:
     """The tables of `parse_stages` that this manifest can make.
 
-    A summary by steps or sentences needs no captions. Raises UsageError where captions were asked for by themselves, or
-    features of sound without an encoder.
+    A summary by steps or sentences needs no captions, a pseudo-summary no S3D. Raises UsageError where captions or
+    S3D's features were asked for by themselves, or features of sound without an encoder.
     """
     if audio.TABLE in tables and manifest.features.audio_model is None:
         raise UsageError(f"{audio.TABLE} needs an encoder: --set features.audio_model={audio.USUAL}")
@@ -480,6 +454,10 @@ def wanted_tables(tables: Sequence[str], manifest: Manifest) -> list[str]:
         # What `select` asks of these tables must be known first.
         judges = label_rules(manifest)[1]
         tables = [table for table in ORDER if table in tables or table in judges]
+    if "segment_features" in tables and manifest.labels.segment_features.weights is None:
+        if "pseudo_summaries" not in tables:
+            raise UsageError(f"segment_features needs S3D's weights: --set {SETTING}=FOLDER (or for a trial seed:0)")
+        tables = [table for table in tables if table != "segment_features"]
     name = "frame_captions"
     if name not in tables or manifest.summaries.captioner.is_given:
         return list(tables)

@@ -142,7 +142,7 @@ def encode_frames(
     num_distinct, last = 0, None
     # Chunks as large as the model's batch, because smaller ones use a fraction of a GPU. `closing` ends the decoding
     # thread when the model raises.
-    with contextlib.closing(_ahead(_chunks(reader, encoder.batch))) as chunks:
+    with contextlib.closing(ahead(_chunks(reader, encoder.batch))) as chunks:
         for chunk in chunks:
             came_on()
             fresh = []  # never empty: a chunk begins with a new frame
@@ -172,7 +172,7 @@ def _chunks(frames: Iterable[tuple[float, np.ndarray]], num_distinct: int) -> It
         yield chunk
 
 
-def _ahead(items: Iterator[Any]) -> Generator[Any, None, None]:
+def ahead(items: Iterator[Any]) -> Generator[Any, None, None]:
     """Yield the same items; a thread makes up to `AHEAD` of them in advance."""
     end = object()
     # One thread only: a generator cannot be advanced by two at once.

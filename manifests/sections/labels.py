@@ -67,10 +67,23 @@ class StepFrames(Section):
     )
 
 
+class SegmentFeatures(Section):
+    """The network of `segment_features`; `pseudo_summaries` is made of them where it is named."""
+
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="S3D's of MIL-NCE: a folder with s3d_howto100m.pth and s3d_dict.npy, the first file beside the "
+        "second, or seed:N; null: `pseudo_summaries` is made of CLIP's frames",
+    )
+
+
 class PseudoSummaries(Section):
     """TL;DW's pseudo-summaries."""
 
-    segment_s: float = Field(4, gt=0, description="length of a segment (seconds); TL;DW: 32 frames at 8 fps")
+    segment_s: float = Field(
+        4, gt=0, description="length of a segment (seconds); TL;DW: 32 frames at 8 fps; of S3D always these"
+    )
     merge: float = Field(
         0.9, ge=0, le=1, description="a segment joins the step before it above this share of the video's largest cosine"
     )
@@ -99,4 +112,5 @@ class Labels(Section):
     duplicates: Duplicates = Duplicates()
     quality: Quality = Quality()
     step_frames: StepFrames = StepFrames()
+    segment_features: SegmentFeatures = SegmentFeatures()
     pseudo_summaries: PseudoSummaries = PseudoSummaries()

@@ -39,7 +39,7 @@ from vsumdata.stages.youtube.options import portable, read_files, resolve_option
 from vsumdata.stages.youtube.runtime import check_runtime
 from vsumdata.stages.youtube.session import YOUTUBE
 
-USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions", AUDIO, "thumbnails"})
+USES_FFMPEG = frozenset({"videos", "transcripts", "frames", "frame_captions", AUDIO, "thumbnails", "segment_features"})
 # Tables that ask the hosts of the sources.
 VISITING = USES_FFMPEG
 # Tables that ask a language model, and the setting of `summaries` that names it.

@@ -33,8 +33,9 @@ GUESS = {
     "summaries": (5.0, 2_000),
     "audio": (15.0, 400_000),
     "thumbnails": (2.0, 25_000),
+    "segment_features": (400.0, 160_000),
 }
-DOWNLOADING = frozenset({"transcripts", "frames", "frame_captions", "audio", "thumbnails"})
+DOWNLOADING = frozenset({"transcripts", "frames", "frame_captions", "audio", "thumbnails", "segment_features"})
 LISTED_PER_PAGE = 30  # videos that YouTube sends with one page of a channel
 # An article's address stands in a description that nobody has read yet.
 SOME_SITE = "article sites"

@@ -23,7 +23,7 @@ from typing import Any
 
 from vsumdata.manifests.errors import UsageError
 from vsumdata.manifests.manifest import Loaded, Manifest
-from vsumdata.stages.encoders import audio, googlenet, recipes
+from vsumdata.stages.encoders import audio, googlenet, recipes, s3d
 from vsumdata.stages.encoders.hub import NEWEST, Folder, check_address, hub_folder, local_folder
 from vsumdata.stages.encoders.recipes import FeatureRecipe
 
@@ -49,6 +49,7 @@ NEEDED_BY = {
     "writer": {"summaries"},
     "scorer": {"summaries"},
     "pictures": {"step_frames"},
+    "segments": {"segment_features", "pseudo_summaries"},
 }
 # Stands for a model that no wanted table needs and that cannot be fetched now. Its fingerprint is like no other, so
 # rows of the real model cannot mix with it.
@@ -82,11 +83,12 @@ class Models:
     writer: Model | None = None
     scorer: Model | None = None
     pictures: Model | None = None
+    segments: Model | None = None
 
     def names(self) -> str:
         """Their names, for a person."""
         found = (self.asr, self.clip, self.text, self.audio, self.shots, self.captioner, self.writer, self.scorer)
-        return ", ".join(model.name for model in (*found, self.pictures) if model is not None)
+        return ", ".join(model.name for model in (*found, self.pictures, self.segments) if model is not None)
 
 
 def resolve_models(loaded: Loaded, known: Mapping[str, Any], wanted: Collection[str]) -> Models:
@@ -127,6 +129,10 @@ def resolve(name: str, loaded: Loaded, lock: str = "") -> Model:
         weights = loaded.manifest.labels.step_frames.weights
         location, identity = googlenet.resolve(weights, loaded.folder, googlenet.RESNET50)
         return Model(f"{googlenet.RESNET} {weights}", location, identity, googlenet.RESNET50.dim)
+    if name == "segments":
+        weights = str(loaded.manifest.labels.segment_features.weights)
+        location, identity = s3d.resolve(weights, loaded.folder)
+        return Model(f"S3D {weights}", location, identity, s3d.DIM)
     if name == "shots":
         return resolve_shots(str(features.shots), loaded.folder)
     if name == "asr":
@@ -162,6 +168,7 @@ def model_keys(manifest: Manifest) -> dict[str, str]:
         **({"audio": f"audio {heard}"} if (heard := manifest.features.audio_model) else {}),
         **({"shots": f"shots {weights}"} if (weights := manifest.features.shots) else {}),
         **({"pictures": f"pictures {pictures.model} {pictures.weights}"} if pictures.model != "clip" else {}),
+        **({"segments": f"segments {moving}"} if (moving := manifest.labels.segment_features.weights) else {}),
         **{name: f"{name} {model}" for name, (model, _) in summary_models(manifest).items()},
     }
 

@@ -22,10 +22,10 @@ def segments(time_s: np.ndarray, segment_s: float) -> np.ndarray:
 
 
 def merged(direction: np.ndarray, merge: float, maximum: Maximum) -> np.ndarray:
-    """The step of each segment, given unit features [G,D]: int [G], numbered from 0.
+    """The step of each segment, given features [G,D] of unit norm or S3D's: int [G], numbered from 0.
 
-    A segment joins the step of the segment before it if their cosine exceeds `merge` times the largest of the video:
-    of any two segments (`pair`), or of one segment with all, itself included, on average (`row-mean`).
+    A segment joins the step of the segment before it if their dot product exceeds `merge` times the video's largest: of
+    any two segments (`pair`), or of one segment with all, itself included, on average (`row-mean`).
     """
     largest = float((direction @ direction.mean(axis=0)).max()) if maximum == "row-mean" else largest_pair(direction)
     cut = (direction[1:] * direction[:-1]).sum(axis=1) <= merge * largest
@@ -33,12 +33,12 @@ def merged(direction: np.ndarray, merge: float, maximum: Maximum) -> np.ndarray:
 
 
 def largest_pair(direction: np.ndarray) -> float:
-    """The largest dot product of two different rows [G,D]; -1 for a single row."""
-    largest = -1.0
+    """The largest dot product of two different rows [G,D]; -inf for a single row."""
+    largest = -np.inf
     for first in range(0, len(direction), AT_ONCE):
         similar = direction[first : first + AT_ONCE] @ direction[first:].T
-        # A segment with itself, which is always 1.
-        np.fill_diagonal(similar, -1.0)
+        # A segment with itself.
+        np.fill_diagonal(similar, -np.inf)
         largest = max(largest, float(similar.max()))
     return largest
 

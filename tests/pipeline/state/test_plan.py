@@ -49,6 +49,9 @@ def models(**changes: str) -> Models:
 STAGES = recipe(manifest(), models())
 OF_ALL = [name for name, stage in STAGES.items() if stage.lane == WHOLE]
 OF_SPEECH = {"transcripts", "features", "summaries", "duplicates", "quality", "step_times", "pseudo_summaries"}
+OF_SPEECH |= {"segment_features"}
+# S3D reads pictures of its own.
+LABELS_OF_FRAMES = set(GROUPS["labels"]) - {"segment_features"}
 GOOD: dict[str, Any] = {"source": "channel:@x", "view_count": 90_000, "duration_s": 100.0, "fetched": True, "heatmap": [
     {"start_s": 0.0, "end_s": 1.0, "value": 1.0}]}  # fmt: skip
 
@@ -279,6 +282,7 @@ def changed(before: Any, after: Any) -> set[str]:
         ({"sources": [{"channel": "@y"}], "name": "other"}, set()),
         ({"features": {"fps": 2}}, {"frames", "features", "frame_captions", "summaries", *GROUPS["labels"]}),
         ({"features": {"precision": "int8"}}, {"frames", "features", *GROUPS["labels"]}),
+        ({"features": {"fps": 2}}, {"frames", "features", "frame_captions", "summaries", *LABELS_OF_FRAMES}),
         ({"features": {"split": {"train": 0.5, "val": 0.4}}}, {"features"}),
         ({"captions": {"languages": ["de"]}}, {"videos", *OF_SPEECH}),
         ({"asr": {"engine": "openai-whisper"}}, OF_SPEECH),
@@ -293,7 +297,7 @@ def test_a_setting_makes_only_what_depends_on_it_again(settings: dict, made_agai
 def test_a_model_makes_only_what_depends_on_it_again() -> None:
     of_frames, of_texts = {"frames", "features", "frame_captions"}, {"features", "summaries"}
     assert changed(STAGES, recipe(manifest(), models(asr="other"))) == OF_SPEECH
-    assert changed(STAGES, recipe(manifest(), models(clip="other"))) == of_frames | set(GROUPS["labels"])
+    assert changed(STAGES, recipe(manifest(), models(clip="other"))) == of_frames | LABELS_OF_FRAMES
     assert changed(STAGES, recipe(manifest(), models(text="other"))) == of_texts | {"step_times", "pseudo_summaries"}
 
 
@@ -349,7 +353,8 @@ def test_of_newer_code_only_what_came_out_otherwise_goes_on(root: Root) -> None:
     assert finish(upgraded, [first.record]) == {"videos": []} | NOTHING | {table: ["a"] for table in OF_ALL}
     upgraded.commit(second, "videos", **same, url="https://moved")
     again = finish(upgraded, listed)
-    moved = {table: ["b"] for table in ("transcripts", "frames", "features", "frame_captions", "audio", "thumbnails")}
+    of_media = ("transcripts", "frames", "features", "frame_captions", "audio", "thumbnails", "segment_features")
+    moved = {table: ["b"] for table in of_media}
     # b's row of `pseudo_summaries` is that of before, of both; but of a alone no pass is made.
     assert again == {"videos": []} | NOTHING | moved | {table: ["a", "b"] for table in OF_ALL}
 

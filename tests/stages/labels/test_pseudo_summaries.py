@@ -211,7 +211,9 @@ def test_the_largest_pair_is_found_across_blocks_and_is_never_a_segment_with_its
     feature[AT_ONCE + 20] = unit(feature[:1] + 0.1 * feature[1:2])[0]
     similar = feature @ feature.T - 2 * np.eye(len(feature))
     assert largest_pair(feature) == pytest.approx(similar.max())
-    assert largest_pair(feature[:1]) == -1
+    assert largest_pair(feature[:1]) == -np.inf
+    # S3D's vectors have no unit norm: two that show the opposite may have any product.
+    assert largest_pair(np.array([[3.0, 0], [-2, 0]])) == -6
 
 
 def test_the_stage_fills_its_table_by_real_titles_and_says_what_random_weights_lack() -> None:

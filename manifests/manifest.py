@@ -165,8 +165,8 @@ class Features(Section):
         "exact", description="exact: decode everything; keyframes: the last key frame before each step, much faster"
     )
     hwaccel: Literal["none", "cuda"] = Field("none", description="decode on the GPU where there is one")
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="arithmetic of CLIP; auto: what suits the device"
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+        "auto", description="arithmetic of CLIP; auto: what suits the device; int8: ViTs on CPUs with VNNI or AMX"
     )
     clip: Clip = Clip()
     text: Text = Text()

@@ -20,6 +20,11 @@ log = logging.getLogger(__name__)
 SEED = re.compile(r"seed:(\d+)")
 BATCH = {"cpu": 32, "cuda": 256}
 TEXTS_AT_ONCE = 256
+INT8 = "int8"
+# With float32. Below it the ranks of what is trained on the features may change.
+LEAST_COSINE = 0.999
+# int8 needs one of these: without them oneDNN adds products in 16 bits, where they saturate.
+INT8_INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni")
 # With random weights a small text tower saves memory. open_clip makes the image tower first, so the random numbers of
 # its weights stay the same.
 NO_TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1}
@@ -31,13 +36,14 @@ class ClipEncoder:
     `weights`: a pretrained tag of open_clip, a checkpoint's path, or `seed:N` for random weights that are the same in
     each process. `location` says where the weights lie, as `models.resolve_clip` found them; without it open_clip looks
     for a tag's weights itself. A checkpoint's file names neither its activation nor its preprocessing, so both are
-    those of the architecture (OpenAI's weights need the `-quickgelu` name). `precision`: `fp32`, `bf16`, `fp16` or
-    `auto`, which is fp16 on a GPU, bf16 on a CPU with instructions for it (AVX512-BF16, AMX), else fp32.
+    those of the architecture (OpenAI's weights need the `-quickgelu` name). `precision`: `fp32`, `bf16`, `fp16`, `int8`
+    (`encoders.int8`: vision transformers on CPUs, and what is not in int8 as in `auto`) or `auto`, which is fp16 on a
+    GPU, bf16 on a CPU with instructions for it (AVX512-BF16, AMX), else fp32.
 
     Attributes: `size` is the side of its pictures in pixels, `resize` and `interpolation` say how to make them
     (`decode.Wanted`), `dim` is the length of a feature, and `batch` pictures at a time keep the device busy.
 
-    Raises UsageError if the weights cannot be loaded or do not fit.
+    Raises UsageError if the weights cannot be loaded or do not fit, or the precision is not for this machine or model.
     """
 
     def __init__(
@@ -54,15 +60,21 @@ class ClipEncoder:
         torch.set_num_threads(max(1, threads))
         self.device = device
         self.precision = choose_precision(device) if precision == "auto" else precision
-        tower, config = _load_tower(model, weights, location or weights, self.precision)
+        if self.precision == INT8:
+            check_int8(device)
+        # int8 is made of float32.
+        kept = "fp32" if self.precision == INT8 else self.precision
+        tower, config = _load_tower(model, weights, location or weights, kept)
         self.size, self.resize, self.interpolation = _picture(model, config)
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.batch = BATCH["cuda" if device.startswith("cuda") else "cpu"]
-        self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
+        self._dtype = _dtype(self.precision)
         self._tower = tower.to(device)
         # (x/255 - mean)/std as one product and one sum: one pass less over each picture.
         mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.std))
         self._scale, self._shift = 1 / (255 * std), -mean / std
+        if self.precision == INT8:
+            self._quantize(f"{model} {weights}")
         # By a trial, because architectures state the length of a feature in different places.
         self.dim = self.encode(np.zeros((1, self.size, self.size, 3), np.uint8)).shape[1]
 
@@ -73,7 +85,8 @@ class ClipEncoder:
 
         name = f" {torch.cuda.get_device_name(self.device)}" if self.device.startswith("cuda") else ""
         versions = f"torch {torch.__version__}, open_clip {metadata.version('open_clip_torch')}"
-        return f"{self.device}{name} {self.precision}, {versions}"
+        rest = f" with {choose_precision(self.device)}" if self.precision == INT8 else ""
+        return f"{self.device}{name} {self.precision}{rest}, {versions}"
 
     @property
     def preprocessing(self) -> str:
@@ -86,13 +99,33 @@ class ClipEncoder:
         feature, self.batch = batched(self._forward, frames, self.batch)
         return feature
 
+    def _quantize(self, name: str) -> None:
+        """Turn the float32 tower into int8. A warning says where its features come out too different."""
+        from vsumdata.stages.encoders import int8
+
+        pictures = int8.pictures(self.size, self.resize, self.interpolation)
+        known, held_out = pictures[::2], pictures[1::2]
+        full = self.encode(held_out)
+        self._dtype = _dtype(choose_precision(self.device))
+        self._tower = int8.quantize(self._tower, self._normal(known), self._dtype)
+        cosine = (full.astype(np.float32) * self.encode(held_out).astype(np.float32)).sum(1)
+        level = logging.INFO if cosine.min() >= LEAST_COSINE else logging.WARNING
+        text = "%s in int8: cosine with float32 on %d pictures of the sample: least %.5f, mean %.5f"
+        if level == logging.WARNING:
+            text += f"; below {LEAST_COSINE} the features are not the same: set another features.precision"
+        log.log(level, text, name, len(held_out), cosine.min(), cosine.mean())
+
+    def _normal(self, frames: np.ndarray) -> Any:
+        import torch
+
+        x_BHWC = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)  # noqa: N806
+        return x_BHWC.permute(0, 3, 1, 2).float() * self._scale + self._shift
+
     def _forward(self, frames: np.ndarray) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
-            x_BHWC = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)  # noqa: N806
-            x = x_BHWC.permute(0, 3, 1, 2).float() * self._scale + self._shift
-            feature = self._tower(x.to(self._dtype))
+            feature = self._tower(self._normal(frames).to(self._dtype))
             # CoCa's tower returns its tokens as well.
             feature = feature[0] if isinstance(feature, tuple) else feature
             # In float32: the norm of a float16 vector can overflow.
@@ -121,6 +154,13 @@ def batched(forward: Callable[[np.ndarray], np.ndarray], frames: np.ndarray, bat
     return np.concatenate(done), batch
 
 
+def _dtype(precision: str) -> Any:
+    """What floating-point arithmetic a precision has; float32 where it names none."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+
+
 def choose_precision(device: str) -> str:
     """What `auto` means on this machine."""
     # By the instructions, not by a timed trial: the workers of one run must agree, and timings vary tenfold with load.
@@ -130,6 +170,20 @@ def choose_precision(device: str) -> str:
         return "fp16"
     able = torch.cpu.get_capabilities()
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+
+
+def check_int8(device: str) -> None:
+    """Raise UsageError if int8 cannot be computed here."""
+    import torch
+
+    if device.startswith("cuda"):
+        raise UsageError(
+            "features.precision=int8 is for CPUs: set resources.frames.gpus=0 (with `summarize` --device cpu), or "
+            "another features.precision"
+        )
+    able = torch.cpu.get_capabilities()
+    if not any(able.get(name) for name in INT8_INSTRUCTIONS):
+        raise UsageError("features.precision=int8 needs a CPU with VNNI or AMX: set another features.precision")
 
 
 def _load_tower(model: str, weights: str, location: str, precision: str) -> tuple[Any, dict[str, Any]]:

@@ -10,7 +10,9 @@ import numpy as np
 from vsumdata.stages.encoders.hub import local_path
 
 log = logging.getLogger(__name__)
-BATCH = {"cpu": 32, "cuda": 256}
+# On a CPU fewer texts at a time have less padding. Texts of several videos in one batch would have less still, but then
+# a row would depend, in its last digit, on the rows beside it.
+BATCH = {"cpu": 16, "cuda": 256}
 # The same weights for other libraries, gigabytes in some repositories.
 NOT_OURS = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.ot", "*.msgpack", "*.gguf")
 # In the repository's own folder only: a module's weights in a sub-folder may have no other form.

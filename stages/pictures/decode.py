@@ -11,12 +11,11 @@ times arrive as messages of the `showinfo` filter: one for each decoded picture 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
-import queue
-import re
-from collections import deque
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,22 +25,17 @@ from typing import Self
 import numpy as np
 
 from vsumdata.manifests.errors import FailVideo, SkipVideo
+from vsumdata.stages.pictures.clock import CLOCK_S, MAX_FRAMES, Clock, SizeChanged, Unplanned
 from vsumdata.stages.pictures.ffmpeg import GAP, INPUT, Child, ffmpeg_program, ffmpeg_version
 from vsumdata.stages.pictures.packets import Packets, refuse_encrypted_sound, stated_end_s
 from vsumdata.stages.pictures.probe import MediaInfo, VideoStream, probe
+from vsumdata.stages.pictures.skip import FORMATS, MIN_PER_STEP, Plan, plan
 
 AUDIO_RATE = 16_000
 # A multiple of four, so that a piece holds whole float32 samples. A read is short only at the end.
 AUDIO_PIECE_BYTES = 1 << 20
 MAX_AUDIO_S = 12 * 3600
 IDLE_S = 600.0
-# A frame serves every k since the frame before it, so a made-up time stamp would ask for years of copies.
-MAX_FRAMES = 200_000
-# How long to wait for the time of a frame that has come.
-LATEST_TIME_S = 60.0
-# ffmpeg prints starts in microseconds, and frame times are sums of fractions. Without this tolerance a frame at exactly
-# k seconds could count for k + 1. No multiple of a time base, so that no rounding decides.
-CLOCK_S = 2.5e-6
 # Durations are printed in hundredths of a second, and kept in milliseconds by some formats.
 END_S = 1e-3
 # Recordings in these formats may be joined end to end, so that their clock jumps. ffmpeg's own correction handles that.
@@ -53,12 +47,6 @@ UNTIMED = frozenset({"avi", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "obu"})
 # it. H.264 delays by 16 pictures at most.
 DELAYED = frozenset({"avi"})
 MAX_DELAY = 16
-
-_SHOWINFO = re.compile(r"^\[showinfo@(seen|shown) @ [^\]]*\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .* iskey:([01]) ")
-_DAMAGED = "] [warning] corrupt decoded frame"
-_ANEW = "] [info] Reconfiguring filter graph"
-# The time base of all messages.
-MICRO = 1e-6
 
 Picked = Generator[tuple[float, np.ndarray], None, None]
 
@@ -72,7 +60,8 @@ class Wanted:
     ffmpeg's name for it (`cuda`), with a fall-back to the CPU. `resize` and `interpolation` as in open_clip:
     `shortest` (the shorter side to `size`, then the centre), `longest` (the longer side, then black margins) or
     `squash`; `bicubic` or `bilinear`. `every` (width and height): instead of frames at steps every picture of the file,
-    once and in order, uint8 [height, width, 3], as ffmpeg's `-s` resizes.
+    once and in order, uint8 [height, width, 3], as ffmpeg's `-s` resizes. `skip`: leave out pictures on which no frame
+    depends, where that is sure to change nothing (`skip.py`).
     """
 
     size: int
@@ -84,6 +73,7 @@ class Wanted:
     every: tuple[int, int] | None = None
     idle_s: float = IDLE_S
     threads: int = 1
+    skip: bool = True
 
 
 class FrameReader:
@@ -91,7 +81,8 @@ class FrameReader:
 
     `time_s` is the frame's own time from the origin. A frame that serves several k is the same array object each
     time. After the last frame `note` says where and why the file broke off and how much of it is damaged; it is "" for
-    an undamaged file. `close`, the end of a `with` block and the end of the iteration all end the child process.
+    an undamaged file. `num_skipped`: how many packets were not decoded. `close`, the end of a `with` block and the end
+    of the iteration all end the child process.
 
     Iterating raises FailVideo (`unreadable`, `encrypted`, `timeout`, `too_big`) and RetryVideo.
     """
@@ -103,6 +94,7 @@ class FrameReader:
         self.wanted = wanted
         self.note = ""
         self.decoder = ""
+        self.num_skipped = 0
         self._ended_s = 0.0
         self._frames = self._read()
 
@@ -139,19 +131,34 @@ class FrameReader:
             yield from self._decode("none", packets)
             self.note = f"{refused} · {self.note}" if self.note else refused
         else:
-            yield from self._decode("none", packets)
+            yield from self._decode("none", packets, self._plan(packets))
 
-    def _decode(self, hwaccel: str, packets: Packets) -> Generator[tuple[float, np.ndarray], None, int]:
+    def _plan(self, packets: Packets) -> Plan | None:
+        """What need not be decoded; None for a file with anything odd about it, which is decoded whole."""
+        wanted, stream = self.wanted, self.stream
+        is_plain = wanted.sampling == "exact" and not wanted.every and not FORMATS.isdisjoint(self._formats)
+        if not wanted.skip or not is_plain or packets.said or (stream.fps or 0.0) < MIN_PER_STEP * wanted.fps:
+            return None
+        return plan(self._input_args(), stream, packets, self._origin_s, wanted.fps, wanted.idle_s)
+
+    def _decode(
+        self, hwaccel: str, packets: Packets, skipping: Plan | None = None
+    ) -> Generator[tuple[float, np.ndarray], None, int]:
         """Decode and pick frames; return how many pictures were decoded, which is 0 only with a hwaccel."""
         wanted = self.wanted
         self.decoder = f"ffmpeg {ffmpeg_version(ffmpeg_program())} {'cpu' if hwaccel == 'none' else hwaccel}"
         num_given, given_s, said = 0, 0.0, ""
         # A picture that changes its size makes ffmpeg build its filters anew, and a picture inside them is lost. Then
         # all are read, from the beginning: slow, but rare.
-        for every in (True,) if wanted.every else (False, True):
-            clock = _Clock(self._zero_of, wanted, every=every)
+        ways: list[tuple[bool, Plan | None]] = [(True, None)] if wanted.every else [(False, None), (True, None)]
+        # Nor is anything left out of a file that turns out to be odd. What has been given is right.
+        for every, leaving_out in [(False, skipping), *ways] if skipping else ways:
+            awaited = leaving_out.awaited_us if leaving_out else None
+            clock = Clock(
+                self._zero_of, wanted.fps, only_keys=wanted.sampling == "keyframes", every=every, awaited_us=awaited
+            )
             try:
-                with Child(self._frame_args(hwaccel, every=every), wanted.idle_s, clock.read_line) as child:
+                with self._child(hwaccel, every, leaving_out, clock) as child:
                     shown = self._shown(child, clock)
                     ended = functools.partial(self._end_s, packets, clock, child)
                     picked = shown if wanted.every else _on_screen(shown, clock, ended)
@@ -159,8 +166,10 @@ class FrameReader:
                         num_given, given_s = num_given + 1, frame[0]
                         yield frame
                     said = child.finish()
+                clock.end(said)
+                self.num_skipped = leaving_out.num_dropped if leaving_out else 0
                 break
-            except _SizeChanged:
+            except (SizeChanged, Unplanned):
                 continue
         if clock.num_seen == 0 and hwaccel == "none":
             raise FailVideo("unreadable", said or "no frame in it can be decoded")
@@ -169,7 +178,22 @@ class FrameReader:
         self.note = self._note(clock, said or packets.said, given_s) if clock.num_seen else said
         return clock.num_seen
 
-    def _shown(self, child: Child, clock: _Clock) -> Iterator[tuple[float, np.ndarray]]:
+    @contextlib.contextmanager
+    def _child(self, hwaccel: str, every: bool, leaving_out: Plan | None, clock: Clock) -> Iterator[Child]:
+        args = self._frame_args(hwaccel, every=every, leaving_out=leaving_out)
+        if leaving_out is None:
+            with Child(args, self.wanted.idle_s, clock.read_line) as child:
+                yield child
+            return
+        # Too long for a command line, and nothing of an unnamed file is left behind by a worker that is killed.
+        with tempfile.TemporaryFile() as file:
+            file.write(f"noise=drop='{leaving_out.dropped}'".encode())
+            file.seek(0)
+            drop = [f"-/bsf:{self.stream.index}", f"/dev/fd/{file.fileno()}"]
+            with Child([*drop, *args], self.wanted.idle_s, clock.read_line, given=(file.fileno(),)) as child:
+                yield child
+
+    def _shown(self, child: Child, clock: Clock) -> Iterator[tuple[float, np.ndarray]]:
         """Yield the pictures that are on screen at any k, and the last one: their times and pixels."""
         last = None
         size = self.wanted.size
@@ -181,9 +205,10 @@ class FrameReader:
                 last = number
                 yield time_s, frame
 
-    def _end_s(self, packets: Packets, clock: _Clock, child: Child) -> float:
+    def _end_s(self, packets: Packets, clock: Clock, child: Child) -> float:
         """When the last picture leaves the screen, in s. The clock is complete afterwards."""
         said = child.finish()
+        clock.end(said)
         if self.wanted.sampling == "keyframes":
             # Pictures go on behind the last key frame.
             self._ended_s = max(packets.end_s(self.info), packets.last_s + 2 * END_S)
@@ -194,7 +219,7 @@ class FrameReader:
             self._ended_s = packets.end_s(self.info)
         return self._ended_s
 
-    def _note(self, clock: _Clock, said: str, given_s: float) -> str:
+    def _note(self, clock: Clock, said: str, given_s: float) -> str:
         notes = []
         stated_s, end_s = stated_end_s(self.info), max(clock.last_s, self._ended_s)
         is_short = stated_s is not None and stated_s - end_s > 1 + 1 / self.wanted.fps
@@ -248,7 +273,7 @@ class FrameReader:
         # makes that the container's start.
         return ["-map", "0:a", "-c", "copy", "-f", "null", "-"] if self._jumps and self.info.audio else []
 
-    def _frame_args(self, hwaccel: str, *, every: bool) -> list[str]:
+    def _frame_args(self, hwaccel: str, *, every: bool, leaving_out: Plan | None = None) -> list[str]:
         wanted = self.wanted
         before: list[str] = [] if hwaccel == "none" else ["-hwaccel", hwaccel]
         pick = ["select=key"] if wanted.sampling == "keyframes" else []
@@ -276,8 +301,17 @@ class FrameReader:
             resize = ["scale={}:{}:flags=bicubic".format(*wanted.every)]
         else:
             resize = resize_filters(wanted.size, wanted.resize, wanted.interpolation)
+        near = []
+        if leaving_out:
+            # Each picture costs a message. Those that precede another before the next step need none.
+            step = f"(t-{self._origin_s:.6f}-{CLOCK_S:.7f})*{wanted.fps}"
+            ends = (
+                f"lte({sign}(t-({us}/1000000)),1.5e-6)"
+                for sign, us in (("", leaving_out.awaited_us[0]), ("-", leaving_out.awaited_us[-1]))
+            )
+            near = [f"select='isnan(t)+lte(ceil({step})-{step},{leaving_out.ahead!r})+{'+'.join(ends)}'"]
         # Side data first: it would be printed with each picture.
-        first = ["sidedata=mode=delete", "settb=1/1000000", "showinfo@seen=checksum=0"]
+        first = ["sidedata=mode=delete", "settb=1/1000000", *near, "showinfo@seen=checksum=0"]
         filters = ",".join([*first, *pick, "showinfo@shown=checksum=0", *resize])
         # Else ffmpeg doubles and drops frames to reach a constant rate.
         output = ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
@@ -285,88 +319,6 @@ class FrameReader:
             *before, *self._input_args(), "-map", f"0:{self.stream.index}", "-vf", filters, *output,
             *self._clock_args(),
         ]  # fmt: skip
-
-
-class _SizeChanged(Exception):
-    """The pictures have another size from here on."""
-
-
-class _Clock:
-    """Find out from the messages of `showinfo` which picture it is that leaves ffmpeg, and when it is shown.
-
-    Times in s from the origin. `num_seen`, `num_damaged`: decoded pictures; `last_s`: the latest one's time.
-    """
-
-    def __init__(self, zero_of: Callable[[float], float], wanted: Wanted, *, every: bool) -> None:
-        self.num_seen = 0
-        self.num_damaged = 0
-        self.last_s = 0.0
-        self.fps = wanted.fps
-        self._only_keys = wanted.sampling == "keyframes"
-        self._every = every
-        self._zero_of = zero_of
-        self._zero_s: float | None = None
-        self._now_s = 0.0
-        self._step = -math.inf
-        self._group = -1
-        self._seen: deque[tuple[int, int, float]] = deque()  # those that may still leave: group, number, time
-        self._leaving: queue.SimpleQueue[tuple[int, float] | Exception] = queue.SimpleQueue()
-        self._num_left = 0
-
-    def step(self, time_s: float) -> int:
-        """The first k at which a picture of that time may be on screen."""
-        return math.ceil((time_s - CLOCK_S) * self.fps)
-
-    def next(self) -> tuple[int, float]:
-        """Return number and time of the next picture that leaves. Raises FailVideo `unreadable` if none is named."""
-        # The message arrives through stderr and may come after its frame. It never comes if another message spoilt its
-        # line, or the thread that reads stderr crashed.
-        try:
-            found = self._leaving.get(timeout=LATEST_TIME_S)
-        except queue.Empty as error:
-            raise FailVideo("unreadable", "ffmpeg did not say when a frame is shown") from error
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def read_line(self, line: str) -> None:
-        if found := _SHOWINFO.match(line):
-            if found[1] == "seen":
-                self._see(found[2], is_key=found[3] == "1")
-            else:
-                self._leave()
-        elif _DAMAGED in line:
-            self.num_damaged += 1
-        elif _ANEW in line and not self._every:
-            self._leaving.put(_SizeChanged())
-
-    def _see(self, pts: str, *, is_key: bool) -> None:
-        self.num_seen += 1
-        if self._only_keys and not is_key:
-            return
-        step = -math.inf
-        if pts != "NOPTS":
-            time_s = int(pts) * MICRO
-            if self._zero_s is None:
-                self._zero_s = self._zero_of(time_s)
-            self._now_s = time_s - self._zero_s
-            step = self.step(self._now_s)
-        self.last_s = max(self.last_s, self._now_s)
-        if self._every or self._group < 0 or step > self._step:
-            # Whatever its time, the first picture is on screen at the first step.
-            self._step = step if self._group >= 0 else min(step, 0)
-            self._group += 1
-        self._seen.append((self._group, self.num_seen, self._now_s))
-        if step > MAX_FRAMES:
-            asked = f"its time stamps ask for {step} frames; the limit is {MAX_FRAMES}"
-            self._leaving.put(FailVideo("too_big", asked))
-
-    def _leave(self) -> None:
-        while len(self._seen) > 1 and self._seen[1][0] <= self._num_left:
-            self._seen.popleft()
-        if self._seen:
-            self._leaving.put(self._seen[0][1:])
-        self._num_left += 1
 
 
 def resize_filters(size: int, resize: str, interpolation: str) -> list[str]:
@@ -397,7 +349,7 @@ def _read_frame(child: Child, width: int, height: int) -> np.ndarray | None:
     return frame if child.read_into(frame.reshape(-1)) == frame.size else None
 
 
-def _on_screen(shown: Iterator[tuple[float, np.ndarray]], clock: _Clock, end_s: Callable[[], float]) -> Picked:
+def _on_screen(shown: Iterator[tuple[float, np.ndarray]], clock: Clock, end_s: Callable[[], float]) -> Picked:
     """Yield the picture on screen at k = 0, 1, 2 … of pictures in the order in which they are shown."""
     k, last = 0, None
     for now in shown:

@@ -88,10 +88,17 @@ class Child:
     """An ffmpeg process that must not keep its reader waiting longer than `idle_s`. Leaving the `with` block ends it.
 
     Only the time in `read`, `lines` and `finish` counts: a slow reader, such as Whisper on a CPU, is no fault of the
-    file. `complaints` are its first error messages, complete once `finish` has returned.
+    file. `given`: open files that the process shall have. `complaints` are its first error messages, complete once
+    `finish` has returned.
     """
 
-    def __init__(self, args: list[str], idle_s: float, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        idle_s: float,
+        on_line: Callable[[str], None] | None = None,
+        given: tuple[int, ...] = (),
+    ) -> None:
         program = ffmpeg_program()
         # A process group of its own: Ctrl-C on the terminal would end ffmpeg, and a cut stream looks like a short file.
         try:
@@ -101,6 +108,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 process_group=0,
+                pass_fds=given,
             )
         except OSError as error:
             raise UsageError(f"{program} cannot be started ({error.strerror}): see `vsumdata doctor`") from error

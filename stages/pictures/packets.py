@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Self
 
 from vsumdata.manifests.errors import FailVideo
@@ -21,9 +22,11 @@ OPEN_ENDED = frozenset({"matroska", "webm"})
 # Packets of sound to look at for encryption. Some films begin with seconds in the clear.
 NUM_HEARD = 2000
 
-_PACKET = re.compile(rb"^(\d+), *(-?\d+), *(-?\d+), *(\d+),")
+# Number of the stream, decoding time, time stamp, duration, size, checksum; flags unless they are those of a key frame.
+_PACKET = re.compile(rb"^(\d+), *(-?\d+), *(-?\d+), *(\d+), *\d+, *0x[0-9a-fA-F]+(?:, *F=0x([0-9A-Fa-f]+))?")
 _BASE = re.compile(rb"^#tb (\d+): (\d+)/(\d+)")
-_NO_TIME = -(1 << 63)
+NO_TIME = -(1 << 63)
+_DISCARD = 4
 _ENCRYPTED = b"Encryption info"
 
 
@@ -32,7 +35,8 @@ class Packets:
     """What the packets of a picture stream and of all sound streams say. Times in s from the origin, -inf if none.
 
     `last_s`: when the last picture begins; `picture_end_s`, `sound_end_s`: when picture and sound end; `said`: where
-    ffmpeg found the file broken, or "".
+    ffmpeg found the file broken, or "". `pts`: time stamps of the pictures in the order of decoding, in units of
+    `time_base` s; `hidden`: numbers of those that the container does not show.
     """
 
     num_pictures: int = 0
@@ -41,6 +45,9 @@ class Packets:
     picture_end_s: float = -float("inf")
     sound_end_s: float = -float("inf")
     said: str = ""
+    pts: list[int] = field(default_factory=list)
+    hidden: set[int] = field(default_factory=set)
+    time_base: Fraction = Fraction(0)
     _bases: dict[int, float] = field(default_factory=dict)
 
     @classmethod
@@ -56,19 +63,25 @@ class Packets:
 
     def _add(self, line: bytes, origin_s: float) -> None:
         if match := _PACKET.match(line):
-            index, dts, pts, length = map(int, match.groups())
+            index, dts, pts, length = map(int, match.groups()[:4])
             # AVI has no presentation times.
-            at = dts if pts == _NO_TIME else pts
+            at = dts if pts == NO_TIME else pts
             base = self._bases.get(index, 0.0)
             start_s, end_s = at * base - origin_s, (at + length) * base - origin_s
             if index:
                 self.sound_end_s = max(self.sound_end_s, end_s)
                 return
+            if match[5] and int(match[5], 16) & _DISCARD:
+                self.hidden.add(self.num_pictures)
+            self.pts.append(pts)
             self.num_pictures += 1
             self.num_encrypted += _ENCRYPTED in line
             self.last_s, self.picture_end_s = max(self.last_s, start_s), max(self.picture_end_s, end_s)
         elif match := _BASE.match(line):
-            self._bases[int(match[1])] = int(match[2]) / int(match[3])
+            index, time_base = int(match[1]), Fraction(int(match[2]), int(match[3]))
+            self._bases[index] = float(time_base)
+            if not index:
+                self.time_base = time_base
 
     def end_s(self, info: MediaInfo) -> float:
         """When the presentation ends, in s from the origin; -inf if nothing tells."""

@@ -48,6 +48,7 @@ class VideoStream:
     is_default: bool = False
     start_s: float | None = None  # None: it starts with the container
     is_encrypted: bool = False  # as far as the container says so of the whole stream (Matroska)
+    codec: str = ""  # as ffmpeg names it
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -205,4 +206,5 @@ def _video_stream(index: int, words: str) -> VideoStream | None:
         fps=float(fps[1]) * (1000 if fps[2] else 1) if fps else None,
         is_default="(default)" in words,
         start_s=_start(words),
+        codec=words.split(maxsplit=1)[0].rstrip(","),
     )

@@ -40,7 +40,8 @@ def image_tower(root: str) -> ClipEncoder:
     return ClipEncoder(
         features.clip.model,
         features.clip.weights,
-        "cuda" if torch.cuda.is_available() else "cpu",
+        # int8 is for CPUs.
+        "cuda" if torch.cuda.is_available() and features.precision != "int8" else "cpu",
         # The tower sets the number for the whole process, which trains as well.
         torch.get_num_threads(),
         features.precision,

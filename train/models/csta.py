@@ -21,6 +21,7 @@ from torchvision.models import googlenet
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
 from vsumdata.stages.encoders.googlenet import CLASSIFIERS, read_weights
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
@@ -90,12 +91,12 @@ class CSTA(nn.Module):
         self.cnn = cnn(options.weights)
         self.narrow = nn.Identity() if width == CNN_WIDTH else nn.Linear(CNN_WIDTH, width)
         self.map_norm = nn.BatchNorm2d(1)
-        self.dropout = nn.Dropout(options.dropout_attention)
+        self.dropout = Dropout(options.dropout_attention)
         first, self.score = nn.Linear(width, width), nn.Linear(width, 1)
         for layer in (first, self.score):
             nn.init.xavier_uniform_(layer.weight, gain=math.sqrt(2))
             nn.init.constant_(layer.bias, 0.1)
-        self.head = nn.Sequential(first, nn.ReLU(), nn.Dropout(options.dropout_head), nn.LayerNorm(width, eps=1e-6))
+        self.head = nn.Sequential(first, nn.ReLU(), Dropout(options.dropout_head), nn.LayerNorm(width, eps=1e-6))
 
     @property
     def remark(self) -> str:

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.models.parts.attention import attend
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.summarizer import Boxes, Scores
 
@@ -51,7 +52,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.dropout = options.heads, options.dropout
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def split(self, projected: Tensor) -> Tensor:
         """[B,T,F] → [B,H,T,F/H]."""
@@ -61,7 +62,7 @@ class Attention(nn.Module):
         query, key, value = (self.split(layer(frames)) for layer in (self.query, self.key, self.value))
         # The function knows no training mode: it would drop weights in evaluation too.
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, mask[:, None, None], dropout)
+        mixed = attend(query, key, value, mask[:, None, None], dropout)
         return self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
 
 
@@ -82,7 +83,7 @@ class DSNet(nn.Module):
         self.attention = Attention(frame_dim, options)
         self.norm = nn.LayerNorm(frame_dim)
         self.trunk = nn.Sequential(
-            nn.Linear(frame_dim, options.hidden), nn.ReLU(), nn.Dropout(options.dropout), nn.LayerNorm(options.hidden)
+            nn.Linear(frame_dim, options.hidden), nn.ReLU(), Dropout(options.dropout), nn.LayerNorm(options.hidden)
         )
         self.logit, self.reach, self.centerness = (nn.Linear(options.hidden, size) for size in (1, 2, 1))
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import Sources, copy_weights
 from vsumdata.train.models.summarizer import Scores
 
@@ -41,7 +42,7 @@ class MLP(nn.Module):
         sizes = (frame_dim, *options.hidden)
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
         self.logit = nn.Linear(sizes[-1], 1)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
         for linear in [*self.layers, self.logit]:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)

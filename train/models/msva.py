@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import Sources, copy_weights
+from vsumdata.train.models.parts.rows import Rows
 from vsumdata.train.models.summarizer import Scores
 from vsumdata.train.models.vasnet import Attention, LayerNorm, initialise
 
@@ -81,7 +83,7 @@ class MSVA(nn.Module):
         self.regressor = nn.Sequential(*(nn.Linear(*pair) for pair in pairwise((width, *options.regressor))))
         self.norm_hidden = LayerNorm(options.regressor[-1])
         self.logit = nn.Linear(options.regressor[-1], 1)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
         self.apply(initialise)
 
     def forward(self, batch: Batch) -> Scores:
@@ -89,9 +91,10 @@ class MSVA(nn.Module):
         # All sources share one set of weights, so they run as S·B videos.
         mask = batch.frame_mask.repeat_interleave(self.sources, 0)
         x = batch.frame_feature.unflatten(-1, (self.sources, -1)).transpose(1, 2).flatten(0, 1)  # [B·S,T,F]
-        x = self.project(x).masked_fill(~mask[..., None], 0)
-        mixed, _ = self.attention(x, mask)
-        embedding = self.norm_mixed(self.drop(mixed + x)).unflatten(0, (-1, self.sources)).sum(1)
+        rows = Rows(mask)
+        x = rows.clear(self.project(rows.take(x)))
+        embedding = rows.give(self.norm_mixed(self.drop(self.attention.over(rows, x) + x)))
+        embedding = embedding.unflatten(0, (-1, self.sources)).sum(1)
         hidden = self.regressor(embedding).relu()
         logit = self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1)
         return Scores(frame_logit=logit, frame_embedding=embedding)

@@ -11,7 +11,7 @@ each with its own weights: 1 for global attention, S for local attention.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,7 +22,10 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.models.parts.attention import attend
+from vsumdata.train.models.parts.dropout import Dropout, dropout
 from vsumdata.train.models.parts.official import Sources, copy_weights
+from vsumdata.train.models.parts.rows import Rows
 from vsumdata.train.models.summarizer import Scores
 
 # Fixed in the official code: four heads per segment, and the base of the sinusoids.
@@ -104,7 +107,28 @@ def cut(length: Tensor, mask: Tensor, num_segments: int) -> Segments:
     return Segments(frame=frame, mask=known, length=lengths, of_frame=of_frame, place=place)
 
 
-def rows(x: Tensor, index: Tensor) -> Tensor:
+def joined(videos: list[Segments]) -> Segments:
+    """The segments of videos that follow each other in one long video, each segment of it that of all, end to end."""
+    if len(videos) == 1:
+        return videos[0]
+    frame, place, first, column = [], [], 0, 0
+    total = sum(video.frame.shape[-1] for video in videos)
+    for video in videos:
+        longest, num_frames = video.frame.shape[-1], video.of_frame.shape[1]
+        within = video.place - video.of_frame * longest
+        frame.append(video.frame + first)
+        place.append(video.of_frame * total + column + within)
+        first, column = first + num_frames, column + longest
+    return Segments(
+        frame=torch.cat(frame, -1),
+        mask=torch.cat([video.mask for video in videos], -1),
+        length=sum((video.length for video in videos), start=torch.zeros_like(videos[0].length)),
+        of_frame=torch.cat([video.of_frame for video in videos], 1),
+        place=torch.cat(place, 1),
+    )
+
+
+def at(x: Tensor, index: Tensor) -> Tensor:
     """Pick rows `index` [B,…] of `x` [B,N,F]: [B,…,F]."""
     found = x.gather(1, index.flatten(1)[..., None].expand(-1, -1, x.shape[-1]))
     return found.view(*index.shape, x.shape[-1])
@@ -122,7 +146,7 @@ def sinusoids(kind: str, length: Tensor, size: int, width: int) -> Tensor:
     if kind == "relative":
         angle = (column - row + length - 1) / FREQUENCY ** ((row + column) / (2 * length))
     else:
-        angle = (row / FREQUENCY ** ((column - column % 2) / width)).expand(*length.shape[:2], -1, -1)
+        angle = row / FREQUENCY ** ((column - column % 2) / width)
     table = torch.where(column % 2 == 0, angle.sin(), angle.cos())
     return table.masked_fill((column == length - 1) & (length % 2 == 1), 0)
 
@@ -175,18 +199,29 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, length: Tensor) -> Tensor:
         """Attend within each sequence: [B,G,L,F]. Needs `x` to be zero outside `mask`."""
-        query, key, value = self.queries_keys_values(x)
+        return by_group(self.mix(*self.queries_keys_values(x), mask, length).transpose(2, 3).flatten(3), self.out)
+
+    def over(self, x: Tensor, masks: Sequence[Tensor], lengths: Sequence[Tensor]) -> Tensor:
+        """Attend within each of the sequences that follow each other in `x` [B,G,N,F]: [B,G,N,F]."""
+        if len(masks) == 1:
+            mixed: Tensor = self(x, masks[0], lengths[0])
+            return mixed
+        sizes = [mask.shape[-1] for mask in masks]
+        parts = (part.split(sizes, dim=-2) for part in self.queries_keys_values(x))
+        found = [self.mix(*each) for each in zip(*parts, masks, lengths, strict=True)]
+        return by_group(torch.cat(found, -2).transpose(2, 3).flatten(3), self.out)
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, length: Tensor) -> Tensor:
+        """The mixed values [B,G,H,L,D/H] of one sequence."""
         bias = self.bias(mask, length)
-        dropout = self.dropout if self.training else 0.0
+        share = self.dropout if self.training else 0.0
         if self.transposed:
             # No fused kernel aggregates by columns, so the weights are computed in full.
-            mixed = F.dropout(self.weights(query, key, bias), dropout).transpose(-2, -1) @ value
-        else:
-            q, k, v = (part.flatten(0, 1) for part in (query, key, value))
-            shared = bias.flatten(0, 1)[:, None].to(q.dtype)
-            # PGL-SUM does not divide the energies by √d.
-            mixed = F.scaled_dot_product_attention(q, k, v, shared, dropout, scale=1.0).unflatten(0, value.shape[:2])
-        return by_group(mixed.transpose(2, 3).flatten(3), self.out)
+            return dropout(self.weights(query, key, bias), share).transpose(-2, -1) @ value
+        q, k, v = (part.flatten(0, 1) for part in (query, key, value))
+        # PGL-SUM does not divide the energies by √d.
+        mixed = attend(q, k, v, bias.flatten(0, 1)[:, None].to(q.dtype), share, scale=1.0)
+        return mixed.unflatten(0, value.shape[:2])
 
 
 class PGLSUM(nn.Module):
@@ -213,34 +248,49 @@ class PGLSUM(nn.Module):
         self.regressor = nn.Linear(width, width)
         self.norm_hidden = nn.LayerNorm(width, eps=1e-6)
         self.logit = nn.Linear(width, 1)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
         self.apply(initialise)
 
     def forward(self, batch: Batch) -> Scores:
         """Score each frame. `frame_embedding` is the normalised sum of frame and attention."""
-        x = self.project(batch.frame_feature).masked_fill(~batch.frame_mask[..., None], 0)
-        mixed = self.mix(x, batch.frame_mask)
-        embedding = self.norm_mixed(self.drop(mixed + x))
-        hidden = self.regressor(embedding).relu()
+        # MR.HiSum's code depends on the padding.
+        rows = self.rows(batch.frame_mask)
+        x = rows.clear(self.project(rows.take(batch.frame_feature)))
+        embedding = rows.give(self.norm_mixed(self.drop(self.fuse(x, rows) + x)))
+        hidden = self.regressor(rows.take(embedding)).relu()
         logit = self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1)
-        return Scores(frame_logit=logit, frame_embedding=embedding)
+        return Scores(frame_logit=rows.give(logit), frame_embedding=embedding)
+
+    def rows(self, mask: Tensor) -> Rows:
+        # MR.HiSum's scores depend on the padding.
+        return Rows(mask, padded=self.options.compat == "mr-hisum")
 
     def mix(self, x: Tensor, mask: Tensor) -> Tensor:
         """Fuse global and local attention [B,T,F]."""
-        length = mask.sum(1)
+        rows = self.rows(mask)
+        return rows.give(self.fuse(rows.take(x), rows))
+
+    def fuse(self, x: Tensor, rows: Rows) -> Tensor:
+        """Fuse global and local attention of frames as `rows` has them."""
+        # The rows of all videos count as one long video, in which each of them is a sequence of its own.
+        whole = x if rows.padded else x[None]
+        masks = [mask for (mask,) in rows.videos()]
+        lengths = [mask.sum(1) for mask in masks]
         if self.options.compat == "mr-hisum":
-            length = torch.full_like(length, mask.shape[1])
-        mixed = self.attention(x[:, None], mask[:, None], length[:, None])[:, 0]
+            lengths = [torch.full_like(length, mask.shape[1]) for length, mask in zip(lengths, masks, strict=True)]
+        ones = [mask[:, None] for mask in masks], [length[:, None] for length in lengths]
+        mixed = self.attention.over(whole[:, None], *ones)[:, 0]
         if self.local is None or self.options.segments is None:
-            return mixed
-        segments = cut(length, mask, self.options.segments)
-        inside = rows(x, segments.frame).masked_fill(~segments.mask[..., None], 0)
-        local = self.local(inside, segments.mask, segments.length)
+            return mixed.view_as(x)
+        each = [cut(length, mask, self.options.segments) for length, mask in zip(lengths, masks, strict=True)]
+        segments = joined(each)
+        inside = at(whole, segments.frame).masked_fill(~segments.mask[..., None], 0)
+        local = self.local.over(inside, [part.mask for part in each], [part.length for part in each])
         # The official code L2-normalises both outputs before it fuses them.
-        local = F.normalize(rows(local.flatten(1, 2), segments.place), dim=-1)
+        local = F.normalize(at(local.flatten(1, 2), segments.place), dim=-1)
         if self.options.compat == "mr-hisum":
             return self._fused_by_batch_place(mixed, local, segments)
-        return self._fused(F.normalize(mixed, dim=-1), local)
+        return self._fused(F.normalize(mixed, dim=-1), local).view_as(x)
 
     def _fused(self, mixed: Tensor, local: Tensor) -> Tensor:
         match self.options.fusion:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
@@ -54,7 +55,7 @@ class Attention(nn.Module):
         self.num_heads, self.scale = heads, width**-0.5
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, is_open: Tensor) -> Tensor:
         """Attend over frames [B,T,F]; `is_open`, bool [B,1,1,T], is false for keys that are padding."""
@@ -74,9 +75,9 @@ class Layer(nn.Module):
             nn.LayerNorm(width),
             nn.Linear(width, options.feedforward),
             nn.GELU(),
-            nn.Dropout(options.dropout),
+            Dropout(options.dropout),
             nn.Linear(options.feedforward, width),
-            nn.Dropout(options.dropout),
+            Dropout(options.dropout),
         )
 
     def forward(self, x: Tensor, is_open: Tensor) -> Tensor:
@@ -104,10 +105,10 @@ class SLModule(nn.Module):
         self.score = nn.Sequential(
             nn.Linear(width, width // 4),
             nn.ReLU(),
-            nn.Dropout(options.dropout),
+            Dropout(options.dropout),
             nn.Linear(width // 4, width // 16),
             nn.ReLU(),
-            nn.Dropout(options.dropout),
+            Dropout(options.dropout),
             nn.Linear(width // 16, 1),
         )
 

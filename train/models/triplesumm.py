@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
+from vsumdata.train.models.parts.attention import attend
+from vsumdata.train.models.parts.dropout import Dropout, dropout
 from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 from vsumdata.train.models.text import subtitles
@@ -94,7 +96,7 @@ class WindowedAttention(nn.Module):
         # A row without any key would be NaN: where all are masked, all are open.
         is_open = None if mask is None else (mask | ~mask.any(1, keepdim=True))[:, None, None]
         # The function knows no training mode: it would drop weights in evaluation too.
-        return F.scaled_dot_product_attention(query, key, value, is_open, self.dropout if self.training else 0.0)
+        return attend(query, key, value, is_open, self.dropout if self.training else 0.0)
 
     def near(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Attend block by block: c frames ask, and see the block's c + 2r keys, most of them closed to each frame.
@@ -116,7 +118,7 @@ class WindowedAttention(nn.Module):
             score = score.masked_fill(~is_real.unfold(1, size + 2 * radius, size)[:, None, :, None], CLOSED)
         ahead = torch.arange(size + 2 * radius, device=query.device) - torch.arange(size, device=query.device)[:, None]
         score = score.masked_fill((ahead < 0) | (ahead > 2 * radius), -torch.inf)
-        weight = F.dropout(score.softmax(-1), self.dropout, self.training)
+        weight = dropout(score.softmax(-1), self.dropout if self.training else 0.0)
         mixed = weight @ values.transpose(-1, -2).to(weight.dtype)
         return mixed.flatten(2, 3)[:, :, :num_frames]
 
@@ -129,7 +131,7 @@ class FeedForward(nn.Module):
         width = int(options.hidden * 2 * (2 / 3))
         self.gate, self.value = (nn.Linear(options.hidden, width, bias=False) for _ in range(2))
         self.out = nn.Linear(width, options.hidden, bias=False)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.drop(self.out(F.silu(self.gate(x)) * self.value(x)))
@@ -143,7 +145,7 @@ class TemporalBlock(nn.Module):
         super().__init__()
         self.norm_attention, self.norm_feedforward = (nn.LayerNorm(options.hidden) for _ in range(2))
         self.attention, self.feedforward = WindowedAttention(options, window), FeedForward(options)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.drop(self.attention(self.norm_attention(x), mask))
@@ -160,7 +162,7 @@ class CrossAttention(nn.Module):
         self.query, self.key, self.value, self.out = (
             nn.Linear(options.hidden, options.hidden, bias=False) for _ in range(4)
         )
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, asking: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """What [B,T,D] reads of [B,T,K,D], and the weights [B,T,H,K] before dropout."""
@@ -179,7 +181,7 @@ class FusionBlock(nn.Module):
         super().__init__()
         self.norm_query, self.norm_context, self.norm_feedforward = (nn.LayerNorm(options.hidden) for _ in range(3))
         self.attention, self.feedforward = CrossAttention(options), FeedForward(options)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, x: Tensor, modalities: Tensor) -> Tensor:
         """Change `x` [B,T,D] by `modalities` [B,T,K,D]."""
@@ -209,13 +211,13 @@ class TripleSumm(nn.Module):
             {name: nn.Sequential(nn.Linear(size, hidden), nn.LayerNorm(hidden)) for name, size in self.sizes.items()}
         )
         self.kind = nn.Parameter(torch.randn(1 + len(MODALITIES), hidden))
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
         self.temporal = nn.ModuleList(TemporalBlock(options, window) for window in options.windows)
         self.fusion = nn.ModuleList(FusionBlock(options) for _ in range(options.layers * options.fusion_blocks))
         self.head = nn.Sequential(
             nn.Linear(hidden, options.head_hidden),
             nn.GELU(),
-            nn.Dropout(options.dropout),
+            Dropout(options.dropout),
             nn.LayerNorm(options.head_hidden),
             nn.Linear(options.head_hidden, 1),
         )

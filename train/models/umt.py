@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.models.parts.attention import attend
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.summarizer import Scores
 
@@ -73,7 +75,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.dropout = options.heads, options.dropout
         self.query, self.key, self.value, self.out = (nn.Linear(options.hidden, options.hidden) for _ in range(4))
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from [B,N,D] to [B,M,D]; `mask` is bool [B,M], None lets every key be seen."""
@@ -82,7 +84,7 @@ class Attention(nn.Module):
         # The function knows no training mode: it would drop weights in evaluation too.
         dropout = self.dropout if self.training else 0.0
         parts = (self.split(self.query(query)), self.split(self.key(key)), self.split(self.value(value)))
-        mixed = F.scaled_dot_product_attention(*parts, is_open, dropout)
+        mixed = attend(*parts, is_open, dropout)
         return self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
 
     def split(self, x: Tensor) -> Tensor:
@@ -96,9 +98,9 @@ class FeedForward(nn.Sequential):
         super().__init__(
             nn.Linear(options.hidden, width),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(width, options.hidden),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
 
@@ -108,7 +110,7 @@ class Positions(nn.Module):
     def __init__(self, options: UMTOptions) -> None:
         super().__init__()
         self.table = nn.Parameter(drawn(1, options.position_rows, options.hidden))
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """The rows for `x` [B,T,D]."""
@@ -122,7 +124,7 @@ class Encoder(nn.Module):
 
     def __init__(self, options: UMTOptions, dim: int) -> None:
         super().__init__()
-        self.project = nn.Sequential(nn.Dropout(options.dropout_input), nn.Linear(dim, options.hidden))
+        self.project = nn.Sequential(Dropout(options.dropout_input), nn.Linear(dim, options.hidden))
         self.position = Positions(options)
         self.attention, self.feedforward = Attention(options), FeedForward(options)
         self.norms = norms(2, options)
@@ -186,7 +188,7 @@ class QueryGenerator(nn.Module):
         super().__init__()
         # No bias: a norm follows.
         self.project = nn.Sequential(
-            nn.Dropout(options.dropout_query),
+            Dropout(options.dropout_query),
             nn.Linear(dim, options.hidden, bias=False),
             nn.LayerNorm(options.hidden),
         )

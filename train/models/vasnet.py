@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import Sources, copy_weights
+from vsumdata.train.models.parts.rows import Rows
 from vsumdata.train.models.summarizer import Scores
 
 # The official code scales the queries by this constant, not by 1/√D.
@@ -72,15 +74,28 @@ class Attention(nn.Module):
         self.aperture = aperture
         self.key, self.query, self.value = (nn.Linear(width, hidden, bias=False) for _ in range(3))
         self.out = nn.Linear(hidden, width, bias=False)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Attend: mixed frames [B,T,F] and the weights [B,T,T] before dropout. Needs `x` to be zero at padding."""
-        energy = (SCALE * self.query(x)) @ self.key(x).transpose(1, 2)
+        mixed, weight = self.mix(mask, SCALE * self.query(x), self.key(x), self.value(x))
+        return self.out(mixed), weight
+
+    def over(self, rows: Rows, x: Tensor) -> Tensor:
+        """Mix the frames `x` of a batch as `rows` has them; the result has the shape of `x`."""
+        if rows.padded:
+            mixed: Tensor = self(x, rows.mask)[0]
+            return mixed
+        projected = (SCALE * self.query(x), self.key(x), self.value(x))
+        return self.out(rows.join(self.mix(*video)[0] for video in rows.videos(*projected)))
+
+    def mix(self, mask: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed values [B,T,D], and the weights [B,T,T] before dropout."""
+        energy = query @ key.transpose(1, 2)
         # The least number, not −∞: a padded row may have no open key within the aperture, and would become NaN.
         weight = energy.masked_fill(~self.is_open(mask), torch.finfo(energy.dtype).min).softmax(-1)
         # Padded rows i add nothing to the sum over i: their x is 0 and `value` has no bias, so v_i = 0.
-        return self.out(self.drop(weight).transpose(1, 2) @ self.value(x)), weight
+        return self.drop(weight).transpose(1, 2) @ value, weight
 
     def is_open(self, mask: Tensor) -> Tensor:
         """Which frames (last axis) a frame may attend to: bool [B,1,T]; with an aperture [B,T,T]."""
@@ -104,18 +119,17 @@ class VASNet(nn.Module):
         self.regressor = nn.Linear(width, options.regressor)
         self.norm_hidden = LayerNorm(options.regressor)
         self.logit = nn.Linear(options.regressor, 1)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
         self.apply(initialise)
 
     def forward(self, batch: Batch) -> Scores:
         """Score each frame. `frame_embedding` is the normalised sum of frame and attention."""
-        mask = batch.frame_mask
-        x = self.project(batch.frame_feature).masked_fill(~mask[..., None], 0)
-        mixed, _ = self.attention(x, mask)
-        embedding = self.norm_mixed(self.drop(mixed + x))
-        hidden = self.regressor(embedding).relu()
+        rows = Rows(batch.frame_mask)
+        x = rows.clear(self.project(rows.take(batch.frame_feature)))
+        embedding = rows.give(self.norm_mixed(self.drop(self.attention.over(rows, x) + x)))
+        hidden = self.regressor(rows.take(embedding)).relu()
         logit = self.logit(self.norm_hidden(self.drop(hidden))).squeeze(-1)
-        return Scores(frame_logit=logit, frame_embedding=embedding)
+        return Scores(frame_logit=rows.give(logit), frame_embedding=embedding)
 
     def official_names(self) -> Sources:
         """Map our entries to the official ones."""

@@ -1,9 +1,14 @@
 """Frames a second of decoding alone, of the model alone and of the frames stage, in turn on the same files and cores.
 
-    python tests/bench/stages/features.py [--repeat N] [--clip MODEL] [FILE …] [--json]
+    python tests/bench/stages/features.py [--repeat N] [--clip MODEL] [FILE …] [--codecs] [--json]
 
 `ratio` compares the stage with the slower of the two. `cpu_bound` is the rate at which decoding and the model can share
-the cores if nothing is lost: 1 / (1/decode + 1/encode). Without files the recordings are used, else made-up clips.
+the cores if nothing is lost: 1 / (1/decode + 1/encode). `whole` decodes every picture, where `decode` leaves out those
+on which no frame depends; `stage_whole` is the stage with it. `peer` goes clip-video-encode's way: all frames of a
+video are decoded, then encoded. Without files the recordings are used, else made-up clips.
+
+`--codecs` measures decoding alone by codec and height: frames a second, and the CPU time of all processes, which other
+load on the machine changes less. `faster` and `less_cpu` are medians of the ratios of neighbouring runs.
 """
 
 from __future__ import annotations
@@ -11,12 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +40,13 @@ from vsumdata.stages.pictures.ffmpeg import ffmpeg_program
 from vsumdata.stages.stage import Context
 
 LENGTH_S = 60
+# As YouTube serves them: B-frames or hidden frames, and a key frame every five seconds.
+CODECS = {
+    "h264": ("mp4", "libx264", "-crf", "23"),
+    "vp9": ("webm", "libvpx-vp9", "-b:v", "0", "-crf", "36", "-cpu-used", "5", "-row-mt", "1"),
+    "av1": ("mp4", "libsvtav1", "-crf", "38", "-preset", "9"),
+}
+HEIGHTS = (360, 720)
 
 
 def clips(folder: Path) -> list[Path]:
@@ -44,6 +58,57 @@ def clips(folder: Path) -> list[Path]:
         command = [ffmpeg_program(), "-v", "error", *source, *target, str(folder / f"{number}.mp4")]
         subprocess.run(command, check=True)
     return sorted(folder.glob("*.mp4"))
+
+
+def coded(folder: Path, heights: tuple[int, ...] = HEIGHTS) -> dict[str, Path]:
+    """Make clips of a minute at 30 frames a second for each codec and height: the recordings one after another."""
+    recordings = sorted((RECORDINGS / "media").glob("*.mp4"))
+    inputs = [word for path in recordings for word in ("-t", str(LENGTH_S / len(recordings)), "-i", str(path))]
+    even = "fps=30,scale=1280:720,setsar=1,format=yuv420p"
+    parts = "".join(f"[{number}:v:0]{even}[{number}p];" for number in range(len(recordings)))
+    joined = "".join(f"[{number}p]" for number in range(len(recordings)))
+    source = folder / "source.mp4"
+    graph = ["-filter_complex", f"{parts}{joined}concat=n={len(recordings)}[v]", "-map", "[v]"]
+    subprocess.run(
+        [ffmpeg_program(), "-v", "error", *inputs, *graph, "-preset", "ultrafast", "-crf", "16", str(source)],
+        check=True,
+    )
+    made = {}
+    for height in heights:
+        for codec, (suffix, *encoder) in CODECS.items():
+            path = made[f"{codec} {height}p"] = folder / f"{codec}_{height}.{suffix}"
+            target = ["-vf", f"scale=-2:{height}", "-g", "150", "-c:v", *encoder, str(path)]
+            # SVT-AV1 writes of itself whatever the level.
+            subprocess.run(
+                [ffmpeg_program(), "-v", "error", "-i", str(source), *target], check=True, stderr=subprocess.DEVNULL
+            )
+    return made
+
+
+def cpu_s() -> float:
+    """CPU time of this process and of its ended children."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def measure_decoding(path: Path, wanted: Wanted, repeat: int) -> dict[str, float]:
+    """Frames a second and CPU seconds with and without leaving pictures out, in turn; medians."""
+    found: dict[str, list[float]] = {}
+    for _ in range(repeat):
+        for name, how in (("whole", replace(wanted, skip=False)), ("decode", wanted)):
+            begun_cpu_s, begun = cpu_s(), time.perf_counter()
+            count = sum(1 for _ in read_frames(path, how))
+            found.setdefault(f"{name}_per_s", []).append(count / (time.perf_counter() - begun))
+            found.setdefault(f"{name}_cpu_s", []).append(cpu_s() - begun_cpu_s)
+    figures = {name: statistics.median(values) for name, values in found.items()}
+
+    def ratio(above: str, below: str) -> float:
+        return statistics.median(a / b for a, b in zip(found[above], found[below], strict=True))
+
+    return figures | {
+        "faster": ratio("decode_per_s", "whole_per_s"),
+        "less_cpu": ratio("whole_cpu_s", "decode_cpu_s"),
+    }
 
 
 def per_second(work: Callable[[], int]) -> float:
@@ -60,10 +125,21 @@ def measure(files: list[Path], model: str, repeat: int) -> dict[str, float]:
     stage = frames.load(options, Context(root=".", scratch=".", threads=threads))
     wanted = Wanted(size=encoder.size, threads=threads, resize=encoder.resize, interpolation=encoder.interpolation)
     pictures = np.random.default_rng(0).integers(0, 256, (64, encoder.size, encoder.size, 3), np.uint8)
+    whole = replace(wanted, skip=False)
+
+    def peer(path: Path) -> int:
+        found = np.stack([frame for _, frame in read_frames(path, whole)])
+        return sum(len(encoder.encode(found[at : at + encoder.batch])) for at in range(0, len(found), encoder.batch))
+
     ways: dict[str, Callable[[], int]] = {
         "decode_per_s": lambda: sum(1 for path in files for _ in read_frames(path, wanted)),
         "encode_per_s": lambda: len(encoder.encode(pictures)),
         "stage_per_s": lambda: sum(len(stage({"media": str(path)})["frame_time_s"]) for path in files),
+        "whole_per_s": lambda: sum(1 for path in files for _ in read_frames(path, whole)),
+        "stage_whole_per_s": lambda: sum(
+            len(frames.encode_frames(read_frames(path, whole), encoder)[0]) for path in files
+        ),
+        "peer_per_s": lambda: sum(peer(path) for path in files),
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
     # In turn, so that other load on the machine slows all of them alike.
@@ -71,9 +147,10 @@ def measure(files: list[Path], model: str, repeat: int) -> dict[str, float]:
         for name, way in ways.items():
             found[name].append(per_second(way))
     figures = {name: statistics.median(values) for name, values in found.items()}
-    decode, encode, whole = figures.values()
+    decode, encode, staged = (figures[f"{name}_per_s"] for name in ("decode", "encode", "stage"))
     shared = 1 / (1 / decode + 1 / encode)
-    return figures | {"ratio": whole / min(decode, encode), "cpu_bound": shared, "of_cpu_bound": whole / shared}
+    figures |= {"ratio": staged / min(decode, encode), "cpu_bound": shared, "of_cpu_bound": staged / shared}
+    return figures | {f"of_{name}": staged / figures[f"{name}_per_s"] for name in ("stage_whole", "peer")}
 
 
 def main() -> None:
@@ -81,14 +158,23 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--repeat", type=int, default=3, metavar="N")
     parser.add_argument("--clip", default="ViT-B-32", metavar="MODEL")
+    parser.add_argument("--codecs", action="store_true", help="decoding alone by codec and height")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(arguments.files or clips(Path(folder)), arguments.clip, arguments.repeat)
+        if arguments.codecs:
+            wanted = Wanted(size=224, threads=len(os.sched_getaffinity(0)))
+            figures = {
+                f"{clip} {name}": value
+                for clip, path in coded(Path(folder)).items()
+                for name, value in measure_decoding(path, wanted, arguments.repeat).items()
+            }
+        else:
+            figures = measure(arguments.files or clips(Path(folder)), arguments.clip, arguments.repeat)
     if arguments.json:
         print(json.dumps(report("features", figures), indent=1))
     else:
-        print(*(f"{name:14} {value:8.2f}" for name, value in figures.items()), sep="\n")
+        print(*(f"{name:24} {value:8.2f}" for name, value in figures.items()), sep="\n")
 
 
 if __name__ == "__main__":

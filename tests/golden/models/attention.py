@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vsumdata.datasets.video import Batch, Video, collate
 from vsumdata.train.losses.supervised import mse
 from vsumdata.train.models.mlp import MLP, MLPOptions
+from vsumdata.train.models.parts.rows import Rows
 from vsumdata.train.models.pglsum import PGLSUM, Attention, PGLSUMOptions
 from vsumdata.train.models.slmodule import SLModule, SLModuleOptions
 from vsumdata.train.models.vasnet import UNUSED, VASNet, VASNetOptions
@@ -115,9 +116,12 @@ def mrhisum_vasnet(pack: Pack, case: Case, dtype: torch.dtype) -> Iterator[Ours]
     valid = batch.frame_mask
     options = VASNetOptions(hidden=pack["constructor"]["hidden_dim"])
     model = ready(VASNet(options, batch.frame_feature.shape[-1]), pack, dtype)
-    with watched(model.attention, model.norm_mixed) as calls:
-        logit = logits(model, batch)
-    (_, (_, weight)), (_, norm_mixed) = calls
+    with watched(model.norm_mixed) as calls, torch.no_grad():
+        logit = model(batch).frame_logit
+        _, weight = model.attention(batch.frame_feature, valid)
+    ((_, norm_mixed),) = calls
+    # On a CPU the layers see the videos without padding, one after the other.
+    norm_mixed = Rows(valid).give(norm_mixed)
     yield Ours("out_logit", logit, valid)
     yield Ours("out_score", logit.sigmoid(), valid)
     yield Ours("out_att", weight, valid)

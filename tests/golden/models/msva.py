@@ -10,6 +10,7 @@ from tests.golden.models.attention import batch_of, logits, ready, watched
 from tests.golden.models.pack import Ours, Pack
 
 from vsumdata.train.models.msva import MSVA, MSVAOptions
+from vsumdata.train.models.parts.rows import Rows
 
 
 def msva(pack: Pack, case: Mapping[str, Any], dtype: torch.dtype) -> Iterator[Ours]:
@@ -24,9 +25,14 @@ def msva(pack: Pack, case: Mapping[str, Any], dtype: torch.dtype) -> Iterator[Ou
     )
     batch = batch_of([torch.cat(sources, 1)], dtype)
     model = ready(MSVA(options, batch.frame_feature.shape[-1]), pack, dtype)
-    with watched(model.attention, model.norm_mixed, model.regressor, model.norm_hidden) as calls:
+    with watched(model.norm_mixed, model.regressor, model.norm_hidden) as calls:
         logit = logits(model, batch)
-    (_, (_, weight)), (_, norm_mixed), ((fused,), third), (_, norm_hidden) = calls
+    (_, norm_mixed), ((fused,), third), (_, norm_hidden) = calls
+    seen = batch.frame_mask.repeat(len(sources), 1)
+    # On a CPU the layers see the sources one after the other.
+    norm_mixed = Rows(seen).give(norm_mixed)
+    with torch.no_grad():
+        _, weight = model.attention(torch.stack(sources).to(dtype), seen)
     some = slice(None, None, 16 if fused.shape[-1] > 128 else 1)
     for n in range(len(sources)):
         yield Ours(f"mid_att_src{n}", weight[n])

@@ -281,6 +281,7 @@ def changed(before: Any, after: Any) -> set[str]:
         ({"resources": {"frames": {"gpus": 0.5}}, "limits": {"max_attempts": 2}}, set()),
         ({"sources": [{"channel": "@y"}], "name": "other"}, set()),
         ({"features": {"fps": 2}}, {"frames", "features", "frame_captions", "summaries", *LABELS_OF_FRAMES}),
+        ({"features": {"precision": "int8"}}, {"frames", "features", *LABELS_OF_FRAMES}),
         ({"features": {"split": {"train": 0.5, "val": 0.4}}}, {"features"}),
         ({"captions": {"languages": ["de"]}}, {"videos", *OF_SPEECH}),
         ({"asr": {"engine": "openai-whisper"}}, OF_SPEECH),

@@ -101,7 +101,7 @@ def test_a_prompt_takes_room_of_the_window(encoder, monkeypatch):
 def test_batches_are_sorted_by_length(encoder, monkeypatch):
     """Long and short texts alternate, and yet few tokens of a batch are padding."""
     texts = [PROSE * (15 if n % 2 else 1) + str(n) for n in range(128)]
-    assert encoder.batch == 32
+    assert encoder.batch == 16
     shapes: list[tuple[int, int]] = []
     forward = encoder.model.forward
 
@@ -112,7 +112,7 @@ def test_batches_are_sorted_by_length(encoder, monkeypatch):
 
     monkeypatch.setattr(encoder.model, "forward", watched)
     encoder.encode(texts)
-    assert len(shapes) == 4
+    assert len(shapes) == 8
     assert sum(size for size, _ in shapes) < 1.1 * sum(used for _, used in shapes)
 
 

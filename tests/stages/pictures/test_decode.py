@@ -19,7 +19,7 @@ from tests.stages.pictures.numbered_clips import X264, Time, ffmpeg, read, rende
 from tests.stages.speech.speech_kit import read_audio
 
 from vsumdata.manifests.errors import FailVideo, RetryVideo, SkipVideo, UsageError
-from vsumdata.stages.pictures import decode
+from vsumdata.stages.pictures import clock
 from vsumdata.stages.pictures.decode import AUDIO_RATE, Wanted, probe, read_frames
 from vsumdata.stages.pictures.ffmpeg import ffmpeg_program
 
@@ -368,7 +368,7 @@ def test_a_frame_whose_time_never_comes_fails_the_video(tmp_path, monkeypatch):
     spoils.write_text(f'#!/bin/bash\nexec {ffmpeg_program()} "$@" 2> >(sed "s/^.showinfo/odd words &/" >&2)\n')
     spoils.chmod(0o755)
     monkeypatch.setenv("VSUMDATA_FFMPEG", str(spoils))
-    monkeypatch.setattr(decode, "LATEST_TIME_S", 0.5)
+    monkeypatch.setattr(clock, "LATEST_TIME_S", 0.5)
     with read_frames(clip, Wanted(size=32)) as reader, pytest.raises(FailVideo, match="when a frame is shown"):
         list(reader)
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vsumdata.train.models.parts.attention import attend
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.text import Text
 
 # A2Summ draws tables, CLS tokens and Linear weights alike.
@@ -36,7 +38,7 @@ class Attention(nn.Module):
         self.num_heads, self.dropout_weights = size.heads, size.dropout_weights
         self.qkv = nn.Linear(size.hidden, 3 * size.hidden)
         self.out = nn.Linear(size.hidden, size.hidden)
-        self.drop = nn.Dropout(size.dropout)
+        self.drop = Dropout(size.dropout)
 
     def queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each [B,H,N,D/H]."""
@@ -48,7 +50,7 @@ class Attention(nn.Module):
         query, key, value = self.queries_keys_values(tokens)
         # The function knows no training mode: it would drop weights in evaluation too.
         dropout = self.dropout_weights if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, is_open, dropout)
+        mixed = attend(query, key, value, is_open, dropout)
         return self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
 
 
@@ -59,9 +61,9 @@ class FeedForward(nn.Sequential):
             nn.LayerNorm(size.hidden),
             nn.Linear(size.hidden, width),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(width, size.hidden),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vsumdata.datasets.video import Batch
 from vsumdata.manifests.errors import UsageError
+from vsumdata.train.models.parts.dropout import Dropout
 from vsumdata.train.models.parts.official import copy_weights
 from vsumdata.train.models.queried.spans import grids, to_seconds
 from vsumdata.train.models.summarizer import Scores
@@ -53,7 +54,7 @@ class Projection(nn.Module):
         sizes = [size, *[hidden] * (num - 1)]
         self.norms = nn.ModuleList(map(nn.LayerNorm, sizes))
         self.linears = nn.ModuleList(nn.Linear(each, hidden) for each in sizes)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         for at, (norm, linear) in enumerate(zip(self.norms, self.linears, strict=True)):
@@ -69,7 +70,7 @@ class FeedForward(nn.Module):
         self.inner = nn.Linear(options.hidden, options.feedforward)
         self.outer = nn.Linear(options.feedforward, options.hidden)
         self.norm = nn.LayerNorm(options.hidden)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.drop(self.outer(self.drop(self.inner(x).relu()))))
@@ -82,7 +83,7 @@ class Attention(nn.Module):
         super().__init__()
         self.attend = nn.MultiheadAttention(options.hidden, options.heads, options.dropout, batch_first=True)
         self.norm = nn.LayerNorm(options.hidden)
-        self.drop = nn.Dropout(options.dropout)
+        self.drop = Dropout(options.dropout)
 
     def forward(self, x: Tensor, place: Tensor, memory: Tensor, its_place: Tensor, hidden: Tensor | None) -> Tensor:
         """`hidden`, bool [B,K], is true for keys that are padding."""

@@ -78,7 +78,7 @@ def test_trained_methods_have_rows_and_their_runs_are_kept(tmp_path, monkeypatch
     assert "legacy: selected on the test videos" in found["split"]
     told = capsys.readouterr().out
     assert "legacy: selected on the test videos" in told
-    assert "mlp: preset default with model.hidden=[4], epochs=1; " in told
+    assert "mlp: preset synthetic with model.hidden=[4], epochs=1; " in told
     assert "frame features of size 32 (synthetic's own); init: none" in told
     assert len(list(kept.glob("mlp/seed-0/fold-*/run.json"))) == 4
 

@@ -204,7 +204,11 @@ def is_sound(entry: Any) -> bool:
 
 @dataclass(frozen=True)
 class Pace:
-    """Called with a host, it waits for the host's turn. On several nodes it asks the root's actor, else the file."""
+    """Called with a host, it waits for the host's turn.
+
+    The state is a file of the root. On an object store everybody swaps it; a folder on a mount may not lock across
+    nodes, so on several nodes one actor has the file.
+    """
 
     # Not shown: it may hold keys.
     root: str = field(repr=False)
@@ -251,7 +255,7 @@ class Pace:
         """Call a method of Turns: in the root's actor if processes cannot all lock one file. Raises ClusterError."""
         # Importing Ray takes seconds; a process that has not imported it has no actor to ask.
         ray = sys.modules.get("ray")
-        if ray is None or not ray.is_initialized() or (Store(self.root).local and is_one_node()):
+        if ray is None or not ray.is_initialized() or Store(self.root).objects is not None or is_one_node():
             return getattr(Turns(self.root), method)(*args)
         failing_since: float | None = None
         while True:

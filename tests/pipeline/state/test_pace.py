@@ -193,16 +193,34 @@ def test_a_root_that_is_away_ends_no_display(s3_port: int, bucket: str, monkeypa
 
 
 @pytest.mark.ray
-def test_the_actor_raises_our_errors_and_shows_no_keys(
+def test_on_an_object_store_nobody_depends_on_an_actor(
     ray_session: None, s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A run stood still for ever: the actor had died with its node, and no other one could be started."""
     import ray
 
-    url = root_url(s3_port, "no-such-bucket", keys=True)
+    monkeypatch.setattr(pacing, "is_one_node", lambda: False)
+    missing = root_url(s3_port, "no-such-bucket", keys=True)
     with pytest.raises(StorageError, match="does not exist: create it") as caught:
-        Pace(url, 12).trip(HOST, 600, "wall")
+        Pace(missing, 12).trip(HOST, 600, "wall")
     assert SECRET not in str(caught.value.__cause__)
-    ray.kill(ray.get_actor(f"pace of {Store(url).root}", pacing.NAMESPACE))
+    pace = Pace(root_url(s3_port, bucket, keys=True), 12)
+    pace(HOST)
+    assert pace.ask("reserve", pace.key(HOST), 12) > 0
+    for url in (missing, pace.root):
+        with pytest.raises(ValueError, match="Failed to look up actor"):
+            ray.get_actor(f"pace of {Store(url).root}", pacing.NAMESPACE)
+
+
+@pytest.mark.ray
+def test_the_actor_raises_our_errors(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(pacing, "is_one_node", lambda: False)
+    (tmp_path / "pace.json").mkdir()
+    with pytest.raises(StorageError, match=r"cannot write to .*pace\.json"):
+        Pace(str(tmp_path), 12).trip(HOST, 600, "wall")
+    ray.kill(ray.get_actor(f"pace of {tmp_path}", pacing.NAMESPACE))
 
 
 @pytest.mark.ray

@@ -9,6 +9,7 @@ that is behind wait longer, and a visit of it now and then come too early for th
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import ipaddress
@@ -259,8 +260,10 @@ class Pace:
             return getattr(Turns(self.root), method)(*args)
         failing_since: float | None = None
         while True:
+            asked = None
             try:
-                return ray.get(getattr(actor(self.root), method).remote(*args))
+                asked = actor(self.root)
+                return ray.get(getattr(asked, method).remote(*args))
             except ray.exceptions.RayTaskError as error:
                 # The actor could not write the state: raise its own error, not Ray's wrapper.
                 if isinstance(error.cause, VsumdataError):
@@ -274,6 +277,11 @@ class Pace:
                 failing_since = failing_since or time.monotonic()
                 if time.monotonic() - failing_since > ACTOR_WITHIN_S:
                     raise ClusterError(f"the actor that paces the requests cannot be started: {error}") from error
+                if isinstance(error, ray.exceptions.ActorDiedError) and asked is not None:
+                    # Ray 2.60 may keep the name of an actor that has died with its node, and gives everybody the dead
+                    # one for ever. Killed once more, it loses the name; a living one has another id.
+                    with contextlib.suppress(ray.exceptions.RayError, ValueError):
+                        ray.kill(asked)
                 actor.cache_clear()
                 time.sleep(ACTOR_AGAIN_S)
 

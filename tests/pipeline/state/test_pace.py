@@ -278,6 +278,31 @@ def test_workers_ask_one_named_actor_and_the_state_outlives_it(
     assert next(left, None) is None
 
 
+@pytest.mark.ray
+def test_a_dead_actor_loses_the_name_that_ray_keeps_for_it(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen twice in five deaths of a node: `get_actor` gave everybody the dead actor, until it was killed once more."""
+    import ray
+
+    monkeypatch.setattr(pacing, "is_one_node", lambda: False)
+    monkeypatch.setattr(pacing, "ACTOR_WITHIN_S", 20.0)
+    real, kill = pacing.actor, ray.kill
+    pace, dead = Pace(str(tmp_path), 12), real(str(tmp_path))
+    kill(dead)
+    killed: list[Any] = []
+    monkeypatch.setattr(ray, "kill", lambda actor: killed.append(actor))
+
+    def kept(root: str) -> Any:
+        return real(root) if killed else dead
+
+    kept.cache_clear = real.cache_clear  # type: ignore[attr-defined]
+    monkeypatch.setattr(pacing, "actor", kept)
+    assert pace.ask("reserve", HOST, 12) == 0
+    assert killed[0] == dead
+    kill(real(str(tmp_path)))
+
+
 def test_a_host_is_down_after_so_many_failures(tmp_path: Path) -> None:
     turns = Turns(str(tmp_path))
     found = [turns.answered("h", 1, True, "502") for _ in range(pacing.OUTAGE_AFTER)]

@@ -17,7 +17,6 @@ from vsumdata.stages.encoders.clip import text_tower
 from vsumdata.stages.speech.quality import count_words, shared_s, words_of
 from vsumdata.stages.stage import Context, Function, Row
 
-TABLE = "quality"
 COLUMNS = ("speech_share", "words_per_minute", "static_share", "text_frame_agreement", "spoken_feature")
 Sentences = Sequence[Mapping[str, Any]]
 

@@ -29,7 +29,6 @@ from vsumdata.stages.web.cache import Page
 from vsumdata.stages.web.fetch import Fetcher, Limits
 from vsumdata.stages.web.sites import PICTURE_SITES
 
-TABLE = "step_frames"
 IMAGE, CLIP = "image", "clip"
 # wikiHow's clips last some seconds. What goes on behind that is another film.
 MAX_CLIP_FRAMES = 60

@@ -17,7 +17,6 @@ from vsumdata.stages.curation.shown import mean_shown, unit
 from vsumdata.stages.encoders.clip import text_tower
 from vsumdata.stages.stage import Context, Function, Row
 
-TABLE = "step_times"
 # What a cosine is divided by before it counts as the logarithm of a weight. It is twice the temperature that the models
 # were trained at (sentence-transformers' models: cosines times 20; CLIP: times 100), since one sentence of a video
 # resembles a step of its task more than a random text does. So both cosines are of one kind, and can be added.
